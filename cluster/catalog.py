@@ -1,0 +1,89 @@
+"""The models we know something about, and the defaults each deserves.
+
+Any other Hub id works too and gets the general defaults. Sizes are the checkpoint's on disk, in GB
+(10^9 bytes), rounded. Sources: the presets of the shell scripts this project succeeds (batch, tokens,
+fraction), NVIDIA's list of models for the Spark, the model cards (sizes, licences, gating).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+DEFAULT_MAX_BATCH_SIZE = 4
+DEFAULT_MAX_NUM_TOKENS = 32768
+DEFAULT_GPU_MEMORY_FRACTION = 0.90
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry: a Hub id and what the engine should be told unless the user says otherwise."""
+
+    id: str
+    size_gb: float
+    quantisation: str
+    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
+    max_num_tokens: int = DEFAULT_MAX_NUM_TOKENS
+    gpu_memory_fraction: float = DEFAULT_GPU_MEMORY_FRACTION
+    trust_remote_code: bool = False
+    gated: bool = False
+    note: str = ""
+
+    @property
+    def harmony(self) -> bool:
+        """Whether it answers in OpenAI's harmony format, which needs the tiktoken encodings."""
+        return needs_tiktoken(self.id)
+
+
+CATALOG: tuple[Model, ...] = (
+    Model("nvidia/Qwen3-235B-A22B-FP4", 134, "NVFP4", note="NVIDIA's two-Spark model"),
+    Model("openai/gpt-oss-120b", 65, "MXFP4", 4, 8192),
+    Model("openai/gpt-oss-20b", 14, "MXFP4", 8, 8192),
+    Model("Qwen/Qwen2.5-7B-Instruct", 15, "BF16", 16),
+    Model("Qwen/Qwen2.5-14B-Instruct", 30, "BF16", 16),
+    Model("Qwen/Qwen2.5-32B-Instruct", 66, "BF16", 8, gpu_memory_fraction=0.85),
+    Model("Qwen/Qwen2.5-72B-Instruct", 145, "BF16", 4),
+    Model("mistralai/Mistral-7B-Instruct-v0.3", 15, "BF16", 16),
+    Model("mistralai/Mistral-Nemo-Instruct-2407", 25, "BF16", 8, 131072, 0.85),
+    Model("mistralai/Mixtral-8x7B-Instruct-v0.1", 93, "BF16", 8, gpu_memory_fraction=0.85),
+    Model("meta-llama/Llama-3.1-8B-Instruct", 16, "BF16", 16, 131072, gated=True),
+    Model("meta-llama/Llama-3.1-70B-Instruct", 141, "BF16", 4, 131072, gated=True),
+    Model("meta-llama/Llama-3.3-70B-Instruct", 141, "BF16", 4, 131072, gated=True),
+    Model("microsoft/phi-4", 29, "BF16", 16, 16384, trust_remote_code=True),
+    Model(
+        "google/gemma-2-27b-it",
+        55,
+        "BF16",
+        8,
+        8192,
+        gated=True,
+        note="the PyTorch backend of 1.2 and early 1.3 does not know its architecture",
+    ),
+    Model("nvidia/Qwen3-8B-FP4", 6, "NVFP4"),
+    Model("nvidia/Qwen3-14B-FP4", 10, "NVFP4"),
+    Model("nvidia/Qwen3-32B-FP4", 20, "NVFP4"),
+    Model("nvidia/Qwen3-30B-A3B-FP4", 18, "NVFP4"),
+    Model("nvidia/Llama-3.1-8B-Instruct-FP4", 6, "NVFP4"),
+    Model("nvidia/Llama-3.3-70B-Instruct-FP4", 43, "NVFP4"),
+    Model("nvidia/Llama-4-Scout-17B-16E-Instruct-FP4", 63, "NVFP4"),
+)
+
+_BY_ID = {model.id: model for model in CATALOG}
+
+
+def known(model_id: str) -> Model:
+    """The catalog's entry, or one with the general defaults for any other Hub id."""
+    return _BY_ID.get(model_id) or Model(model_id, 0.0, "unknown")
+
+
+def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:
+    """Up to three ids that look like `model_id`, from the catalog and `also` (ids seen in a cache)."""
+    wanted = model_id.lower()
+    pool = {candidate.lower(): candidate for candidate in [*_BY_ID, *(also or [])]}
+    found = difflib.get_close_matches(wanted, pool, n=3, cutoff=0.6)
+    return [pool[name] for name in found if pool[name] != model_id]
+
+
+def needs_tiktoken(model_id: str) -> bool:
+    """gpt-oss models fetch two vocabularies at the first chat request, unless they are mounted."""
+    return model_id.lower().startswith("openai/gpt-oss")

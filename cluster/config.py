@@ -1,0 +1,334 @@
+"""The stack's configuration: what every key may be, and what it means.
+
+`FIELDS of Settings` are the one source: Pulumi.yaml's schema and docs/configuration.md are checked
+against them in the tests. Errors name the key, what was found, and what it may be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from cluster.errors import ConfigError
+
+#: NVIDIA's own pin for two Sparks (its playbook, read in August 2026).
+DEFAULT_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc5"
+#: The playbook's port.
+DEFAULT_PORT = 8355
+#: A first load of 120 GB from disk at 0.5 GB/s takes four minutes; tuning and graphs as much again.
+DEFAULT_READY_TIMEOUT_S = 1800
+MAX_NODES = 8
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
+_ENV_PREFIXES = ("NCCL_", "UCX_", "GLOO_")
+#: What an image reference may hold: registry, path, tag, digest. Anything else is a typo.
+_IMAGE = re.compile(r"[\w.:/-]+(@sha256:[0-9a-f]{64})?")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+    )
+
+
+class NodeConfig(_Frozen):
+    """One Spark, as the operator reaches it."""
+
+    host: str = Field(description="a host name or an IPv4 address that ssh can reach")
+    user: str = Field(default="nvidia", description="the user to log in as")
+    port: int = Field(default=22, ge=1, le=65535, description="sshd's port, 1 to 65535")
+    host_key: str | None = Field(
+        default=None,
+        description='the machine\'s public host key, like "ssh-ed25519 AAAA…" '
+        "(default: taken from the known_hosts file)",
+    )
+    fabric: tuple[IPv4Address, ...] = Field(
+        default=(),
+        max_length=4,
+        description="its addresses on the fabric, one per half of the cable "
+        "(default: found on the machine)",
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_a_host(cls, value: str) -> str:
+        if not _HOST.fullmatch(value):
+            raise ValueError("not a host")
+        return value
+
+    @field_validator("user")
+    @classmethod
+    def _user_is_a_user(cls, value: str) -> str:
+        if not _USER.fullmatch(value):
+            raise ValueError("not a user")
+        return value
+
+    @field_validator("host_key")
+    @classmethod
+    def _key_is_a_public_key(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = value.split()
+        if len(parts) < 2 or not parts[0].startswith(("ssh-", "ecdsa-")) or len(parts[1]) < 32:
+            raise ValueError("not a key")
+        return " ".join(parts[:2])
+
+
+def _words(value: object) -> object:
+    """`extraArgs` may be a list or one string as typed into a shell."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class Settings(_Frozen):
+    """The whole configuration of a stack. `None` means: the catalog's value for the model."""
+
+    nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=MAX_NODES)] = Field(
+        description="the Sparks, head first: a list of one to eight entries with host, user (nvidia), "
+        "port (22), hostKey and fabric addresses"
+    )
+    head_only: bool = Field(
+        default=False, description="true or false: serve from the first node alone"
+    )
+    model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
+    image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
+    port: int = Field(
+        default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535"
+    )
+    hf_cache: str = Field(
+        default="~/.cache/huggingface",
+        description="the Hugging Face cache folder on every node: an absolute path, or one under ~",
+    )
+    hf_token: SecretStr | None = Field(
+        default=None, description="a Hugging Face token, set with --secret; gated models need it"
+    )
+    tensor_parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_NODES,
+        description="how many nodes a layer is split over: it divides the number of nodes "
+        "(default: all of them)",
+    )
+    max_batch_size: int | None = Field(
+        default=None, ge=1, le=2048, description="requests at once, 1 to 2048 (default: the model's, 4)"
+    )
+    max_num_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        le=1_048_576,
+        description="tokens in one step, which bounds the prompt, 64 to 1048576 "
+        "(default: the model's, 32768)",
+    )
+    gpu_memory_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of the free memory for the KV cache, between 0 and 1 "
+        "(default: the model's, 0.90)",
+    )
+    backend: Literal["pytorch", "_autodeploy"] = Field(
+        default="pytorch", description="the engine's backend: pytorch or _autodeploy"
+    )
+    trust_remote_code: bool | None = Field(
+        default=None,
+        description="true or false: run Python code that comes with the model (default: the model's, false)",
+    )
+    cuda_graph_padding: bool = Field(
+        default=True, description="true or false: pad batches up to the captured CUDA graphs"
+    )
+    disable_overlap_scheduler: bool = Field(
+        default=False, description="true or false: turn the engine's overlap scheduler off"
+    )
+    extra_args: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        default=(), description="more options for trtllm-serve: a list, or one string as in a shell"
+    )
+    nccl: dict[str, str] = Field(
+        default_factory=dict,
+        description="environment of every rank that overrides what was found: "
+        "a map of NCCL_…, UCX_… or GLOO_… variables",
+    )
+    pull_image: bool = Field(
+        default=True, description="true or false: pull the image on every node (else it must be there)"
+    )
+    download_weights: bool = Field(
+        default=True, description="true or false: fetch what is missing of the model (else it must be there)"
+    )
+    running: bool = Field(
+        default=True, description="true or false: false stops the ranks and keeps everything else"
+    )
+    ready_timeout: int = Field(
+        default=DEFAULT_READY_TIMEOUT_S,
+        ge=5,
+        le=86400,
+        description="seconds the server may take to answer, 5 to 86400",
+    )
+    ssh_key: str | None = Field(
+        default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"
+    )
+    known_hosts: str = Field(
+        default="~/.ssh/known_hosts", description="path of the known_hosts file with the nodes' keys"
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_a_hub_id(cls, value: str) -> str:
+        if not _HUB_ID.fullmatch(value):
+            raise ValueError("not a Hub id")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_reference(cls, value: str) -> str:
+        if not _IMAGE.fullmatch(value):
+            raise ValueError("not an image")
+        return value
+
+    @field_validator("hf_cache")
+    @classmethod
+    def _cache_is_absolute(cls, value: str) -> str:
+        if not (value.startswith("/") or value == "~" or value.startswith("~/")):
+            raise ValueError("not absolute")
+        return value.rstrip("/") or "/"
+
+    @field_validator("nccl")
+    @classmethod
+    def _nccl_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if wrong := [name for name in value if not name.startswith(_ENV_PREFIXES)]:
+            raise ValueError(f"{wrong[0]} is none of these")
+        return dict(sorted(value.items()))
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        seen: dict[str, int] = {}
+        for index, node in enumerate(self.nodes):
+            if node.host in seen:
+                raise ValueError(
+                    f"nodes[{index}].host: {node.host} is listed twice (it is nodes[{seen[node.host]}] "
+                    "too); each Spark is listed once"
+                )
+            seen[node.host] = index
+        ranks = len(self.active_nodes)
+        if self.tensor_parallel is not None and ranks % self.tensor_parallel:
+            raise ValueError(
+                f"tensorParallel: found {self.tensor_parallel} for {ranks} node(s); "
+                f"it may be a divisor of the number of nodes"
+            )
+        return self
+
+    @property
+    def active_nodes(self) -> tuple[NodeConfig, ...]:
+        """The nodes that take part: all, or the head alone."""
+        return self.nodes[:1] if self.head_only else self.nodes
+
+
+#: Keys that Pulumi stores as JSON because they are structured.
+_STRUCTURED = ("nodes", "nccl", "extraArgs")
+
+
+def load(raw: Mapping[str, str], project: str = "trtllm-dgx-spark") -> Settings:
+    """Settings from Pulumi's own configuration.
+
+    `raw` maps `project:key` to the value as Pulumi gives it to a program: text, and JSON text for
+    structured values. Raises ConfigError with one line per wrong key.
+    """
+    values: dict[str, Any] = {}
+    for full, value in raw.items():
+        namespace, _, key = full.partition(":")
+        if namespace == project:
+            values[key] = _decoded(key, value)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentences(error, values, project))) from None
+
+
+def _decoded(key: str, value: str) -> Any:
+    if key in _STRUCTURED and value.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def field_names() -> dict[str, str]:
+    """Every key as it is written in a stack's configuration, with what it may be."""
+    return {
+        (field.alias or name): field.description or "" for name, field in Settings.model_fields.items()
+    }
+
+
+def _sentences(error: ValidationError, values: Mapping[str, Any], project: str) -> list[str]:
+    return list(dict.fromkeys(_sentence(e, values, project) for e in error.errors()))
+
+
+def _sentence(error: Any, values: Mapping[str, Any], project: str) -> str:
+    where: tuple[str | int, ...] = error["loc"]
+    if not where:  # our own checks over several keys: the text names the key already
+        return f"{project}:{str(error['ctx']['error']) if 'ctx' in error else error['msg']}"
+    key = _path(where)
+    if error["type"] == "extra_forbidden":
+        return f"{project}:{key}: unknown key{_did_you_mean(where)}"
+    field = _described(where)
+    if error["type"] == "missing":
+        hint = "" if where[0] != "model" else "; set it with `pulumi config set model openai/gpt-oss-120b`"
+        return f"{project}:{key}: missing; it must be {field}{hint}"
+    return f"{project}:{key}: found {_shown(where, values)}; it may be {field}"
+
+
+def _path(where: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text
+
+
+def _described(where: tuple[str | int, ...]) -> str:
+    names = [part for part in where if isinstance(part, str)]
+    if names[0] == "nodes" and len(names) > 1:
+        for name, field in NodeConfig.model_fields.items():
+            if names[1] in (name, field.alias):
+                return field.description or ""
+    return field_names().get(names[0], "")
+
+
+def _did_you_mean(where: tuple[str | int, ...]) -> str:
+    model: type[BaseModel] = NodeConfig if where[0] == "nodes" else Settings
+    keys = [field.alias or name for name, field in model.model_fields.items()]
+    close = difflib.get_close_matches(str(where[-1]), keys, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; the keys are {', '.join(keys)}"
+
+
+def _shown(where: tuple[str | int, ...], values: Mapping[str, Any]) -> str:
+    if where[0] == "hfToken":
+        return "a value that is not shown"
+    found: Any = values
+    try:
+        for part in where:
+            found = found[part]
+    except (KeyError, IndexError, TypeError):
+        found = values.get(str(where[0]))
+    return json.dumps(found, ensure_ascii=False, default=str)

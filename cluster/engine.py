@@ -1,0 +1,82 @@
+"""What the engine is told: the options file and the command line of trtllm-serve.
+
+Option and key names: TensorRT-LLM's documentation and source, 1.2.0rc2 to 1.3. Before mid 2026 the
+options file silently beats the command line and replaces whole sections, so each fact stands in exactly
+one place: batch, tokens and parallelism on the command line, memory fraction and graphs in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from cluster import catalog
+from cluster.config import Settings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The engine's settings with every default filled in. Tokens and requests are counts."""
+
+    model: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    max_batch_size: int
+    max_num_tokens: int
+    gpu_memory_fraction: float
+    backend: str
+    trust_remote_code: bool
+    cuda_graph_padding: bool
+    disable_overlap_scheduler: bool
+    extra_args: tuple[str, ...]
+    port: int
+
+
+def resolve(settings: Settings) -> Engine:
+    """The user's settings, else the catalog's for the model, else the general defaults."""
+    model = catalog.known(settings.model)
+    ranks = len(settings.active_nodes)
+    tensor = settings.tensor_parallel or ranks
+    return Engine(
+        model=settings.model,
+        tensor_parallel=tensor,
+        pipeline_parallel=ranks // tensor,
+        max_batch_size=settings.max_batch_size or model.max_batch_size,
+        max_num_tokens=settings.max_num_tokens or model.max_num_tokens,
+        gpu_memory_fraction=settings.gpu_memory_fraction or model.gpu_memory_fraction,
+        backend=settings.backend,
+        trust_remote_code=(
+            model.trust_remote_code
+            if settings.trust_remote_code is None
+            else settings.trust_remote_code
+        ),
+        cuda_graph_padding=settings.cuda_graph_padding,
+        disable_overlap_scheduler=settings.disable_overlap_scheduler,
+        extra_args=settings.extra_args,
+        port=settings.port,
+    )
+
+
+def options_file(engine: Engine) -> str:
+    """extra-llm-api-config.yml. JSON is YAML, and its keys come out in one order, so diffs are true."""
+    options = {
+        "cuda_graph_config": {"enable_padding": engine.cuda_graph_padding},
+        "disable_overlap_scheduler": engine.disable_overlap_scheduler,
+        "kv_cache_config": {"free_gpu_memory_fraction": engine.gpu_memory_fraction},
+        "print_iter_log": False,
+    }
+    return json.dumps(options, indent=2, sort_keys=True) + "\n"
+
+
+def serve_command(engine: Engine, listen: IPv4Address, options_path: str) -> list[str]:
+    """The words of trtllm-serve. The user's `extraArgs` come last: click takes the last of a kind."""
+    words = ["trtllm-serve", engine.model, "--host", str(listen), "--port", str(engine.port)]
+    words += ["--backend", engine.backend, "--tp_size", str(engine.tensor_parallel)]
+    if engine.pipeline_parallel > 1:
+        words += ["--pp_size", str(engine.pipeline_parallel)]
+    words += ["--max_batch_size", str(engine.max_batch_size)]
+    words += ["--max_num_tokens", str(engine.max_num_tokens)]
+    if engine.trust_remote_code:
+        words.append("--trust_remote_code")
+    return [*words, "--extra_llm_api_options", options_path, *engine.extra_args]

@@ -1,0 +1,161 @@
+"""Swarm service specs as plain dicts, in the Engine API's own words.
+
+What a Swarm service cannot have (devices, privileged, ipc, shm-size, runtime) is not here: RDMA devices
+enter through the NVIDIA runtime with NVIDIA_MOFED=enabled, shared memory is a tmpfs, and memlock and
+CAP_IPC_LOCK are plain fields (API 1.41 and later).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NANOSECONDS = 1_000_000_000
+#: The folder of ours inside the containers.
+HOME = "/opt/trtspark"
+#: Where every container sees the node's Hugging Face cache.
+HF_HOME = "/root/.cache/huggingface"
+#: The shell scripts' and NVIDIA's value; a tmpfs takes memory only for what is written.
+SHM_BYTES = 32 << 30
+#: NVIDIA's playbook.
+STACK_BYTES = 64 << 20
+#: The kind of the Swarm resource each node advertises for its one GPU.
+GPU_KIND = "NVIDIA_GPU"
+
+#: The same on every rank, whatever the model: a switch must not touch the workers.
+COMMON_ENV = {
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_MOFED": "enabled",
+    "HF_HOME": HF_HOME,
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # The cache is mounted read-only; code that comes with a model is unpacked here.
+    "HF_MODULES_CACHE": "/tmp/hf_modules",
+    "TIKTOKEN_ENCODINGS_BASE": f"{HF_HOME}/tiktoken-encodings",
+    # The image's Triton lacks the Spark's architecture; CUDA's own ptxas knows it.
+    "TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas",
+    "CPATH": "/usr/local/cuda/include",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A Swarm config or secret as a file in the container; `name` is the object's name in the Swarm."""
+
+    name: str
+    path: str
+    mode: int = 0o444
+
+
+@dataclass(frozen=True)
+class Rank:
+    """What differs between the services of one deployment."""
+
+    stack: str
+    rank: int
+    hf_cache: str
+    env: Mapping[str, str]
+    command: Sequence[str]
+    args: Sequence[str] = ()
+    configs: Sequence[File] = ()
+    secrets: Sequence[File] = ()
+    running: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def service_name(stack: str, rank: int) -> str:
+    """`trtspark-STACK-rank-N`; Swarm wants a DNS label of at most 63 characters."""
+    return f"trtspark-{stack}-rank-{rank}"[:63]
+
+
+def object_name(stack: str, what: str, data: str) -> str:
+    """A config's name with its content's hash: Swarm configs cannot change, so their name does."""
+    digest = hashlib.sha256(data.encode()).hexdigest()[:10]
+    return f"trtspark-{stack}-{what}-{digest}"
+
+
+def rank_service(rank: Rank) -> dict[str, Any]:
+    """The ServiceSpec of one rank, without the image and with configs and secrets by name only.
+
+    The provider adds `Image` and the objects' ids when it talks to the Swarm, so that everything here
+    is known at preview.
+    """
+    labels = {"trtspark.stack": rank.stack, "trtspark.rank": str(rank.rank), **rank.labels}
+    return {
+        "Name": service_name(rank.stack, rank.rank),
+        "Labels": labels,
+        "Mode": {"Replicated": {"Replicas": 1 if rank.running else 0}},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Command": list(rank.command),
+                "Args": list(rank.args),
+                "Env": [f"{key}={value}" for key, value in sorted({**COMMON_ENV, **rank.env}.items())],
+                "Labels": labels,
+                # Without an init every stop costs the whole grace period.
+                "Init": True,
+                "StopGracePeriod": 10 * NANOSECONDS,
+                "Mounts": [
+                    {"Type": "bind", "Source": rank.hf_cache, "Target": HF_HOME, "ReadOnly": True},
+                    {
+                        "Type": "tmpfs",
+                        "Target": "/dev/shm",
+                        "TmpfsOptions": {"SizeBytes": SHM_BYTES, "Mode": 0o1777},
+                    },
+                ],
+                "Ulimits": [
+                    {"Name": "memlock", "Soft": -1, "Hard": -1},
+                    {"Name": "stack", "Soft": STACK_BYTES, "Hard": STACK_BYTES},
+                ],
+                "CapabilityAdd": ["CAP_IPC_LOCK"],
+                "Configs": [_reference("Config", file) for file in rank.configs],
+                "Secrets": [_reference("Secret", file) for file in rank.secrets],
+            },
+            "Resources": {
+                "Reservations": {
+                    "GenericResources": [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": 1}}]
+                }
+            },
+            "RestartPolicy": {"Condition": "any", "Delay": NANOSECONDS},
+            "Placement": {
+                "Constraints": [
+                    f"node.labels.trtspark.stack=={rank.stack}",
+                    f"node.labels.trtspark.rank=={rank.rank}",
+                ],
+                "MaxReplicas": 1,
+            },
+            "Networks": [{"Target": "host"}],
+        },
+        "UpdateConfig": {"Parallelism": 1, "FailureAction": "pause", "Order": "stop-first"},
+    }
+
+
+def _reference(kind: str, file: File) -> dict[str, Any]:
+    return {
+        f"{kind}Name": file.name,
+        "File": {"Name": file.path, "UID": "0", "GID": "0", "Mode": file.mode},
+    }
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of plain data: equal data, equal text, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def observed(wanted: Any, actual: Any) -> Any:
+    """`wanted` as the Swarm has it: equal where the engine agrees, the engine's value where it differs.
+
+    The engine adds defaults, drops zero values and turns names into ids; only what we asked for is
+    compared, so that a drift shows as exactly the values somebody changed.
+    """
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        return {key: observed(value, actual.get(key)) for key, value in wanted.items()}
+    if isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
+        return [observed(w, a) for w, a in zip(wanted, actual, strict=True)]
+    if actual is None and wanted in (0, "", False, [], {}):
+        return wanted
+    return wanted if wanted == actual else actual

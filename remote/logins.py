@@ -1,0 +1,85 @@
+"""From a node's configuration to a login: its pinned host key and the operator's own key."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.config import NodeConfig, Settings
+from cluster.errors import ConfigError, Unreachable
+from remote.ssh import Connection
+
+#: In the order in which ssh itself looks for them.
+_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+#: The stronger first; one key per host is pinned.
+_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
+
+
+def connections(settings: Settings) -> list[Connection]:
+    """One login per active node, head first. Raises ConfigError or Unreachable before any dialling."""
+    identity = _identity(settings.ssh_key)
+    return [
+        Connection(
+            node.host, node.user, node.port, _host_key(node, settings.known_hosts), identity
+        )
+        for node in settings.active_nodes
+    ]
+
+
+def private_key(connection: Connection, agent: str | None) -> str | None:
+    """The text of the private key for tools that read no files; None where the agent serves.
+
+    `agent` is SSH_AUTH_SOCK's value. An explicit key wins over the agent.
+    """
+    path = connection.identity or (None if agent else _default_identity())
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"sshKey: {path} cannot be read ({error.strerror}).") from None
+
+
+def _identity(configured: str | None) -> str | None:
+    if configured is None:
+        return None
+    path = Path(configured).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"sshKey: found {configured!r}, and no file is there; it may be a private key's path")
+    return str(path.resolve())
+
+
+def _default_identity() -> str | None:
+    for name in _DEFAULT_KEYS:
+        path = Path("~/.ssh").expanduser() / name
+        if path.is_file():
+            return str(path)
+    return None
+
+
+def _host_key(node: NodeConfig, known_hosts: str) -> str:
+    if node.host_key:
+        return node.host_key
+    path = Path(known_hosts).expanduser()
+    name = node.host if node.port == 22 else f"[{node.host}]:{node.port}"
+    found = _known_keys(path, name) if path.is_file() else []
+    for kind in _KEY_TYPES:
+        for key in found:
+            if key.split()[0] == kind:
+                return key
+    raise Unreachable(
+        name,
+        f"its host key is not known (no nodes[].hostKey, and nothing in {known_hosts}).",
+        f"Log in once by hand and compare the fingerprint it shows: `ssh -p {node.port} "
+        f"{node.user}@{node.host}`.",
+    )
+
+
+def _known_keys(path: Path, name: str) -> Sequence[str]:
+    """Keys of a host as ssh-keygen finds them: it understands hashed names."""
+    done = subprocess.run(
+        ["ssh-keygen", "-F", name, "-f", str(path)], capture_output=True, text=True, check=False
+    )
+    rows = [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]
+    return [" ".join(row[1:3]) for row in rows if len(row) >= 3 and not row[0].startswith("@")]

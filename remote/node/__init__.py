@@ -1,0 +1,47 @@
+"""Programs that run on the nodes: standard-library Python, sent over ssh's standard input.
+
+Each module here offers `look(args) -> dict` or `main(args) -> dict`, takes and returns plain JSON, and
+needs nothing installed on the node but its own `python3` (a Spark has 3.12). Nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib import resources
+from typing import Any
+
+_RUN = """
+import json, sys
+args = json.loads(sys.argv[1])
+answer = {}
+try:
+    for name, entry in ENTRIES.items():
+        space = {"__name__": name}
+        exec(compile(SOURCES[name], name + ".py", "exec"), space)
+        answer[name] = space[entry](args.get(name, {}))
+except Exception as error:
+    if type(error).__name__ != "Stop":
+        raise
+    sys.exit(str(error))
+print(json.dumps(answer, sort_keys=True))
+"""
+
+
+def program(**entries: str) -> str:
+    """The text for `python3 -`: runs `entry` of each named module and prints one JSON object.
+
+    `program(probe="look")` prints `{"probe": …}`. A module that raises its own `Stop` ends the program
+    with that sentence on standard error and exit code 1.
+    """
+    sources = {name: _source(name) for name in entries}
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\n{_RUN}"
+
+
+def command(args: dict[str, Any]) -> str:
+    """The command line that runs a `program` given on its standard input; `args` is never secret."""
+    return "LC_ALL=C python3 -I -S - " + shlex.quote(json.dumps(args, sort_keys=True))
+
+
+def _source(name: str) -> str:
+    return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")

@@ -1,0 +1,98 @@
+"""What a node's Hugging Face cache holds of a model, and whether every file is whole.
+
+Reads the standard cache layout (hub/models--ORG--NAME/{refs,blobs,snapshots}). A safetensors file is
+whole when its size is what its own header says: 8 bytes, the header, and the last tensor's end.
+"""
+
+import json
+import os
+import struct
+
+MAX_HEADER = 100 << 20  # the format's own limit, bytes
+TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
+
+
+def look(args):
+    """`args`: {"hf_cache", "model"}. {"models": [ids], "commit": str | None, "files": {name: bytes},
+    "problems": [sentences], "tiktoken": bool, "folder": the cache's absolute path}.
+    """
+    cache = os.path.expanduser(args["hf_cache"])
+    hub = os.path.join(cache, "hub")
+    answer = {
+        "folder": cache,
+        "models": _models(hub),
+        "commit": None,
+        "files": {},
+        "problems": [],
+        "tiktoken": all(
+            os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN
+        ),
+    }
+    model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
+    commit = _text(os.path.join(model, "refs", "main"))
+    if not commit:
+        return answer
+    answer["commit"] = commit
+    snapshot = os.path.join(model, "snapshots", commit)
+    for folder, _, names in os.walk(snapshot):
+        for name in names:
+            path = os.path.join(folder, name)
+            relative = os.path.relpath(path, snapshot)
+            try:
+                answer["files"][relative] = os.stat(path).st_size
+            except OSError:
+                answer["problems"].append(relative + " is a link to nothing")
+    answer["problems"] += _missing(snapshot, answer["files"])
+    return answer
+
+
+def _models(hub):
+    try:
+        names = sorted(os.listdir(hub))
+    except OSError:
+        return []
+    return [n[len("models--") :].replace("--", "/", 1) for n in names if n.startswith("models--")]
+
+
+def _missing(snapshot, files):
+    problems = []
+    if "config.json" not in files:
+        problems.append("config.json is missing")
+    shards = [name for name in files if name.endswith(".safetensors") and "/" not in name]
+    index = _text(os.path.join(snapshot, "model.safetensors.index.json"))
+    if index:
+        try:
+            shards = sorted(set(json.loads(index)["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError):
+            problems.append("model.safetensors.index.json cannot be read")
+    if not shards:
+        problems.append("no safetensors files")
+    for name in shards:
+        if name not in files:
+            problems.append(name + " is missing")
+        else:
+            wanted = _whole_size(os.path.join(snapshot, name))
+            if wanted != files[name]:
+                problems.append("%s has %d bytes of %s" % (name, files[name], wanted or "unknown"))
+    return problems
+
+
+def _whole_size(path):
+    try:
+        with open(path, "rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > MAX_HEADER:
+                return None
+            header = json.loads(handle.read(length))
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+    return 8 + length + max(ends, default=0)
+
+
+def _text(path):
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""

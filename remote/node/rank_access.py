@@ -1,0 +1,80 @@
+"""A worker's side of MPI: one line in authorized_keys that allows one command, and that command.
+
+Leaves every other byte of authorized_keys as it was. What was not there before is gone after `revoke`.
+"""
+
+import os
+import stat
+
+MARK = "trtspark-mpi"
+
+
+class Stop(Exception):
+    """Ends the program with this sentence."""
+
+
+def main(args):
+    """`args`: {"action": "allow" | "revoke", "stack", "key", "script"}; {"changed": bool}."""
+    home = os.path.expanduser("~")
+    folder = os.path.join(home, ".trtspark")
+    script = os.path.join(folder, "rank-exec-" + args["stack"])
+    keys = os.path.join(home, ".ssh", "authorized_keys")
+    comment = "%s-%s" % (MARK, args["stack"])
+    if args["action"] == "allow":
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        changed = write(script, args["script"].replace("@STACK@", args["stack"]), 0o700)
+        kind, key = args["key"].split()[:2]
+        line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
+        return {"changed": put_line(keys, comment, line) or changed}
+    changed = put_line(keys, comment, None)
+    if os.path.exists(script):
+        os.unlink(script)
+        changed = True
+    if os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)
+    return {"changed": changed}
+
+
+def put_line(path, comment, line):
+    """Exactly one line that ends with `comment` (none when `line` is None); whether the file changed."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        text = ""
+    except OSError as error:
+        raise Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
+    lines = text.split("\n")
+    mine = [entry for entry in lines if entry.endswith(" " + comment)]
+    if mine == ([line] if line else []):
+        return False
+    kept = [entry for entry in lines if not entry.endswith(" " + comment)]
+    new = "\n".join(kept)
+    if line:
+        # Our line goes first: a last line without its newline stays as its owner wrote it.
+        new = line + "\n" + new
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    if new:
+        mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
+        write(path, new, mode)
+    else:
+        os.unlink(path)
+    return True
+
+
+def write(path, text, mode):
+    """Atomically; whether anything changed."""
+    data = text.encode("utf-8", errors="surrogateescape")
+    try:
+        with open(path, "rb") as handle:
+            if handle.read() == data and stat.S_IMODE(os.stat(path).st_mode) == mode:
+                return False
+    except FileNotFoundError:
+        pass
+    new = path + ".trtspark-new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as handle:
+        os.fchmod(handle.fileno(), mode)
+        handle.write(data)
+    os.replace(new, path)
+    return True

@@ -1,0 +1,12 @@
+#!/bin/sh
+# The only thing the MPI key may do on this machine: run what mpirun asks for inside this node's own
+# rank container. STACK is filled in when this file is installed. After a manager's restart Swarm may run
+# two for a moment: the newest counts (docker ps lists it first).
+set -eu
+container=$(docker ps --quiet --no-trunc --filter label=trtspark.stack=@STACK@ --filter label=trtspark.rank | head -n 1)
+if [ -z "$container" ]; then
+	echo "no rank container of stack @STACK@ runs on $(hostname)" >&2
+	exit 125
+fi
+# bash, because part of the image's environment is set in its start-up file.
+exec docker exec --interactive "$container" bash -c "${SSH_ORIGINAL_COMMAND:-true}"

@@ -1,0 +1,216 @@
+"""Shells on nodes: the system's ssh over one shared connection per node.
+
+The user's agent, keys and ssh settings work as they do by hand. Host keys are pinned on the command line
+by KnownHostsCommand, so there is no file to keep, and a key of another machine is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cluster.errors import NodeError, Unreachable
+
+CONNECT_TIMEOUT_S = 8
+#: How long an idle shared connection stays, so that the next command needs no new login.
+PERSIST_S = 60
+#: ssh's own exit code for its own failures; a command's codes are below.
+SSH_FAILED = 255
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to log in on a node. `host_key` is "type base64"; `identity` a private key's path or None."""
+
+    host: str
+    user: str
+    port: int
+    host_key: str
+    identity: str | None = None
+
+    @property
+    def target(self) -> str:
+        """user@host, with the port when it is not ssh's own."""
+        return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
+
+    def as_props(self) -> dict[str, Any]:
+        """Plain data for a resource's inputs."""
+        return {
+            "host": self.host,
+            "user": self.user,
+            "port": self.port,
+            "hostKey": self.host_key,
+            "identity": self.identity or "",
+        }
+
+    @staticmethod
+    def from_props(props: Mapping[str, Any]) -> Connection:
+        """The inverse of `as_props`; Pulumi hands numbers back as floats."""
+        return Connection(
+            props["host"],
+            props["user"],
+            int(props["port"]),
+            props["hostKey"],
+            props.get("identity") or None,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell(Protocol):
+    """What a node's shell can do; tests bring their own."""
+
+    def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
+        """Run one command line there; `timeout` in seconds."""
+        ...
+
+
+def options(connection: Connection) -> list[str]:
+    """ssh's options for this node: pinned key, no questions, one shared connection."""
+    kind = connection.host_key.split()[0]
+    algorithms = "rsa-sha2-512,rsa-sha2-256" if kind == "ssh-rsa" else kind
+    words = [
+        "BatchMode=yes",
+        f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+        "ServerAliveInterval=5",
+        "ServerAliveCountMax=3",
+        "StrictHostKeyChecking=yes",
+        "UserKnownHostsFile=/dev/null",
+        "GlobalKnownHostsFile=/dev/null",
+        f"KnownHostsCommand=/bin/echo %H {connection.host_key}",
+        f"HostKeyAlgorithms={algorithms}",
+        "ControlMaster=auto",
+        f"ControlPath={control_path(connection)}",
+        f"ControlPersist={PERSIST_S}",
+    ]
+    if connection.identity:
+        words += [f"IdentityFile={connection.identity}", "IdentitiesOnly=yes"]
+    return [part for word in words for part in ("-o", word)]
+
+
+def runtime_folder() -> Path:
+    """A private folder with a short path: sockets allow about a hundred characters."""
+    folder = Path(tempfile.gettempdir(), f"trtspark-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise NodeError(
+            str(folder), "it is not this user's alone.", "Remove it and try again: sockets live there."
+        )
+    return folder
+
+
+def control_path(connection: Connection) -> str:
+    """The shared connection's socket: the same for every process that means the same login."""
+    text = f"{connection.target} {connection.port} {connection.host_key} {connection.identity}"
+    return str(runtime_folder() / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+class SshShell:
+    """A node's shell by ssh."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Nothing is dialled until the first command."""
+        self.connection = connection
+
+    def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
+        """Run one command line. Raises Unreachable when there is no session, with the cause."""
+        try:
+            done = subprocess.run(
+                [*self._ssh(), self._destination(), command],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unreachable(
+                self.connection.target,
+                f"no answer within {timeout:.0f} s.",
+                "Is the machine busy or its network gone? Try the same again.",
+            ) from None
+        if done.returncode == SSH_FAILED:
+            raise explained(self.connection, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def forward(self, remote_socket: str) -> str:
+        """A local unix socket that leads to `remote_socket` on the node, over the shared connection."""
+        self.run("true")
+        name = f"{Path(control_path(self.connection)).name}.{os.getpid()}"
+        local = runtime_folder() / name
+        local.unlink(missing_ok=True)
+        self._control("forward", "-L", f"{local}:{remote_socket}")
+        return str(local)
+
+    def _control(self, verb: str, *words: str) -> None:
+        done = subprocess.run(
+            [*self._ssh(), "-O", verb, *words, self._destination()],
+            capture_output=True,
+            text=True,
+            timeout=CONNECT_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            raise explained(self.connection, done.stderr)
+
+    def _ssh(self) -> list[str]:
+        return ["ssh", *options(self.connection), "-p", str(self.connection.port)]
+
+    def _destination(self) -> str:
+        return f"{self.connection.user}@{self.connection.host}"
+
+
+#: Part of ssh's own text -> (what was found, what to do). The first match counts.
+_CAUSES: Sequence[tuple[str, str, str]] = (
+    (
+        "Host key verification failed",
+        "its host key is not the pinned one.",
+        "If the machine was reinstalled, put its new key in nodes[].hostKey or known_hosts "
+        "(`ssh-keyscan {host}`), after comparing it on its own screen; if not, somebody may be in between.",
+    ),
+    (
+        "Permission denied",
+        "the login of user {user} was refused.",
+        "Check nodes[].user, and that your key is there: `ssh-copy-id -p {port} {user}@{host}`.",
+    ),
+    ("Could not resolve", "the host name is unknown.", "Check nodes[].host."),
+    (
+        "Connection refused",
+        "nothing listens on port {port}.",
+        "Check nodes[].port, and that sshd runs there (`sudo systemctl start ssh`).",
+    ),
+    (
+        "timed out",
+        "it does not answer on port {port}.",
+        "Is it on, and on this network? `ping {host}` tells.",
+    ),
+    ("No route to host", "there is no route to it.", "Is it on, and on this network?"),
+    ("Network is unreachable", "there is no route to it.", "Check nodes[].host and your network."),
+)
+
+
+def explained(connection: Connection, stderr: str) -> Unreachable:
+    """An error in the user's words from ssh's last words."""
+    values = {"host": connection.host, "user": connection.user, "port": connection.port}
+    for sign, found, todo in _CAUSES:
+        if sign in stderr:
+            return Unreachable(connection.target, found.format(**values), todo.format(**values))
+    last = (stderr.strip().splitlines() or ["no message"])[-1].strip()
+    return Unreachable(
+        connection.target, f"ssh failed: {last}", f"Try it by hand: `ssh {connection.target}`."
+    )
