@@ -69,8 +69,7 @@ class NodeConfig(_Frozen):
     fabric: tuple[IPv4Address, ...] = Field(
         default=(),
         max_length=4,
-        description="its addresses on the fabric, one per half of the cable "
-        "(default: found on the machine)",
+        description="its addresses on the fabric, one per half of the cable (default: found on the machine)",
     )
 
     @field_validator("host")
@@ -99,7 +98,7 @@ class NodeConfig(_Frozen):
 
 
 def _words(value: object) -> object:
-    """`extraArgs` may be a list or one string as typed into a shell."""
+    """`extraArgs` may be one string as typed into a shell, or a list."""
     return shlex.split(value) if isinstance(value, str) else value
 
 
@@ -110,20 +109,17 @@ class Settings(_Frozen):
         description="the Sparks, head first: a list of one to eight entries with host, user (nvidia), "
         "port (22), hostKey and fabric addresses"
     )
-    head_only: bool = Field(
-        default=False, description="true or false: serve from the first node alone"
-    )
+    head_only: bool = Field(default=False, description="true or false: serve from the first node alone")
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
     image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
-    port: int = Field(
-        default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535"
-    )
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535")
     hf_cache: str = Field(
         default="~/.cache/huggingface",
         description="the Hugging Face cache folder on every node: an absolute path, or one under ~",
     )
     hf_token: SecretStr | None = Field(
-        default=None, description="a Hugging Face token, set with --secret; gated models need it"
+        default=None,
+        description="a Hugging Face token, set with `pulumi config set --secret`; gated models need it",
     )
     tensor_parallel: int | None = Field(
         default=None,
@@ -146,8 +142,7 @@ class Settings(_Frozen):
         default=None,
         gt=0,
         lt=1,
-        description="share of the free memory for the KV cache, between 0 and 1 "
-        "(default: the model's, 0.90)",
+        description="share of the free memory for the KV cache, between 0 and 1 (default: the model's, 0.90)",
     )
     backend: Literal["pytorch", "_autodeploy"] = Field(
         default="pytorch", description="the engine's backend: pytorch or _autodeploy"
@@ -257,12 +252,18 @@ def load(raw: Mapping[str, str], project: str = "trtllm-dgx-spark") -> Settings:
     values: dict[str, Any] = {}
     for full, value in raw.items():
         namespace, _, key = full.partition(":")
-        if namespace == project:
+        if namespace == project and not _says_default(key, value):
             values[key] = _decoded(key, value)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentences(error, values, project))) from None
+
+
+def _says_default(key: str, value: str) -> bool:
+    """Pulumi's schema wants a default for every key: `auto`, or nothing at all, stands for ours."""
+    fields = {field.alias or name: field for name, field in Settings.model_fields.items()}
+    return value in ("auto", "") and key in fields and fields[key].default is None
 
 
 def _decoded(key: str, value: str) -> Any:
@@ -276,9 +277,7 @@ def _decoded(key: str, value: str) -> Any:
 
 def field_names() -> dict[str, str]:
     """Every key as it is written in a stack's configuration, with what it may be."""
-    return {
-        (field.alias or name): field.description or "" for name, field in Settings.model_fields.items()
-    }
+    return {(field.alias or name): field.description or "" for name, field in Settings.model_fields.items()}
 
 
 def _sentences(error: ValidationError, values: Mapping[str, Any], project: str) -> list[str]:

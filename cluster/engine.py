@@ -47,9 +47,7 @@ def resolve(settings: Settings) -> Engine:
         gpu_memory_fraction=settings.gpu_memory_fraction or model.gpu_memory_fraction,
         backend=settings.backend,
         trust_remote_code=(
-            model.trust_remote_code
-            if settings.trust_remote_code is None
-            else settings.trust_remote_code
+            model.trust_remote_code if settings.trust_remote_code is None else settings.trust_remote_code
         ),
         cuda_graph_padding=settings.cuda_graph_padding,
         disable_overlap_scheduler=settings.disable_overlap_scheduler,

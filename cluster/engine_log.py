@@ -63,9 +63,13 @@ _CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
             "the container sees no GPU: check `docker info` for the nvidia runtime",
         ),
         (r"waiting for rank|gave up: rank", "a worker's container did not answer over ssh"),
-        (r"Executor worker returned error|Executor worker initialization error", "the engine crashed while loading"),
+        (
+            r"Executor worker returned error|Executor worker initialization error",
+            "the engine crashed while loading",
+        ),
     )
 )
+_FATAL = re.compile(r"Executor worker (returned error|initialization error|died)|^Traceback|launcher goes on")
 _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")
 
 
@@ -84,5 +88,7 @@ def cause(lines: Sequence[str]) -> str:
 def fatal(line: str) -> bool:
     """Whether a line means that this start cannot succeed any more, though nothing may end by itself."""
     return bool(
-        re.search(r"Executor worker (returned error|initialization error|died)|^Traceback|launcher goes on", line)
+        re.search(
+            r"Executor worker (returned error|initialization error|died)|^Traceback|launcher goes on", line
+        )
     )

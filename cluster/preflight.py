@@ -11,7 +11,7 @@ from cluster.errors import NotPrepared, PlanError, TrtSparkError
 from cluster.facts import Facts
 
 #: Addresses of a listener that keep us from binding the head's own address.
-_ANY = ("0.0.0.0", "::")  # noqa: S104
+_ANY = ("0.0.0.0", "::")
 
 
 def problems(
@@ -120,8 +120,7 @@ def _weights(
     commits = {cache["commit"] for cache in caches}
     if not found and len(commits) > 1:
         listed = ", ".join(
-            f"{facts.node} has {cache['commit'][:12]}"
-            for facts, cache in zip(nodes, caches, strict=True)
+            f"{facts.node} has {cache['commit'][:12]}" for facts, cache in zip(nodes, caches, strict=True)
         )
         found.append(
             PlanError(

@@ -131,7 +131,7 @@ class _Watch:
             return []
         try:
             raw = node.logs(container, tail=LOG_LINES)
-        except Exception:  # noqa: BLE001 - a container that has just gone has no log; the next look sees
+        except Exception:
             return []
         return str(raw.decode(errors="replace")).splitlines()
 
@@ -153,7 +153,7 @@ class _Watch:
             if _failed(task) and task["ID"] not in self.known and container:
                 try:
                     raw = node.logs(container, tail=LOG_LINES)
-                except Exception:  # noqa: BLE001 - removed by Swarm's own history limit
+                except Exception:
                     continue
                 return str(raw.decode(errors="replace")).splitlines()
         return []
@@ -198,9 +198,7 @@ def _answers(props: Mapping[str, Any]) -> bool:
         "max_tokens": 1,
     }
     try:
-        answer = requests.post(
-            f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S
-        )
+        answer = requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
     except requests.RequestException:
         return False
     if answer.status_code != 200:

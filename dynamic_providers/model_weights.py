@@ -28,7 +28,7 @@ class ModelWeightsProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Verify on every node, in parallel."""
-        return CreateResult(id_=props["model"], outs=verify(props))
+        return CreateResult(id_="weights", outs=verify(props))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Verify the new model; the old one's files stay."""

@@ -108,9 +108,7 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def let_go(
-    gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any]
-) -> None:
+def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
     """Nodes that are no longer listed leave, if it was we who took them in; a dead one is forgotten."""
     for node in gone:
         if node["name"] in (olds.get("joined") or []):
@@ -129,8 +127,9 @@ def dissolve(props: Mapping[str, Any]) -> None:
             return
     except (TrtSparkError, DockerException) as error:
         raise NodeError(
-            head["name"], f"the Swarm's manager cannot be reached ({error}).", "Bring it back, or forget "
-            "the Swarm with `pulumi state delete`.",
+            head["name"],
+            f"the Swarm's manager cannot be reached ({error}).",
+            "Bring it back, or forget the Swarm with `pulumi state delete`.",
         ) from None
     foreign = [
         s["Spec"]["Name"]
@@ -182,9 +181,7 @@ def _listed(client: Any, member: Member) -> dict[str, Listed]:
 def _init(client: Any, node: Mapping[str, Any]) -> None:
     address = node["address"]
     spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS)
-    client.init_swarm(
-        advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec
-    )
+    client.init_swarm(advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec)
 
 
 def _join(client: Any, node: Mapping[str, Any], manager: str, token: str) -> None:
@@ -260,9 +257,7 @@ def _offered(listed: Mapping[str, Any]) -> list[str]:
     return [entry["Value"] for entry in named if entry.get("Kind") == GPU_KIND]
 
 
-def _wait_for_gpus(
-    client: Any, nodes: Sequence[Mapping[str, Any]], members: Mapping[str, Member]
-) -> None:
+def _wait_for_gpus(client: Any, nodes: Sequence[Mapping[str, Any]], members: Mapping[str, Member]) -> None:
     deadline = time.monotonic() + RESOURCE_DEADLINE_S
     while True:
         listed = {entry["ID"]: entry for entry in client.nodes()}

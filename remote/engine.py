@@ -35,9 +35,7 @@ def connect(connection: Connection) -> Any:
 def _dial(connection: Connection) -> Any:
     socket = SshShell(connection).forward(DOCKER_SOCKET)
     try:
-        return docker.APIClient(
-            base_url=f"unix://{socket}", version="auto", timeout=API_TIMEOUT_S
-        )
+        return docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=API_TIMEOUT_S)
     except DockerException as error:
         raise NodeError(
             connection.target,

@@ -20,9 +20,7 @@ def connections(settings: Settings) -> list[Connection]:
     """One login per active node, head first. Raises ConfigError or Unreachable before any dialling."""
     identity = _identity(settings.ssh_key)
     return [
-        Connection(
-            node.host, node.user, node.port, _host_key(node, settings.known_hosts), identity
-        )
+        Connection(node.host, node.user, node.port, _host_key(node, settings.known_hosts), identity)
         for node in settings.active_nodes
     ]
 
@@ -46,7 +44,9 @@ def _identity(configured: str | None) -> str | None:
         return None
     path = Path(configured).expanduser()
     if not path.is_file():
-        raise ConfigError(f"sshKey: found {configured!r}, and no file is there; it may be a private key's path")
+        raise ConfigError(
+            f"sshKey: found {configured!r}, and no file is there; it may be a private key's path"
+        )
     return str(path.resolve())
 
 

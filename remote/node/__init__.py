@@ -45,3 +45,8 @@ def command(args: dict[str, Any]) -> str:
 
 def _source(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def public_key(answer: str) -> str:
+    """The public half from mpi_key's answer, "ssh-ed25519 base64"."""
+    return str(json.loads(answer)["mpi_key"]["public"])

@@ -82,9 +82,7 @@ def apply(gpu):
     if restarted:
         restart_docker()
         if not docker_has(gpu):
-            raise Stop(
-                "Docker restarted but does not offer %s=%s. See `journalctl -u docker`." % (KIND, gpu)
-            )
+            raise Stop("Docker restarted but does not offer %s=%s. See `journalctl -u docker`." % (KIND, gpu))
     return {"changed": sorted(files), "restarted": restarted}
 
 
@@ -191,16 +189,12 @@ def sudo(*words, text=None):
 
 def docker_has(gpu):
     """Whether the running daemon has the runtime, has it as its default, and advertises the GPU."""
-    done = subprocess.run(
-        ["docker", "info", "--format", "{{json .}}"], capture_output=True, text=True
-    )
+    done = subprocess.run(["docker", "info", "--format", "{{json .}}"], capture_output=True, text=True)
     try:
         info = json.loads(done.stdout)
     except ValueError:
         return False
-    offered = [
-        (r.get("NamedResourceSpec") or {}).get("Value") for r in info.get("GenericResources") or []
-    ]
+    offered = [(r.get("NamedResourceSpec") or {}).get("Value") for r in info.get("GenericResources") or []]
     return info.get("DefaultRuntime") == "nvidia" and gpu in offered
 
 

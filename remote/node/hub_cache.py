@@ -24,9 +24,7 @@ def look(args):
         "commit": None,
         "files": {},
         "problems": [],
-        "tiktoken": all(
-            os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN
-        ),
+        "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
     commit = _text(os.path.join(model, "refs", "main"))

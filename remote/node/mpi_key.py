@@ -28,9 +28,7 @@ def main(args):
         public = json.loads(found.stdout)[0]["Spec"]["Labels"].get(LABEL)
         if public:
             return {"public": public}
-        raise Stop(
-            "the Docker secret %s is there but is not ours. Remove or rename it." % args["name"]
-        )
+        raise Stop("the Docker secret %s is there but is not ours. Remove or rename it." % args["name"])
     folder = tempfile.mkdtemp(prefix="trtspark-", dir="/dev/shm")
     try:
         path = os.path.join(folder, "key")

@@ -1,0 +1,54 @@
+"""From settings and facts to resources: what __main__ does once it has looked at the machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+
+from cluster import fabric
+from cluster.config import Settings
+from components.spark_node import SparkNode, SparkNodeArgs
+from components.swarm_cluster import SwarmCluster
+from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
+from remote.preflight import Look
+from remote.ssh import Connection
+
+
+def deploy(
+    stack: str,
+    settings: Settings,
+    connections: Sequence[Connection],
+    look: Look,
+    private_key: str | None,
+) -> dict[str, Any]:
+    """Register every resource of the stack; the stack's outputs by name."""
+    active = settings.active_nodes
+    network = fabric.plan(look.facts, [node.fabric for node in active])
+    for warning in network.warnings:
+        pulumi.log.warn(warning)
+    nodes = [
+        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
+        for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
+    ]
+    cluster = SwarmCluster("cluster", stack, nodes)
+    revision = look.caches[0]["commit"] or ""
+    args = DeploymentArgs(stack, settings, network, revision)
+    deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
+    return {
+        "endpoint": deployment.endpoint,
+        "model": settings.model if settings.running else "",
+        "revision": revision,
+        "image": deployment.image,
+        "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
+        "transport": deployment.transport,
+        "readySeconds": deployment.ready_seconds,
+        "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
+        f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
+    }
+
+
+def role(index: int) -> str:
+    """head, worker-1, worker-2, …: a resource's name does not change when a host's does."""
+    return "head" if index == 0 else f"worker-{index}"

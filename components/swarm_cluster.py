@@ -1,0 +1,99 @@
+"""The Swarm of all nodes, and the head's way into the workers' containers for MPI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+
+import pulumi
+from pulumi_command import remote
+
+from components.spark_node import SparkNode
+from dynamic_providers.swarm import Swarm
+from remote import node
+
+
+def mpi_secret(stack: str) -> str:
+    """The Docker secret that holds the MPI key's private half."""
+    return f"trtspark-{stack}-mpi-key"
+
+
+class SwarmCluster(pulumi.ComponentResource):
+    """Swarm, MPI key on the head, one forced command on each worker.
+
+    `ready`: the resources to depend on for anything that runs in the Swarm.
+    """
+
+    swarm_id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        stack: str,
+        nodes: Sequence[SparkNode],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`nodes` head first."""
+        super().__init__("trtspark:index:SwarmCluster", name, {"nodes": len(nodes)}, opts)
+        swarm = Swarm(
+            f"{name}-swarm",
+            stack,
+            [
+                {
+                    "name": spark.args.connection.host,
+                    "address": str(spark.args.facts.address),
+                    "gpu": spark.args.facts.gpu_uuid,
+                    "connection": spark.args.connection.as_props(),
+                }
+                for spark in nodes
+            ],
+            pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
+        )
+        self.ready: list[pulumi.Resource] = [swarm]
+        if len(nodes) > 1:
+            self.ready += self._rank_access(name, stack, nodes, swarm)
+        self.swarm_id = swarm.swarm_id
+        self.register_outputs({"swarmId": self.swarm_id})
+
+    def _rank_access(
+        self, name: str, stack: str, nodes: Sequence[SparkNode], swarm: Swarm
+    ) -> list[pulumi.Resource]:
+        head, workers = nodes[0], nodes[1:]
+        secret = {"name": mpi_secret(stack), "stack": stack}
+        key = remote.Command(
+            f"{name}-mpi-key",
+            connection=head.connection,
+            create=node.command({"mpi_key": {"action": "make", **secret}}),
+            delete=node.command({"mpi_key": {"action": "drop", **secret}}),
+            stdin=node.program(mpi_key="main"),
+            # A new Swarm has no secrets: it needs a new key.
+            triggers=[swarm.swarm_id],
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm], delete_before_replace=True),
+        )
+        script = resources.files("remote.node").joinpath("rank_exec.sh").read_text("utf-8")
+        public = key.stdout.apply(node.public_key)
+        access = [
+            remote.Command(
+                f"{name}-rank-access-{index}",
+                connection=worker.connection,
+                create=public.apply(
+                    lambda text: node.command(
+                        {
+                            "rank_access": {
+                                "action": "allow",
+                                "stack": stack,
+                                "key": text,
+                                "script": script,
+                            }
+                        }
+                    )
+                ),
+                delete=node.command({"rank_access": {"action": "revoke", "stack": stack}}),
+                stdin=node.program(rank_access="main"),
+                add_previous_output_in_env=False,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for index, worker in enumerate(workers, start=1)
+        ]
+        return [key, *access]

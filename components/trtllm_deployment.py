@@ -1,0 +1,209 @@
+"""The model's server: image, weights, one Swarm service per rank, and the gate that says it answers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from cluster import engine, fabric, launch
+from cluster.config import Settings
+from cluster.fabric import Fabric
+from cluster.service_spec import (
+    HOME,
+    File,
+    Rank,
+    fingerprint,
+    object_name,
+    rank_service,
+    service_name,
+)
+from components.spark_node import SparkNode
+from components.swarm_cluster import SwarmCluster, mpi_secret
+from dynamic_providers.endpoint import Endpoint
+from dynamic_providers.model_weights import ModelWeights
+from dynamic_providers.swarm_service import SwarmService
+from remote.ssh import options
+
+OPTIONS_PATH = f"{HOME}/extra-llm-api-config.yml"
+PROGRAM_PATH = f"{HOME}/rank0.py"
+LAUNCH_PATH = f"{HOME}/launch.json"
+
+
+@dataclass(frozen=True)
+class DeploymentArgs:
+    """Everything decided before: settings, the network of the ranks, the model's revision."""
+
+    stack: str
+    settings: Settings
+    fabric: Fabric
+    revision: str
+
+
+class TrtLlmDeployment(pulumi.ComponentResource):
+    """One endpoint. Outputs: endpoint, image, ready_seconds, transport."""
+
+    endpoint: str
+    image: pulumi.Output[str]
+    ready_seconds: pulumi.Output[float] | None = None
+    transport: pulumi.Output[list[str]] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        args: DeploymentArgs,
+        nodes: Sequence[SparkNode],
+        cluster: SwarmCluster,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`nodes` head first, as in `cluster`."""
+        settings = args.settings
+        super().__init__("trtspark:index:TrtLlmDeployment", name, {"model": settings.model}, opts)
+        self.name, self.args, self.nodes, self.cluster = name, args, nodes, cluster
+        head = nodes[0].args.facts
+        self.endpoint = f"http://{head.address}:{settings.port}"
+        providers = [self._provider(spark, index) for index, spark in enumerate(nodes)]
+        self.image = self._image(providers)
+        weights = ModelWeights(
+            f"{name}-weights",
+            settings.model,
+            args.revision,
+            settings.hf_cache,
+            [spark.args.connection.as_props() for spark in nodes],
+            pulumi.ResourceOptions(parent=self),
+        )
+        workers = self._workers()
+        rank0_spec = self._rank0_spec()
+        configs = self._configs(providers[0])
+        rank0 = self._service(0, rank0_spec, [*configs, weights, *[w for w, _ in workers]])
+        if settings.running:
+            self._gate(rank0, fingerprint(rank0_spec, [spec for _, spec in workers]))
+        self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
+
+    def _provider(self, spark: SparkNode, index: int) -> docker.Provider:
+        login = spark.args.connection
+        return docker.Provider(
+            f"{self.name}-docker-{index}",
+            host=f"ssh://{login.user}@{login.host}:{login.port}",
+            ssh_opts=options(login),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _image(self, providers: Sequence[docker.Provider]) -> pulumi.Output[str]:
+        """The image by digest, as the head has it; by name when it is not ours to pull."""
+        if not self.args.settings.pull_image:
+            return pulumi.Output.from_input(self.args.settings.image)
+        images = [
+            docker.RemoteImage(
+                f"{self.name}-image-{index}",
+                name=self.args.settings.image,
+                # 30 GB that the next `up` wants again; `docker image rm` is the owner's.
+                keep_locally=True,
+                opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[spark.prepared]),
+            )
+            for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
+        ]
+        # All must be there before any rank starts; the head's digest is everybody's.
+        return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
+            lambda digests: str(digests[0])
+        )
+
+    def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
+        return [
+            docker.ServiceConfig(
+                f"{self.name}-{what}",
+                name=object_name(self.args.stack, what, data),
+                data=base64.b64encode(data.encode()).decode(),
+                opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=self.cluster.ready),
+            )
+            for what, (data, _path) in self._files().items()
+        ]
+
+    def _files(self) -> dict[str, tuple[str, str]]:
+        """Rank 0's files: what it is called -> (content, path in the container)."""
+        settings = self.args.settings
+        logins = [
+            launch.Login(s.args.connection.user, s.args.connection.port, s.args.connection.host_key)
+            for s in self.nodes
+        ]
+        program = resources.files("remote.node").joinpath("rank0.py").read_text("utf-8")
+        return {
+            "engine-options": (engine.options_file(engine.resolve(settings)), OPTIONS_PATH),
+            "launch": (launch.launch_file(self.args.fabric, logins), LAUNCH_PATH),
+            "program": (program, PROGRAM_PATH),
+        }
+
+    def _rank(self, index: int, **more: Any) -> Rank:
+        facts, settings = self.nodes[index].args.facts, self.args.settings
+        return Rank(
+            stack=self.args.stack,
+            rank=index,
+            hf_cache=settings.hf_cache.replace("~", facts.home, 1),
+            env=fabric.environment(self.args.fabric, index, settings.nccl),
+            running=settings.running,
+            **more,
+        )
+
+    def _workers(self) -> list[tuple[SwarmService, dict[str, Any]]]:
+        """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
+        specs = [
+            rank_service(self._rank(index, command=["sleep", "infinity"]))
+            for index in range(1, len(self.nodes))
+        ]
+        return [
+            (self._service(index, spec, self.cluster.ready), spec)
+            for index, spec in enumerate(specs, start=1)
+        ]
+
+    def _rank0_spec(self) -> dict[str, Any]:
+        settings = self.args.settings
+        head = self.nodes[0].args.facts
+        words = engine.serve_command(engine.resolve(settings), head.address, OPTIONS_PATH)
+        several = len(self.nodes) > 1
+        return rank_service(
+            self._rank(
+                0,
+                # bash, because part of the image's environment is set in its start-up file.
+                command=["bash", "-c", 'exec python3 "$0" "$@"', PROGRAM_PATH, LAUNCH_PATH],
+                args=words,
+                configs=[
+                    File(object_name(self.args.stack, what, data), path)
+                    for what, (data, path) in self._files().items()
+                ],
+                secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
+                labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
+            )
+        )
+
+    def _service(self, index: int, spec: Mapping[str, Any], after: Sequence[pulumi.Resource]) -> SwarmService:
+        return SwarmService(
+            f"{self.name}-rank-{index}",
+            spec,
+            self.image,
+            manager=self.nodes[0].args.connection.as_props(),
+            node=self.nodes[index].args.connection.as_props(),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self.cluster.ready, *after]),
+        )
+
+    def _gate(self, rank0: SwarmService, spec: str) -> None:
+        settings = self.args.settings
+        gate = Endpoint(
+            f"{self.name}-endpoint",
+            {
+                "url": self.endpoint,
+                "model": settings.model,
+                "ranks": len(self.nodes),
+                "transport": fabric.expected_transport(self.args.fabric, settings.nccl),
+                "service": service_name(self.args.stack, 0),
+                "manager": self.nodes[0].args.connection.as_props(),
+                "timeout": settings.ready_timeout,
+                "fingerprint": spec,
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[rank0]),
+        )
+        self.ready_seconds, self.transport = gate.ready_seconds, gate.proven_transport
