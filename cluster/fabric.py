@@ -49,7 +49,7 @@ def plan(nodes: Sequence[Facts], wanted: Sequence[Sequence[IPv4Address]]) -> Fab
         return Fabric("none", None, (_management(nodes[0]),))
     shared = [
         subnet
-        for subnet in dict.fromkeys(_subnet(hca) for hca in halves[0])
+        for subnet in sorted({_subnet(hca) for hca in halves[0]})
         if all(any(_subnet(hca) == subnet for hca in mine) for mine in halves[1:])
     ]
     if not shared:

@@ -63,7 +63,7 @@ class SparkNode(pulumi.ComponentResource):
             # probed anew.
             triggers=[json.dumps(args.facts.stable(), sort_keys=True)],
             add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=[]),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.prepared = remote.Command(
             f"{name}-gpu-runtime",

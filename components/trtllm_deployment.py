@@ -67,7 +67,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         self.name, self.args, self.nodes, self.cluster = name, args, nodes, cluster
         head = nodes[0].args.facts
         self.endpoint = f"http://{head.address}:{settings.port}"
-        providers = [self._provider(spark, index) for index, spark in enumerate(nodes)]
+        providers = [self._engine_of(spark, index) for index, spark in enumerate(nodes)]
         self.image = self._image(providers)
         weights = ModelWeights(
             f"{name}-weights",
@@ -85,7 +85,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             self._gate(rank0, fingerprint(rank0_spec, [spec for _, spec in workers]))
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
-    def _provider(self, spark: SparkNode, index: int) -> docker.Provider:
+    def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
         login = spark.args.connection
         return docker.Provider(
             f"{self.name}-docker-{index}",

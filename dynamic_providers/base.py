@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import pulumi
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
@@ -41,12 +42,18 @@ def changed(
     )
 
 
+def output(resource: pulumi.Resource, key: str) -> pulumi.Output[Any]:
+    """An output of a dynamic resource, which the SDK keeps under its camelCase name."""
+    found: pulumi.Output[Any] = vars(resource)[key]
+    return found
+
+
 def progress() -> Callable[[str], None]:
     """A function that shows a line of text while an operation runs: live in a terminal, else as text."""
     address, urn = (sys.argv[1] if len(sys.argv) > 1 else ""), _urn()
     if ":" not in address:
         return lambda _text: None
-    stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))  # type: ignore[no-untyped-call]
+    stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
 
     def say(text: str) -> None:
         request = engine_pb2.LogRequest(

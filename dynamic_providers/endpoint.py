@@ -12,7 +12,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from cluster import engine_log
 from cluster.errors import NotReady, TrtSparkError
-from dynamic_providers.base import Provider, changed, progress
+from dynamic_providers.base import Provider, changed, output, progress
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -238,3 +238,5 @@ class Endpoint(Resource, module="trtspark", name="Endpoint"):
         """`props`: url, model, ranks (count), transport, service, manager, timeout (s), fingerprint."""
         outs = {"readySeconds": None, "provenTransport": None}
         super().__init__(EndpointProvider(), name, {**props, **outs}, opts)
+        self.ready_seconds = output(self, "readySeconds")
+        self.proven_transport = output(self, "provenTransport")

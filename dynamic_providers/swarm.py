@@ -24,7 +24,7 @@ from cluster.swarm_plan import (
     Unlabel,
     plan,
 )
-from dynamic_providers.base import Provider, changed
+from dynamic_providers.base import Provider, changed, output
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -314,3 +314,4 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         props = {"stack": stack, "nodes": list(nodes)}
         outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
+        self.swarm_id = output(self, "swarmId")

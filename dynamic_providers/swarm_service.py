@@ -120,7 +120,8 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
         container[f"{kind}s"] = [
             {**reference, f"{kind}ID": ids[reference[f"{kind}Name"]]} for reference in references
         ]
-    return _whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
+    whole: dict[str, Any] = _whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
+    return whole
 
 
 def _containers(props: Mapping[str, Any]) -> set[str]:

@@ -80,7 +80,7 @@ def algorithms(key_type):
 
 def wait_for_peers(launch):
     """[] when every worker's container answered, else what was last seen of each that did not."""
-    missing = {}
+    missing: dict[tuple[int, str], str] = {}
     threads = []
     for peer in launch["ranks"][1:]:
         thread = threading.Thread(target=wait_for_peer, args=(peer, launch, missing))

@@ -1,0 +1,181 @@
+"""The graph of resources by Pulumi's mocks: names, inputs, secrets, dependencies."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.stack import deploy
+from tests import samples
+
+SECRET = "4dabf18193072939515e22adb298388d"
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
+DIGEST = "registry/release@sha256:" + "a" * 64
+
+
+class Recorder(pulumi.runtime.Mocks):
+    """Remembers every resource and answers as the providers would."""
+
+    def __init__(self) -> None:
+        self.seen: list[pulumi.runtime.MockResourceArgs] = []
+
+    def new_resource(self, args):
+        assert (args.typ, args.name) not in {(r.typ, r.name) for r in self.seen}, "duplicate name"
+        self.seen.append(args)
+        outs = dict(args.inputs)
+        if args.typ == "docker:index/remoteImage:RemoteImage":
+            outs["repoDigest"] = DIGEST
+        if args.typ == "command:remote:Command":
+            outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
+        if args.typ.endswith(":Swarm"):
+            outs["swarmId"] = "swarm-1"
+        return f"{args.name}-id", outs
+
+    def call(self, args):
+        return {}
+
+    def inputs(self, name: str) -> dict[str, Any]:
+        return next(dict(r.inputs) for r in self.seen if r.name == name)
+
+    def names(self) -> set[str]:
+        return {r.name for r in self.seen}
+
+
+def run(count: int = 2, preview: bool = False, **changes: Any) -> tuple[Recorder, dict[str, Any]]:
+    recorder = Recorder()
+    pulumi.runtime.set_mocks(recorder, project="trtllm-dgx-spark", stack="test", preview=preview)
+    outputs: dict[str, Any] = {}
+    settings = samples.settings(count, **changes)
+    active = len(settings.active_nodes)
+
+    @pulumi.runtime.test
+    def program():
+        outputs.update(
+            deploy("test", settings, samples.connections(active), samples.look(active), KEY)
+        )
+
+    program()
+    return recorder, outputs
+
+
+PAIR = {
+    "head",
+    "worker-1",
+    "head-probe",
+    "worker-1-probe",
+    "head-gpu-runtime",
+    "worker-1-gpu-runtime",
+    "cluster",
+    "cluster-swarm",
+    "cluster-mpi-key",
+    "cluster-rank-access-1",
+    "trtllm",
+    "trtllm-docker-0",
+    "trtllm-docker-1",
+    "trtllm-image-0",
+    "trtllm-image-1",
+    "trtllm-engine-options",
+    "trtllm-launch",
+    "trtllm-program",
+    "trtllm-weights",
+    "trtllm-rank-0",
+    "trtllm-rank-1",
+    "trtllm-endpoint",
+}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_pair(preview):
+    recorder, outputs = run(preview=preview)
+    assert recorder.names() == PAIR
+    assert outputs["endpoint"] == "http://10.24.11.11:8355"
+
+
+def test_one_node_needs_no_way_into_workers():
+    recorder, _ = run(1)
+    workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key"}
+    assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
+
+
+def test_four_nodes_are_the_same_list_longer():
+    recorder, _ = run(4)
+    assert {f"trtllm-rank-{i}" for i in range(4)} <= recorder.names()
+    assert {f"cluster-rank-access-{i}" for i in (1, 2, 3)} <= recorder.names()
+    spec = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]
+    assert spec["Args"][spec["Args"].index("--tp_size") + 1] == "4"
+    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    assert [r["address"] for r in launch["ranks"]] == [f"192.168.100.{11 + i}" for i in range(4)]
+
+
+def test_head_only_is_a_list_of_one():
+    assert run(2, headOnly=True)[0].names() == run(1)[0].names()
+
+
+def test_a_model_switch_touches_only_what_depends_on_the_model():
+    before, after = run()[0], run(model="openai/gpt-oss-20b")[0]
+    changed = {r.name for r in before.seen if dict(r.inputs) != after.inputs(r.name)}
+    assert changed == {"trtllm", "trtllm-weights", "trtllm-rank-0", "trtllm-endpoint"}
+
+
+def test_memory_fraction_changes_the_options_and_rank_0_alone():
+    before, after = run()[0], run(gpuMemoryFraction=0.5)[0]
+    changed = {r.name for r in before.seen if dict(r.inputs) != after.inputs(r.name)}
+    assert changed == {"trtllm-engine-options", "trtllm-rank-0", "trtllm-endpoint"}
+
+
+def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
+    recorder, _ = run(running=False)
+    assert recorder.names() == PAIR - {"trtllm-endpoint"}
+    for rank in (0, 1):
+        assert recorder.inputs(f"trtllm-rank-{rank}")["spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
+
+
+def test_without_pulling_the_image_is_used_by_name():
+    recorder, _ = run(pullImage=False, image="mine:1")
+    assert not {n for n in recorder.names() if "image" in n}
+    assert recorder.inputs("trtllm-rank-0")["image"] == "mine:1"
+
+
+def test_services_use_the_pulled_digest():
+    assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
+
+
+def test_the_private_key_is_a_secret_wherever_it_goes():
+    recorder, _ = run()
+    for resource in recorder.seen:
+        rest = {**resource.inputs}
+        if resource.typ == "command:remote:Command":
+            connection = rest.pop("connection")
+            assert SECRET in connection
+            assert "canary" in json.dumps(connection, default=str)
+        assert "canary" not in json.dumps(rest, default=str)
+
+
+def test_host_keys_are_pinned_for_every_command():
+    recorder, _ = run()
+    commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
+    assert len(commands) == 6
+    assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
+    for index in (0, 1):
+        opts = " ".join(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
+        assert "StrictHostKeyChecking=yes" in opts
+        assert samples.HOST_KEY in opts
+
+
+def test_providers_are_in_the_state_by_reference():
+    recorder, _ = run()
+    payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
+    assert len(payloads) == 5
+    assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
+
+
+def test_environment_is_each_ranks_own_and_the_users_word_is_last():
+    recorder, _ = run(nccl={"NCCL_IB_GID_INDEX": "5"})
+    env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NCCL_SOCKET_IFNAME==enP2p1s0f0np0" in env or "NCCL_SOCKET_IFNAME==enp1s0f0np0" in env
+    assert "NCCL_IB_GID_INDEX=5" in env
