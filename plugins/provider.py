@@ -70,7 +70,9 @@ class Call:
 class Resource(Protocol):
     """One resource type."""
 
-    def check(self, news: Properties) -> tuple[Properties, list[Failure]]:
+    def check(
+        self, name: str, olds: Properties, news: Properties
+    ) -> tuple[Properties, list[Failure]]:
         """`news` with defaults, and what is wrong with them."""
 
     def diff(self, old_inputs: Properties, state: Properties, news: Properties) -> Difference:
@@ -81,8 +83,8 @@ class Resource(Protocol):
 
     def read(
         self, call: Call, id_: str, inputs: Properties, state: Properties
-    ) -> tuple[Properties, Properties] | None:
-        """Inputs and state as they are now; None when it is gone."""
+    ) -> tuple[str, Properties, Properties] | None:
+        """Id, inputs and state as they are now; None when it is gone."""
 
     def update(
         self, call: Call, id_: str, old_inputs: Properties, state: Properties, inputs: Properties
@@ -160,7 +162,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Check(  # noqa: N802
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
-        inputs, failures = self._resource(request.urn, context).check(properties(request.news))
+        resource = self._resource(request.urn, context)
+        name = Call(request.urn, self._log).name
+        inputs, failures = resource.check(name, properties(request.olds), properties(request.news))
         return provider_pb2.CheckResponse(inputs=struct(inputs), failures=_messages(failures))
 
     def Diff(  # noqa: N802
@@ -192,9 +196,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         found = _guarded(context, lambda: resource.read(call, request.id, inputs, state))
         if found is None:
             return provider_pb2.ReadResponse()
-        return provider_pb2.ReadResponse(
-            id=request.id, inputs=struct(found[0]), properties=struct(found[1])
-        )
+        id_, inputs, state = found
+        return provider_pb2.ReadResponse(id=id_, inputs=struct(inputs), properties=struct(state))
 
     def Update(  # noqa: N802
         self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext

@@ -49,7 +49,9 @@ REPLACING = "triggers"
 class RemoteCommand:
     """The resource."""
 
-    def check(self, news: Properties) -> tuple[Properties, list[Failure]]:
+    def check(
+        self, name: str, olds: Properties, news: Properties
+    ) -> tuple[Properties, list[Failure]]:
         """Types and required properties; fills the connection's defaults and makes it secret."""
         inputs = dict(news)
         failures = _wrong("", INPUT_PROPERTIES, inputs, ("connection",))
@@ -75,9 +77,9 @@ class RemoteCommand:
 
     def read(
         self, call: Call, id_: str, inputs: Properties, state: Properties
-    ) -> tuple[Properties, Properties]:
+    ) -> tuple[str, Properties, Properties]:
         """A command has nothing to look at: what is known stays."""
-        return inputs, state
+        return id_, inputs, state
 
     def update(
         self, call: Call, id_: str, old_inputs: Properties, state: Properties, inputs: Properties

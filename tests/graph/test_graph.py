@@ -162,7 +162,7 @@ def test_host_keys_are_pinned_for_every_command():
     assert len(commands) == 6
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     for index in (0, 1):
-        opts = " ".join(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
+        opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
         assert "StrictHostKeyChecking=yes" in opts
         assert samples.HOST_KEY in opts
 
