@@ -1,6 +1,6 @@
 """Messages from a plugin to the engine, shown in the resource's row or under Diagnostics."""
 
-import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 
@@ -23,9 +23,7 @@ class EngineLog:
             return
         if self._stub is None:
             self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(self._address))
-        request = engine_pb2.LogRequest(
-            severity=severity, message=message, urn=urn, ephemeral=ephemeral
-        )
+        request = engine_pb2.LogRequest(severity=severity, message=message, urn=urn, ephemeral=ephemeral)
         try:
             self._stub.Log(request)
         except grpc.RpcError:

@@ -1,12 +1,11 @@
 """The ResourceProvider service, over resources that take and return plain properties."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import grpc
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]  # no stubs here
 from pulumi.runtime.proto import engine_pb2, plugin_pb2, provider_pb2, provider_pb2_grpc
 
@@ -70,9 +69,7 @@ class Call:
 class Resource(Protocol):
     """One resource type."""
 
-    def check(
-        self, name: str, olds: Properties, news: Properties
-    ) -> tuple[Properties, list[Failure]]:
+    def check(self, name: str, olds: Properties, news: Properties) -> tuple[Properties, list[Failure]]:
         """`news` with defaults, and what is wrong with them."""
 
     def diff(self, old_inputs: Properties, state: Properties, news: Properties) -> Difference:
@@ -99,9 +96,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """A provider of `resources` (by type token), named and versioned as the one it stands for."""
 
     def __init__(
-        self, name: str, version: str, engine: str, resources: Mapping[str, Resource]
+        self,
+        name: str,
+        version: str,
+        engine: str,
+        resources: Mapping[str, Resource],
+        error_frame: str = "{}",
     ) -> None:
         self._name = name
+        self._error_frame = error_frame
         self._version = version
         self._log = EngineLog(engine)
         self._resources = resources
@@ -156,7 +159,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             f"{self._name}: the project's stand-in for the vendor's plugin {self._version}",
             severity=engine_pb2.DEBUG,
         )
-        _guarded(context, lambda: self.configured(properties(request.args)))
+        self._guarded(context, lambda: self.configured(properties(request.args)))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     def Check(  # noqa: N802
@@ -182,9 +185,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CreateResponse:
         call = Call(request.urn, self._log, request.preview)
         resource = self._resource(request.urn, context)
-        id_, state = _guarded(
-            context, lambda: resource.create(call, properties(request.properties))
-        )
+        id_, state = self._guarded(context, lambda: resource.create(call, properties(request.properties)))
         return provider_pb2.CreateResponse(id=id_, properties=struct(state))
 
     def Read(  # noqa: N802
@@ -193,7 +194,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         call = Call(request.urn, self._log)
         resource = self._resource(request.urn, context)
         inputs, state = properties(request.inputs), properties(request.properties)
-        found = _guarded(context, lambda: resource.read(call, request.id, inputs, state))
+        found = self._guarded(context, lambda: resource.read(call, request.id, inputs, state))
         if found is None:
             return provider_pb2.ReadResponse()
         id_, inputs, state = found
@@ -206,7 +207,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         old_inputs, olds = properties(request.old_inputs), properties(request.olds)
         news = properties(request.news)
-        state = _guarded(context, lambda: resource.update(call, request.id, old_inputs, olds, news))
+        state = self._guarded(context, lambda: resource.update(call, request.id, old_inputs, olds, news))
         return provider_pb2.UpdateResponse(properties=struct(state))
 
     def Delete(  # noqa: N802
@@ -214,7 +215,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     ) -> empty_pb2.Empty:
         call = Call(request.urn, self._log)
         resource = self._resource(request.urn, context)
-        _guarded(context, lambda: resource.delete(call, request.id, properties(request.properties)))
+        self._guarded(context, lambda: resource.delete(call, request.id, properties(request.properties)))
         return empty_pb2.Empty()
 
     def Cancel(  # noqa: N802
@@ -223,6 +224,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self.end_children()
         threading.Timer(LEAVE_AFTER_SECONDS, end_at_once).start()
         return empty_pb2.Empty()
+
+    def _guarded(self, context: grpc.ServicerContext, operation: Callable[[], Result]) -> Result:
+        """The operation's result; its error goes to the engine as the text the user reads."""
+        try:
+            return operation()
+        except OperationError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, self._error_frame.format(error))
+            raise  # not reached: abort raises
 
     def _resource(self, urn: str, context: grpc.ServicerContext) -> Resource:
         type_ = urn.split("::")[2].rpartition("$")[2]
@@ -233,19 +242,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 f"{', '.join(sorted(self._resources))}; use the vendor's plugin for this type",
             )
         return self._resources[type_]
-
-
-def _guarded(context: grpc.ServicerContext, operation: Callable[[], Result]) -> Result:
-    """The operation's result; its error goes to the engine as the one text the user reads."""
-    try:
-        return operation()
-    except OperationError as error:
-        _abort(context, str(error))
-
-
-def _abort(context: grpc.ServicerContext, message: str) -> NoReturn:
-    context.abort(grpc.StatusCode.UNKNOWN, message)
-    os._exit(1)  # not reached: abort raises
 
 
 def _messages(failures: list[Failure]) -> list[provider_pb2.CheckFailure]:
@@ -263,9 +259,7 @@ def _diff_message(difference: Difference) -> provider_pb2.DiffResponse:
     }
     some = bool(detailed)
     return provider_pb2.DiffResponse(
-        changes=provider_pb2.DiffResponse.DIFF_SOME
-        if some
-        else provider_pb2.DiffResponse.DIFF_NONE,
+        changes=provider_pb2.DiffResponse.DIFF_SOME if some else provider_pb2.DiffResponse.DIFF_NONE,
         diffs=sorted({top_level(path) for path in detailed}),
         replaces=sorted({top_level(path) for path in difference.replaces}),
         detailedDiff=detailed,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import grpc
 
 # State of big stacks and inputs with whole files in them go through one message; the engine
 # itself allows 400 MiB.

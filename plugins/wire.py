@@ -149,6 +149,4 @@ def _encoded(value: Value) -> struct_pb2.Value:
         return struct_pb2.Value(string_value=value)
     if isinstance(value, dict):
         return struct_pb2.Value(struct_value=struct(value))
-    return struct_pb2.Value(
-        list_value=struct_pb2.ListValue(values=[_encoded(item) for item in value])
-    )
+    return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_encoded(item) for item in value]))

@@ -49,9 +49,7 @@ REPLACING = "triggers"
 class RemoteCommand:
     """The resource."""
 
-    def check(
-        self, name: str, olds: Properties, news: Properties
-    ) -> tuple[Properties, list[Failure]]:
+    def check(self, name: str, olds: Properties, news: Properties) -> tuple[Properties, list[Failure]]:
         """Types and required properties; fills the connection's defaults and makes it secret."""
         inputs = dict(news)
         failures = _wrong("", INPUT_PROPERTIES, inputs, ("connection",))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
-import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import grpc
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]  # no stubs here
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 

@@ -131,9 +131,7 @@ def _transfer(
     outputs: tuple[list[bytes], list[bytes]] = ([], [])
     threads = [
         threading.Thread(target=_drain, args=(stream, output, both, line), daemon=True)
-        for stream, output, line in zip(
-            (process.stdout, process.stderr), outputs, lines, strict=True
-        )
+        for stream, output, line in zip((process.stdout, process.stderr), outputs, lines, strict=True)
     ]
     for thread in threads:
         thread.start()
