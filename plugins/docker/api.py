@@ -40,6 +40,12 @@ class Engine:
         self._idle: list[Connection] = []
         self._version = ""
 
+    def close(self) -> None:
+        """End the connections that are not in use."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().end()
+
     def get(self, path: str, **query: str) -> Value:
         """The JSON answer to a GET."""
         return self._json("GET", path, query)
@@ -88,7 +94,7 @@ class Engine:
             yield response
             response.read()  # to its end, so that the connection can serve again
         except BaseException:
-            link.close()
+            link.end()
             raise
         with self._lock:
             self._idle.append(link)
@@ -122,7 +128,7 @@ class Engine:
                 link.request(method, target, body, dict(headers))
                 return link, link.getresponse()
             except (OSError, http.client.HTTPException):
-                link.close()
+                link.end()
         try:
             link = connection(self._host, self._ssh_opts)
         except HostError as error:
@@ -132,7 +138,7 @@ class Engine:
             return link, link.getresponse()
         except (OSError, http.client.HTTPException) as error:
             detail = link.failure() or str(error)
-            link.close()
+            link.end()
             raise OperationError(f"error during connect: {method} {target}: {detail}") from None
 
 

@@ -31,6 +31,10 @@ class Connection(http.client.HTTPConnection):
         """More about a connection that broke, for the user."""
         return ""
 
+    def end(self) -> None:
+        """Close it for good. (`close` is also http.client's own way to prepare for the next.)"""
+        self.close()
+
 
 class UnixConnection(Connection):
     """To the socket at `path`."""
@@ -51,9 +55,10 @@ class SshConnection(Connection):
         super().__init__("docker.example.com")
         self._argv = argv
         self._process: Popen[bytes] | None = None
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
 
     def connect(self) -> None:
+        self._end_process()
         self.sock, theirs = socket.socketpair()
         with theirs:
             self._process = Popen(
@@ -76,8 +81,12 @@ class SshConnection(Connection):
             f"stderr={stderr}"
         )
 
-    def close(self) -> None:
-        super().close()
+    def end(self) -> None:
+        self.close()
+        self._end_process()
+        self._stderr.close()
+
+    def _end_process(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

@@ -47,7 +47,7 @@ class SwarmObject:
 
     def diff(self, old_inputs: Properties, state: Properties, news: Properties) -> Difference:
         changed = changes(ordered(old_inputs, "labels"), ordered(news, "labels"))
-        named_by_program = "name" not in (news.get(DEFAULTS) or ["name"])
+        named_by_program = "name" not in news.get(DEFAULTS, ["name"])
         return Difference(changed, frozenset(changed), bool(changed) and named_by_program)
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
