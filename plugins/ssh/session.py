@@ -31,6 +31,10 @@ PROXY_PROBLEM = re.compile(r"open failed: (?:connect failed|[a-z ]+): (.+?)\r?$"
 class DialError(Exception):
     """The machine cannot be reached, or one of the two sides is not who it should be."""
 
+    def __init__(self, message: str, at_proxy: bool = False) -> None:
+        super().__init__(message)
+        self.at_proxy = at_proxy
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -84,7 +88,8 @@ def run(
         except DialError as error:
             failed += 1
             if target.redials > UNLIMITED and failed > target.redials:
-                raise DialError(f"after {failed - 1} failed attempts: {error}") from None
+                where = "proxy: " if error.at_proxy else ""
+                raise DialError(f"{where}after {failed - 1} failed attempts: {error}") from None
             if on_retry:
                 limit = "inf" if target.redials == UNLIMITED else str(target.redials)
                 on_retry(f"Dial {failed}/{limit} failed: retrying")
@@ -111,7 +116,7 @@ def _attempt(
             _running.discard(process)
         log = _read(ssh.log)
         if not AUTHENTICATED.search(log):
-            raise DialError(_dial_problem(ssh, log, target))
+            raise _dial_error(ssh, log, target)
         status, reason = _how_it_ended(log, process.returncode)
         return Ended(status, reason, out, err, both)
     finally:
@@ -168,15 +173,16 @@ def _how_it_ended(log: str, returncode: int) -> tuple[int | None, str]:
     return None, "wait: remote command exited without exit status or exit signal"
 
 
-def _dial_problem(ssh: Invocation, log: str, target: Target) -> str:
+def _dial_error(ssh: Invocation, log: str, target: Target) -> DialError:
     """One line that names the machine and what is wrong."""
     if ssh.proxy_log and target.proxy:
         proxy_log = _read(ssh.proxy_log)
         if not AUTHENTICATED.search(proxy_log):
-            return f"proxy: {_hop_problem(proxy_log, target.proxy)}"
+            return DialError(_hop_problem(proxy_log, target.proxy), at_proxy=True)
         if refused := PROXY_PROBLEM.search(proxy_log):
-            return f"proxy: dial {target.hop} from {target.proxy}: connect: {refused[1].lower()}"
-    return _hop_problem(log, target.hop)
+            reason = f"dial {target.hop} from {target.proxy}: connect: {refused[1].lower()}"
+            return DialError(reason, at_proxy=True)
+    return DialError(_hop_problem(log, target.hop))
 
 
 def _hop_problem(log: str, hop: Hop) -> str:

@@ -130,7 +130,8 @@ def test_an_image_is_built_from_a_folder(docker, image, tmp_path):
     assert query["t"] == ["thin", "thin:2"]
     assert query["buildargs"] == ['{"A": "1"}']
     assert query["rm"] == ["1"]
-    assert "./Dockerfile" in tarfile.open(fileobj=BytesIO(body)).getnames()
+    with tarfile.open(fileobj=BytesIO(body)) as context_sent:
+        assert "./Dockerfile" in context_sent.getnames()
     assert state["imageId"] == "sha256:built"
 
 
@@ -149,7 +150,7 @@ def test_a_config_lives(docker, config):
     assert config.diff(inputs, state, {**inputs, "labels": labels[::-1]}).changes == {}
     config.delete(CALL, id_, state)
     assert config.read(CALL, id_, inputs, state) is None
-    with pytest.raises(OperationError, match="Error response from daemon: .* not found"):
+    with pytest.raises(OperationError, match=r"Error response from daemon: .* not found"):
         config.delete(CALL, id_, state)
 
 
