@@ -17,11 +17,14 @@ import json
 import pulumi
 from pulumi_command import remote
 
+commands = {}
 for name, case in json.load(open("case.json")).items():
     connection = remote.ConnectionArgs(**case.pop("connection"))
-    command = remote.Command(name, connection=connection, **case)
-    pulumi.export(name, command.stdout)
-    pulumi.export(f"{name}-err", command.stderr)
+    if source := case.pop("stdin_from", None):
+        case["stdin"] = commands[source].stdout
+    commands[name] = remote.Command(name, connection=connection, **case)
+    pulumi.export(name, commands[name].stdout)
+    pulumi.export(f"{name}-err", commands[name].stderr)
 """
 
 
@@ -101,15 +104,17 @@ def test_update(commands, ssh_server):
     case = {"connection": ssh_server.connection(), "create": "echo 1"}
     quiet = {**case, "add_previous_output_in_env": False}
     commands.up({"warned": case, "quiet": quiet})
-    preview = commands.pulumi("preview", "--json", case={"warned": {**case, "create": "echo 2"}})
-    steps = {step["urn"].rpartition("::")[2]: step for step in json.loads(preview.stdout)["steps"]}
-    assert steps["warned"]["newState"]["outputs"].get("stdout") in (None, ANY_UNKNOWN)
+    reader = {**quiet, "create": "cat", "stdin_from": "warned"}
+    cases = {"warned": {**case, "create": "echo 2"}, "reader": reader}
+    preview = json.loads(commands.pulumi("preview", "--json", case=cases).stdout)
+    steps = {step["urn"].rpartition("::")[2]: step for step in preview["steps"]}
+    assert steps["reader"]["newState"]["inputs"]["stdin"] == ANY_UNKNOWN
     changed = {"create": "echo 2"}
     updated = commands.up({"warned": {**case, **changed}, "quiet": {**quiet, **changed}})
     assert "2 updated" in updated.stdout
     outputs = commands.outputs()
     assert (outputs["warned"], outputs["quiet"]) == ("2", "2")
-    diagnostics = updated.stdout.partition("Diagnostics:")[2]
+    diagnostics = updated.stdout.partition("Diagnostics:")[2].partition("Outputs:")[0]
     assert "Unable to set 'PULUMI_COMMAND_STDOUT'" in diagnostics
     assert "quiet" not in diagnostics
 
