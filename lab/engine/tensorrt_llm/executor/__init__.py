@@ -1,0 +1,1 @@
+"""The engine behind the server: ranks, their messages, their start."""

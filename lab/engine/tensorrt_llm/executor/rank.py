@@ -1,0 +1,123 @@
+"""One rank of the engine: load, meet the others, then take part in every step.
+
+Runs in the process that holds the GPU: the leader for rank 0, mgmn_worker_node for the others, or
+the server itself when there is no launcher.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoint, gpu, startup_log
+from ..logger import logger
+from ..nccl.interfaces import all_interfaces
+from ..nccl.log import Log, NcclError
+from ..nccl.ring import STEP, Ring
+from ..nccl.transport import choose
+from ..version import current
+
+HANG_SECONDS = 300.0
+"""The real hang detector's patience."""
+NCCL_VERSIONS = {"1.2": "2.27.7+cuda13.0", "1.3": "2.28.9+cuda13.1"}
+
+AllGather = Callable[[Any], list[Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the server asks all ranks to load."""
+
+    folder: str  # found by rank 0, used by all
+    args: dict[str, Any]  # see llm_args
+    command: str = "PyTorch"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was true when the engine came up, gathered from all ranks."""
+
+    hosts: tuple[str, ...]
+    transport: str  # NET/IB, NET/Socket, or none with one rank
+
+
+class Rank:
+    """The engine's part on this process."""
+
+    def __init__(self, number: int, size: int, allgather: AllGather) -> None:
+        self._number = number
+        self._size = size
+        self._allgather = allgather
+        self._ring: Ring | None = None
+
+    def load(self, job: Job) -> Facts:
+        """Load the weights and connect to the other ranks.
+
+        Raises:
+            RuntimeError: no GPU, no weights, out of memory, or NCCL failed (the real texts).
+            ValueError, AssertionError, OSError: what the model's files give rise to.
+        """
+        begun = time.monotonic()
+        gpu.require(1)
+        folder = Path(job.folder)
+        config = checkpoint.read_config(folder)
+        how = checkpoint.behaviour(folder)
+        startup_log.before_weights(job.args)
+        shards, tensors = checkpoint.load_weights(folder)
+        self._pretend_to_load(how)
+        startup_log.weights(folder, shards, tensors, time.monotonic() - begun)
+        if how.fail == "crash_at_load" and self._number == 0:
+            raise RuntimeError(
+                "[TensorRT-LLM][ERROR] CUDA runtime error in "
+                "cudaFuncGetAttributes(&attr, func): no kernel image is available for execution "
+                "on the device"
+            )
+        transport = self._meet()
+        startup_log.after_weights(job.args, config, how.fail)
+        hosts = self._allgather(socket.gethostname())
+        return Facts(tuple(hosts), transport)
+
+    def step(self, patience: float | None = None) -> None:
+        """One step together with the other ranks: bytes go around the ring.
+
+        Raises:
+            NcclError: a neighbour is gone.
+            TimeoutError: a neighbour was silent for `patience` seconds.
+        """
+        if self._ring is not None:
+            self._ring.exchange(STEP, patience)
+
+    def close(self) -> None:
+        """Leave the ring."""
+        if self._ring is not None:
+            self._ring.close()
+
+    def _pretend_to_load(self, how: checkpoint.Behaviour) -> None:
+        if how.fail == "never_ready":
+            logger.info("Loading weights: waiting for storage")
+            while True:
+                time.sleep(60)
+        time.sleep(how.load_seconds)
+
+    def _meet(self) -> str:
+        if self._size == 1:
+            return "none"
+        log = Log()
+        if self._number == 0:
+            log.version(f"NCCL version {NCCL_VERSIONS.get(current()[:3], '2.30.7+cuda13.2')}")
+        comm = f"comm 0x{id(self):x} rank {self._number} nranks {self._size} cudaDev 0 nvmlDev 0"
+        where = f"ncclCommInitRank {comm} busId f01000 commId 0x{os.getppid():x}"
+        try:
+            transport = choose(os.environ, log, all_interfaces())
+            log.info(f"{where} - Init START")
+            self._ring = Ring(self._number, self._size, transport, self._allgather, log)
+        except NcclError as error:
+            text = f"Failed, NCCL error /src/tensorrt_llm/cpp/ncclCommunicator.cpp:90 '{error}'"
+            logger.cpp(f"Assertion failed: {text}", "ERROR")
+            raise RuntimeError(f"[TensorRT-LLM][ERROR] Assertion failed: {text}") from error
+        log.info(f"{where} - Init COMPLETE")
+        names = set(self._allgather(f"NET/{transport.name}"))
+        return " and ".join(sorted(names))

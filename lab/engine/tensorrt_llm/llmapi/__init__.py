@@ -1,0 +1,1 @@
+"""The arguments of an engine and the processes that the launcher starts."""

@@ -1,0 +1,1 @@
+"""What NCCL does when ranks of two machines meet: find devices, connect, exchange."""

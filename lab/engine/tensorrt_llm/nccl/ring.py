@@ -1,0 +1,143 @@
+"""The ring between ranks: real TCP connections over the chosen rails, real bytes.
+
+Every rank listens on each of its rails' addresses and connects to the next rank from there, so an
+address that does not work fails here, as NCCL's connection set-up would.
+"""
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .log import REMOTE, SYSTEM, Log, NcclError
+from .transport import Transport
+
+CONNECT_SECONDS = 15.0
+"""How long a connection is tried (NCCL retries for about as long)."""
+PROBE = bytes(range(256)) * 256
+"""What goes around once at the start: 64 KiB on every rail."""
+STEP = b"\x5a" * 256
+"""What goes around with every step of the engine."""
+
+AllGather = Callable[[Any], list[Any]]
+
+
+class Ring:
+    """This rank's connections to its two neighbours."""
+
+    def __init__(
+        self, rank: int, size: int, transport: Transport, allgather: AllGather, log: Log
+    ) -> None:
+        """Connect; every rank must do so at the same time.
+
+        Raises:
+            NcclError: an address is not this machine's, or the neighbour cannot be reached.
+        """
+        self._log = log
+        self._transport = transport
+        listeners = [self._listen(address) for address in transport.rails]
+        places = [listener.getsockname() for listener in listeners]
+        everyone = allgather(places)
+        after, before = (rank + 1) % size, (rank - 1) % size
+        self._out: list[socket.socket] = []
+        self._in: list[socket.socket] = []
+        for rail, (host, port) in enumerate(everyone[after]):
+            own = transport.rails[rail % len(transport.rails)]
+            name = f"NET/{transport.name}/{rail}"
+            log.info(f"Channel {rail:02d}/0 : {rank}[0] -> {after}[0] [send] via {name}")
+            self._out.append(self._dial(own, host, port))
+        for rail, listener in enumerate(listeners):
+            name = f"NET/{transport.name}/{rail}"
+            log.info(f"Channel {rail:02d}/0 : {before}[0] -> {rank}[0] [receive] via {name}")
+        self._accept(listeners, len(everyone[before]))
+        self.exchange(PROBE)
+        log.info("Connected all rings")
+
+    def exchange(self, payload: bytes, patience: float | None = None) -> None:
+        """Send to the next rank and receive as much from the one before, on every rail.
+
+        Without `patience` (seconds) it waits for ever for a silent neighbour, as NCCL does.
+
+        Raises:
+            NcclError: a connection broke.
+            TimeoutError: nothing moved for that long.
+        """
+        unsent = {connection: memoryview(payload) for connection in self._out}
+        missing = dict.fromkeys(self._in, len(payload))
+        while unsent or missing:
+            readable, writable, _ = select.select(
+                list(missing), list(unsent), [], patience
+            )
+            if not readable and not writable:
+                raise TimeoutError
+            try:
+                for connection in writable:
+                    rest = unsent[connection][connection.send(unsent[connection]) :]
+                    unsent[connection] = rest
+                    if not rest:
+                        del unsent[connection]
+                for connection in readable:
+                    data = connection.recv(min(missing[connection], 65536))
+                    if not data:
+                        raise ConnectionResetError("closed by the peer")
+                    missing[connection] -= len(data)
+                    if not missing[connection]:
+                        del missing[connection]
+            except OSError as error:
+                self._log.warn(f"NET/{self._transport.name} : peer is gone: {error}")
+                raise NcclError(REMOTE) from error
+
+    def close(self) -> None:
+        """Drop the connections."""
+        for connection in (*self._out, *self._in):
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    def _listen(self, address: str) -> socket.socket:
+        try:
+            listener = socket.create_server((address, 0))
+        except OSError as error:
+            self._log.warn(f"Call to bind failed: {error.strerror}")
+            raise NcclError(SYSTEM) from error
+        return listener
+
+    def _dial(self, own: str, host: str, port: int) -> socket.socket:
+        until = time.monotonic() + CONNECT_SECONDS
+        while True:
+            try:
+                left = max(until - time.monotonic(), 0.1)
+                connection = socket.create_connection((host, port), left, (own, 0))
+            except OSError as error:
+                if time.monotonic() < until:
+                    time.sleep(0.2)
+                    continue
+                self._failed(host, port, error)
+                raise NcclError(SYSTEM) from error
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+
+    def _failed(self, host: str, port: int, error: OSError) -> None:
+        if self._transport.name == "IB":
+            self._log.warn("Call to ibv_modify_qp failed with 110 Connection timed out")
+        else:
+            reason = error.strerror or str(error)
+            self._log.warn(f"socketPollConnect: connect to {host}<{port}> failed: {reason}")
+
+    def _accept(self, listeners: list[socket.socket], expected: int) -> None:
+        """Take the connections of the rank before; each of its rails connects once."""
+        until = time.monotonic() + CONNECT_SECONDS
+        while len(self._in) < expected:
+            left = max(until - time.monotonic(), 0)
+            ready, _, _ = select.select(listeners, [], [], left)
+            if not ready:
+                self._log.warn("socketPollConnect: no connection from the peer")
+                raise NcclError(SYSTEM)
+            for listener in ready:
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                self._in.append(connection)
+        for listener in listeners:
+            listener.close()

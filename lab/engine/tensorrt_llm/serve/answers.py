@@ -1,0 +1,128 @@
+"""The JSON of answers and stream chunks, field by field as the real server writes them."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Usage:
+    """Token counts of a request; `completion` by choice."""
+
+    prompt: int
+    completion: dict[int, int] = field(default_factory=dict)
+
+    def count(self, choice: int) -> None:
+        """One more token."""
+        self.completion[choice] = self.completion.get(choice, 0) + 1
+
+    def document(self) -> Json:
+        """The `usage` object."""
+        completion = sum(self.completion.values())
+        return {
+            "prompt_tokens": self.prompt,
+            "total_tokens": self.prompt + completion,
+            "completion_tokens": completion,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+
+
+@dataclass(frozen=True)
+class Head:
+    """What every object of one answer repeats."""
+
+    id: str
+    created: int
+    model: str
+
+    def document(self, kind: str) -> Json:
+        """The first four fields."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def chat_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
+    """A whole chat answer; `texts` are (content, finish_reason, stop_reason) by choice."""
+    choices = [
+        {
+            "index": index,
+            "message": {
+                "role": "assistant", "content": text, "reasoning_content": None,
+                "reasoning": None, "tool_calls": [],
+            },
+            "logprobs": None,
+            "finish_reason": finish,
+            "stop_reason": stop,
+            "mm_embedding_handle": None,
+            "disaggregated_params": None,
+            "avg_decoded_tokens_per_iter": 1.0,
+        }
+        for index, (text, finish, stop) in enumerate(texts)
+    ]  # fmt: skip
+    body = head.document("chat.completion")
+    return {**body, "choices": choices, "usage": usage.document(), "prompt_token_ids": None}
+
+
+def chat_role_chunk(head: Head, choice: int, usage: Usage | None) -> str:
+    """The first chunk of a choice. There is a blank before its empty line in the real stream."""
+    document = head.document("chat.completion.chunk")
+    document["choices"] = [{"index": choice, "delta": {"role": "assistant"}}]
+    if usage is not None:
+        document["usage"] = usage.document()
+    return f"data: {dumps(document)} \n\n"
+
+
+def chat_chunk(
+    head: Head, choice: int, text: str, finish: str | None, stop: str | None, usage: Usage | None
+) -> str:
+    """A chunk with content; the last one of a choice has the finish reason."""
+    entry: Json = {"index": choice, "delta": {"content": text, "reasoning_content": ""}}
+    if finish is not None:
+        entry |= {"finish_reason": finish, "stop_reason": stop}
+    document = {**head.document("chat.completion.chunk"), "choices": [entry]}
+    if usage is not None:
+        document["usage"] = usage.document()
+    return f"data: {dumps(document)}\n\n"
+
+
+def completion_choice(index: int, text: str, finish: str | None, stop: str | None) -> Json:
+    """One choice of a text completion: the same fields in a stream and outside."""
+    return {
+        "index": index, "text": text, "token_ids": None, "logprobs": None,
+        "context_logits": None, "finish_reason": finish, "stop_reason": stop,
+        "disaggregated_params": None, "avg_decoded_tokens_per_iter": 1.0,
+    }  # fmt: skip
+
+
+def completion_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
+    """A whole text completion."""
+    choices = [completion_choice(i, *entry) for i, entry in enumerate(texts)]
+    body = head.document("text_completion")
+    return {**body, "choices": choices, "usage": usage.document(), "prompt_token_ids": None}
+
+
+def completion_chunk(
+    head: Head, choice: int, text: str, finish: str | None, stop: str | None, usage: Usage | None
+) -> str:
+    """A chunk of a text completion: nulls are kept, there is no role chunk."""
+    document = {
+        **head.document("text_completion"),
+        "choices": [completion_choice(choice, text, finish, stop)],
+        "usage": usage.document() if usage is not None else None,
+    }
+    return f"data: {dumps(document)}\n\n"
+
+
+def usage_chunk(head: Head, kind: str, usage: Usage) -> str:
+    """The last chunk before [DONE] when usage was asked for: no choices, the totals."""
+    document = {**head.document(kind), "choices": [], "usage": usage.document()}
+    return f"data: {dumps(document)}\n\n"
+
+
+DONE = "data: [DONE]\n\n"
+
+
+def dumps(document: object) -> str:
+    """JSON without blanks, as pydantic writes it."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,87 @@
+"""POST /v1/completions."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from ..generation import Token, Wish
+from ..version import EARLY_2026, at_least
+from . import answers, body, streams
+from .errors import Refused
+from .model import Model
+
+
+async def handle(model: Model, request: Request) -> Response:
+    """One completion request, whole or streamed; several prompts give several choices.
+
+    Raises:
+        Invalid, Refused: see errors.
+    """
+    fields = body.parse(await request.body(), body.COMPLETION, ("model", "prompt"))
+    if fields.get("suffix"):
+        raise Refused("suffix is not supported")
+    if fields.get("logprobs") and not at_least(EARLY_2026):
+        raise Refused("logprobs is not supported")
+    usage = answers.Usage(0)
+    asked: list[Wish] = []
+    for prompt in _prompts(model, fields["prompt"]):
+        count = model.tokenizer.count(prompt)
+        left = streams.limits(model, count)
+        usage.prompt += count
+        asked += streams.wishes({"max_tokens": 16, **fields}, prompt, "", left)
+    asked = [replace(wish, choice=i) if i else wish for i, wish in enumerate(asked)]
+    head = answers.Head(f"cmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
+    if fields.get("stream"):
+        chunks = _stream(model, head, asked, usage, fields.get("stream_options"))
+        return StreamingResponse(chunks, media_type="text/event-stream")
+    texts = await streams.collect(model, asked, usage)
+    return JSONResponse(answers.completion_answer(head, texts, usage))
+
+
+async def one_token(model: Model, prompt: str) -> None:
+    """Run one token through all ranks."""
+    await streams.collect(model, [Wish(prompt, 1)], answers.Usage(0))
+
+
+def _prompts(model: Model, given: object) -> list[str]:
+    """The prompts as texts: a text, a list of texts, a list of tokens, or a list of such lists.
+
+    Raises:
+        Refused: something else.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and given:
+        if all(isinstance(item, str) for item in given):
+            return given
+        if all(isinstance(item, int) for item in given):
+            return [model.tokenizer.decode(given)]
+        if all(isinstance(item, list) for item in given):
+            return [model.tokenizer.decode(item) for item in given]
+    raise Refused("Invalid type for parameter prompt")
+
+
+async def _stream(
+    model: Model,
+    head: answers.Head,
+    asked: list[Wish],
+    usage: answers.Usage,
+    options: dict[str, Any] | None,
+) -> AsyncIterator[str]:
+    continuous = options is not None and options.get("continuous_usage_stats", True)
+    counted = usage if continuous else None
+
+    def chunk(choice: int, token: Token) -> str:
+        reasons = (token.finish_reason, token.stop_reason)
+        return answers.completion_chunk(head, choice, token.text, *reasons, counted)
+
+    async for text in streams.merged(model, asked, usage, chunk):
+        yield text
+    if options is not None and options.get("include_usage", True):
+        yield answers.usage_chunk(head, "text_completion", usage)
+    yield answers.DONE

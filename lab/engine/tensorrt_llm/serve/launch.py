@@ -1,0 +1,88 @@
+"""From a parsed command line to a listening server, in the real program's order."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoint, gpu, hub, llm_args, startup_log
+from ..commands.serve import engine_values
+from ..executor.proxy import start
+from ..executor.rank import Job
+from ..logger import logger
+from ..tokenizer import Tokenizer
+from ..version import EARLY_2026, at_least, current
+
+KEEP_ALIVE_SECONDS = 5
+
+
+def launch(values: dict[str, Any], given: set[str]) -> None:
+    """Serve until a signal.
+
+    Raises:
+        Exception: whatever goes wrong becomes a traceback and exit code 1, as in the real one.
+    """
+    logger.set_level(values["log_level"])
+    logger.banner(current())
+    args = _arguments(values, given)
+    listener = _bind(values["host"], values["port"]) if at_least(EARLY_2026) else None
+    folder = hub.resolve(values["model"], values.get("revision") or args["revision"])
+    config = checkpoint.read_config(folder)
+    tokenizer = Tokenizer(Path(values["tokenizer"] or folder))
+    engine = start(Job(str(folder), args))
+    from .app import Model, application  # noqa: PLC0415 (the web framework is not needed to fail)
+
+    model = Model(
+        name=values.get("served_model_name") or hub.served_name(values["model"]),
+        label=values["model"],
+        harmony=config["model_type"] == "gpt_oss",
+        max_seq_len=startup_log.max_seq_len(args, config),
+        args=args,
+        tokenizer=tokenizer,
+        behaviour=checkpoint.behaviour(folder),
+        engine=engine,
+    )
+    _run(application(model), values["host"], values["port"], listener)
+
+
+def _arguments(values: dict[str, Any], given: set[str]) -> llm_args.Args:
+    """The engine's arguments, from the command line and the YAML file."""
+    import yaml  # noqa: PLC0415 (only when there is a file it costs its import)
+
+    document: object = {}
+    if values["extra_llm_api_options"]:
+        document = yaml.safe_load(Path(values["extra_llm_api_options"]).read_text())
+    if values["media_io_kwargs"]:
+        json.loads(values["media_io_kwargs"])
+    by_field, by_hand = engine_values(values, given)
+    if by_field["gpus_per_node"] is None:
+        by_field["gpus_per_node"] = gpu.device_count()
+    if by_field["gpus_per_node"] == 0:
+        raise ValueError("No GPU devices found on the node")
+    try:
+        return llm_args.merge(by_field, by_hand, document)
+    except ValueError as error:
+        logger.error(f"Failed to parse the arguments for the LLM constructor: {error}")
+        raise
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before the load; connections are refused until the server listens."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise RuntimeError(f"Failed to bind socket to {host}:{port}: {error}") from error
+    return listener
+
+
+def _run(app: Any, host: str, port: int, listener: socket.socket | None) -> None:  # noqa: ANN401
+    import uvicorn  # noqa: PLC0415 (its import takes as long as everything before)
+
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="info", timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        loop="asyncio", ws="none",
+    )  # fmt: skip
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener] if listener else None))

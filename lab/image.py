@@ -1,0 +1,135 @@
+"""Build the lab's serving image without Docker and push it to a registry.
+
+Two layers: a base with OpenMPI and Python (image_base, cached) and the simulated engine on top,
+which is repacked at every call: it is small, and pushes are skipped when nothing changed.
+"""
+
+import hashlib
+import importlib.util
+import json
+import py_compile
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lab.image_base import EPOCH, Layer, Member, build, host_release, pack
+from lab.image_push import Registry, manifest_of
+
+REPOSITORY = "nvidia/tensorrt-llm/release"
+VERSION = "1.3.0rc5"
+"""The pin of NVIDIA's two-node recipe for the Spark (April 2026)."""
+ENGINE = Path(__file__).parent / "engine"
+MODULES = "usr/lib/python3/dist-packages"
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/mpi/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "BASH_ENV": "/etc/bash.bashrc",
+    "ENV": "/etc/shinit_v2",
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video",
+    "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.99999",
+}
+"""As in the real image, which sets TRT_LLM_VERSION besides."""
+
+
+def publish(
+    registry: str,
+    ca: Path,
+    cache: Path,
+    *,
+    version: str = VERSION,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Push the serving image and return its name, REGISTRY/REPOSITORY:VERSION.
+
+    `registry` is HOST:PORT with TLS, `ca` the PEM file that signed its certificate, `cache` a
+    folder that checkouts share, `version` the engine to simulate.
+
+    Raises:
+        RuntimeError: the base could not be built, or the registry refused something.
+        OSError: the registry cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="trtllm-image-") as work:
+        base = build(cache, say)
+        engine = pack(engine_members(base.python_magic), Path(work, "engine.tar.gz"))
+        config = image_config([base, engine], version)
+        digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+        with Registry(registry, ca) as target:
+            for layer in (base, engine):
+                if target.push_blob(REPOSITORY, layer.digest, layer.path):
+                    say(f"image: pushed {layer.size / 1e6:.1f} MB to {registry}")
+            target.push_blob(REPOSITORY, digest, config)
+            layers = [(layer.digest, layer.size) for layer in (base, engine)]
+            target.push_manifest(REPOSITORY, version, manifest_of(config, digest, layers))
+    return f"{registry}/{REPOSITORY}:{version}"
+
+
+def image_config(layers: list[Layer], version: str) -> bytes:
+    """The image's configuration document: what `docker inspect` shows."""
+    created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    environment = {**ENVIRONMENT, "TRT_LLM_VERSION": version}
+    document = {
+        "architecture": host_release().arch,
+        "os": "linux",
+        "created": created,
+        "config": {
+            "Env": [f"{key}={value}" for key, value in environment.items()],
+            "Entrypoint": ["/opt/nvidia/nvidia_entrypoint.sh"],
+            "Cmd": ["/bin/bash"],
+            "WorkingDir": "/app/tensorrt_llm",
+            "Labels": {"org.opencontainers.image.title": "simulated TensorRT-LLM"},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": created, "created_by": "lab.image"} for _ in layers],
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def engine_members(python_magic: str) -> Iterator[Member]:
+    """The engine's files at their places in the image.
+
+    Byte code is added when this interpreter writes what the image's reads (`python_magic`): it
+    takes the compiling out of every start.
+    """
+    yield from _folders("app/tensorrt_llm/examples", "opt/nvidia", "usr/local/bin", MODULES)
+    yield _file("etc/shinit_v2"), b""
+    bins = {"nvidia_entrypoint.sh": "opt/nvidia"}
+    for path in sorted((ENGINE / "bin").iterdir()):
+        info = _file(f"{bins.get(path.name, 'usr/local/bin')}/{path.name}", 0o755)
+        yield info, path.read_bytes()
+    same_python = importlib.util.MAGIC_NUMBER.hex() == python_magic
+    for source in sorted(ENGINE.glob("tensorrt_llm/**/*.py")):
+        name = f"{MODULES}/{source.relative_to(ENGINE)}"
+        yield from _folders(str(Path(name).parent))
+        yield _file(name), source.read_bytes()
+        if same_python:
+            yield _file(importlib.util.cache_from_source(name)), _byte_code(source, name)
+
+
+def _byte_code(source: Path, name: str) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=".pyc") as target:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(source), target.name, f"/{name}", True, invalidation_mode=mode)
+        return Path(target.name).read_bytes()
+
+
+def _file(name: str, mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.mode = mode
+    return info
+
+
+def _folders(*names: str) -> Iterator[Member]:
+    """Each folder with its parents: Docker wants them before what they contain."""
+    for name in names:
+        for folder in [*reversed(Path(name).parents), Path(name)][1:]:
+            info = tarfile.TarInfo(str(folder))
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            yield info, None
+
+
+if __name__ == "__main__":
+    print(publish(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

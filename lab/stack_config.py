@@ -1,0 +1,41 @@
+"""A lab's addresses, keys and image in a stack's configuration file; every other key stays.
+
+usage: .venv/bin/python -m lab.stack_config LAB_JSON STACK_YAML
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = "trtllm-dgx-spark"
+
+
+def settings(lab: dict[str, Any]) -> dict[str, Any]:
+    """The configuration keys that a lab (its lab.json) decides."""
+    return {
+        f"{PROJECT}:image": lab["image"],
+        f"{PROJECT}:nodes": [{"host": node["host"], "user": node["user"]} for node in lab["nodes"]],
+        f"{PROJECT}:sshKey": lab["identity"],
+        f"{PROJECT}:knownHosts": lab["known_hosts"],
+    }
+
+
+def write(lab_json: Path, stack_yaml: Path) -> bool:
+    """Whether the file had to be changed."""
+    stack = yaml.safe_load(stack_yaml.read_text()) or {}
+    config = stack.setdefault("config", {})
+    wanted = settings(json.loads(lab_json.read_text()))
+    if all(config.get(key) == value for key, value in wanted.items()):
+        return False
+    config.update(wanted)
+    stack_yaml.write_text(yaml.safe_dump(stack, sort_keys=True))
+    return True
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
