@@ -7,7 +7,8 @@ which is repacked at every call: it is small, and pushes are skipped when nothin
 import hashlib
 import importlib.util
 import json
-import py_compile
+import os
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -100,20 +101,29 @@ def engine_members(python_magic: str) -> Iterator[Member]:
     for path in sorted((ENGINE / "bin").iterdir()):
         info = _file(f"{bins.get(path.name, 'usr/local/bin')}/{path.name}", 0o755)
         yield info, path.read_bytes()
-    same_python = importlib.util.MAGIC_NUMBER.hex() == python_magic
-    for source in sorted(ENGINE.glob("tensorrt_llm/**/*.py")):
-        name = f"{MODULES}/{source.relative_to(ENGINE)}"
-        yield from _folders(str(Path(name).parent))
-        yield _file(name), source.read_bytes()
-        if same_python:
-            yield _file(importlib.util.cache_from_source(name)), _byte_code(source, name)
+    modules = {
+        str(path.relative_to(ENGINE)): path.read_bytes()
+        for path in sorted(ENGINE.glob("tensorrt_llm/**/*.py"))
+    }
+    if importlib.util.MAGIC_NUMBER.hex() == python_magic:
+        modules |= _byte_code(modules)
+    folders = {str(folder) for name in modules for folder in Path(name).parents} - {"."}
+    yield from _folders(*(f"{MODULES}/{folder}" for folder in sorted(folders)))
+    for name, content in sorted(modules.items()):
+        yield _file(f"{MODULES}/{name}"), content
 
 
-def _byte_code(source: Path, name: str) -> bytes:
-    with tempfile.NamedTemporaryFile(suffix=".pyc") as target:
-        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        py_compile.compile(str(source), target.name, f"/{name}", True, invalidation_mode=mode)
-        return Path(target.name).read_bytes()
+def _byte_code(modules: dict[str, bytes]) -> dict[str, bytes]:
+    """The compiled modules; a fixed hash seed keeps the bytes the same from run to run."""
+    with tempfile.TemporaryDirectory(prefix="trtllm-compile-") as work:
+        for name, content in modules.items():
+            Path(work, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(work, name).write_bytes(content)
+        command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
+        command += ["-s", work, "-p", f"/{MODULES}", work]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, check=True)
+        found = Path(work).rglob("*.pyc")
+        return {str(path.relative_to(work)): path.read_bytes() for path in found}
 
 
 def _file(name: str, mode: int = 0o644) -> tarfile.TarInfo:

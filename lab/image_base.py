@@ -190,15 +190,15 @@ def _debootstrap(release: Release, rootfs: Path, say: Progress) -> None:
     say(f"image base: {release.suite} from {release.mirror}, about two minutes, only once")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     last: list[str] = []
-    phase = ""
+    phases = {"Retrieving", "Extracting", "Unpacking", "Configuring"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     ) as process:
         for line in process.stdout or ():
             last = [*last[-7:], line.rstrip()]
             word = line.removeprefix("I: ").split(" ")[0].rstrip()
-            if word != phase and word in ("Retrieving", "Extracting", "Unpacking", "Configuring"):
-                phase = word
+            if word in phases:
+                phases.remove(word)
                 say(f"image base: {word.lower()} packages")
     if process.returncode != 0:
         raise RuntimeError("debootstrap failed:\n" + "\n".join(last))
@@ -286,7 +286,7 @@ def pack(members: Iterator[Member], path: Path, python_magic: str = "") -> Layer
     """Write a layer: the same members give the same bytes on every machine."""
     with path.open("wb") as file:
         packed = _Hashing(file)
-        with gzip.GzipFile("", "wb", GZIP_LEVEL, packed, mtime=EPOCH) as zipped:  # type: ignore[call-overload]  # needs write() only
+        with gzip.GzipFile("", "wb", GZIP_LEVEL, packed, mtime=EPOCH) as zipped:
             plain = _Hashing(zipped)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]  # likewise
                 for info, content in members:

@@ -91,9 +91,7 @@ def manifest_of(config: bytes, config_digest: str, layers: list[tuple[str, int]]
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": {"mediaType": CONFIG_TYPE, "size": len(config), "digest": config_digest},
-            "layers": [
-                {"mediaType": LAYER_TYPE, "size": size, "digest": digest} for digest, size in layers
-            ],
+            "layers": [{"mediaType": LAYER_TYPE, "size": size, "digest": digest} for digest, size in layers],
         },
         separators=(",", ":"),
     ).encode()

@@ -174,9 +174,7 @@ def files(model: Model) -> dict[str, bytes]:
     }
     content = {
         "config.json": _json(model.config),
-        "generation_config.json": _json(
-            {"do_sample": True, "eos_token_id": model.config["eos_token_id"]}
-        ),
+        "generation_config.json": _json({"do_sample": True, "eos_token_id": model.config["eos_token_id"]}),
         "tokenizer.json": _tokenizer(),
         "tokenizer_config.json": _json(
             {
@@ -204,8 +202,7 @@ def _tokenizer() -> bytes:
             "truncation": None,
             "padding": None,
             "added_tokens": [
-                {"id": i, "content": token, "special": True, **special}
-                for i, token in enumerate(specials)
+                {"id": i, "content": token, "special": True, **special} for i, token in enumerate(specials)
             ],
             "normalizer": None,
             "pre_tokenizer": {"type": "Whitespace"},

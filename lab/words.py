@@ -1,7 +1,6 @@
 """The words that the lab's models know: the vocabulary of their tokenizer, in order of rank."""
 
-VOCABULARY: tuple[str, ...] = tuple(
-    """
+_TEXT = """
 the of and to in is that for it as was with be by on not he his but at are this have from or
 had an they which one you were her all she there would their we him been has when who will more
 no if out so said what up its about into than them can only other new some could time these two
@@ -30,5 +29,6 @@ vector network fabric cable socket server client request simulated running ranks
 hello hi Spark spark gpt oss qwen openai Qwen Instruct lab NET IB Socket four five six seven
 eight nine ten zero 0 1 2 3 4 5 6 7 8 9 10 11 12 16 20 24 32 64 120b 20b 7B . , : ; ! ? - / ( )
 ' " ... +
-    """.split()
-)
+"""
+
+VOCABULARY: tuple[str, ...] = tuple(_TEXT.split())

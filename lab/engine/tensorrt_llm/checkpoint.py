@@ -97,9 +97,7 @@ def read_shard(path: Path) -> list[str]:
             raise SafetensorError(f"Error while deserializing header: invalid offset for {name}")
         end = stop
     if 8 + length + end != size:
-        raise SafetensorError(
-            "Error while deserializing header: incomplete metadata, file not fully covered"
-        )
+        raise SafetensorError("Error while deserializing header: incomplete metadata, file not fully covered")
     return list(header)
 
 

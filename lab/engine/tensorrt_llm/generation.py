@@ -61,9 +61,7 @@ def words(wish: Wish, tokenizer: Tokenizer) -> Iterator[Token]:
         yield Token(piece, reason if last else None)
 
 
-async def generate(
-    wish: Wish, tokenizer: Tokenizer, engine: Engine, how: Behaviour
-) -> AsyncIterator[Token]:
+async def generate(wish: Wish, tokenizer: Tokenizer, engine: Engine, how: Behaviour) -> AsyncIterator[Token]:
     """The tokens of an answer, each at its time.
 
     The times are counted from the start, so a slow reader or a busy machine adds no drift.

@@ -55,7 +55,7 @@ def merge(command_line: dict[str, Any], given: set[str], document: object) -> Ar
             logger.warning(f"Overriding {key} from build_config to {document[key]}")
     validate(document)
     for key, value in document.items():
-        empty = {} if isinstance(FIELDS.get(key), dict) and key not in _NULLABLE else None
+        empty: Args | None = {} if isinstance(FIELDS.get(key), dict) and key not in _NULLABLE else None
         merged[key] = copy.deepcopy(empty if value is None else value)
     if at_least(LATE_2026):
         _apply(merged, command_line, lambda name: name in given)
@@ -72,9 +72,7 @@ def check(args: Args) -> None:
     """
     fraction = args["kv_cache_config"]["free_gpu_memory_fraction"]
     if not 0 <= fraction <= 1:
-        raise ValueError(
-            "kv_cache_config.free_gpu_memory_fraction must be a float between 0 and 1"
-        )
+        raise ValueError("kv_cache_config.free_gpu_memory_fraction must be a float between 0 and 1")
     graphs = args["cuda_graph_config"] or {}
     sizes, largest = graphs.get("batch_sizes"), graphs.get("max_batch_size", 0)
     if sizes and largest and max(sizes) != largest:
@@ -106,8 +104,7 @@ def check_world(args: Args, ranks: int) -> None:
     """
     if world_size(args) != ranks:
         raise ValueError(
-            "n_workers must be equal to the number of processes in MPI, "
-            f"got {world_size(args)} vs {ranks}"
+            f"n_workers must be equal to the number of processes in MPI, got {world_size(args)} vs {ranks}"
         )
 
 

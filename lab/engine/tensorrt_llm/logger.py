@@ -26,10 +26,7 @@ class Logger:
         """Take the command line's level, unless the environment has set one."""
         if self._from_environment:
             if LEVELS[self._level] != name:
-                self.warning(
-                    "Logger level already set from environment. "
-                    f"Discard new verbosity: {name}"
-                )
+                self.warning(f"Logger level already set from environment. Discard new verbosity: {name}")
             return
         self._level = LEVELS.index(name)
 

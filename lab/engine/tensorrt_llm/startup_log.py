@@ -18,8 +18,7 @@ def server(ranks: int, launched: bool) -> None:
     logger.info("Using LLM with PyTorch backend")
     logger.info("Set nccl_plugin to None.")
     logger.info(
-        "neither checkpoint_format nor checkpoint_loader were provided, "
-        "checkpoint_format will be set to HF."
+        "neither checkpoint_format nor checkpoint_loader were provided, checkpoint_format will be set to HF."
     )
     if launched:
         logger.info(f"start MpiSession with {ranks} workers")
@@ -110,10 +109,7 @@ def graph_batch_sizes(args: dict[str, Any]) -> list[int]:
     if graphs.get("batch_sizes"):
         return [size for size in graphs["batch_sizes"] if size <= args["max_batch_size"]]
     largest = graphs.get("max_batch_size") or 128
-    if graphs.get("enable_padding"):
-        sizes = [1, 2, 4, *range(8, 129, 8)]
-    else:
-        sizes = [*range(1, 32), 32, 64, 128]
+    sizes = [1, 2, 4, *range(8, 129, 8)] if graphs.get("enable_padding") else [*range(1, 33), 64, 128]
     while sizes[-1] * 2 <= largest:
         sizes.append(sizes[-1] * 2)
     return [size for size in sizes if size <= min(largest, args["max_batch_size"])]
@@ -129,9 +125,7 @@ def _kv_cache(args: dict[str, Any], length: int, tokens: int) -> None:
     logger.cpp(f"Max KV cache blocks per sequence: {-(-length // per_block)} [window size={length}]")
     logger.cpp(f"Number of tokens per block: {per_block}.")
     gib = tokens * 73728 / 2**30
-    logger.cpp(
-        f"[MemUsageChange] Allocated {gib:.2f} GiB for max tokens in paged KV cache ({tokens})."
-    )
+    logger.cpp(f"[MemUsageChange] Allocated {gib:.2f} GiB for max tokens in paged KV cache ({tokens}).")
 
 
 def _graphs(args: dict[str, Any]) -> None:
@@ -144,9 +138,7 @@ def _graphs(args: dict[str, Any]) -> None:
     elif sizes:
         logger.info(f"Creating CUDA graph instances for {len(sizes)} batch sizes.")
     for size in reversed(sizes):
-        logger.info(
-            f"Run generation only CUDA graph warmup for batch size={size}, draft_len=0"
-        )
+        logger.info(f"Run generation only CUDA graph warmup for batch size={size}, draft_len=0")
 
 
 OUT_OF_MEMORY = """\

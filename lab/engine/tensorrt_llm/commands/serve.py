@@ -52,7 +52,9 @@ def command_line(version: str) -> click.Group:
     parameters: list[click.Parameter] = [click.Argument(["model"])]
     parameters += [_option(option, version) for option in options_of(version)]
     group.add_command(
-        click.Command("serve", callback=_serve, params=parameters, help="Running an OpenAI API compatible server")
+        click.Command(
+            "serve", callback=_serve, params=parameters, help="Running an OpenAI API compatible server"
+        )
     )
     for name in SUBCOMMANDS[1:]:
         group.add_command(click.Command(name, callback=_not_simulated, help="Not simulated"))
@@ -71,10 +73,10 @@ def _not_simulated() -> None:
 
 
 @click.pass_context
-def _serve(ctx: click.Context, **values: Any) -> None:  # noqa: ANN401 (click's values)
+def _serve(ctx: click.Context, /, **values: Any) -> None:  # click's values
     explicit = click.core.ParameterSource.COMMANDLINE
     given = {name for name in values if ctx.get_parameter_source(name) is explicit}
-    from ..serve.launch import launch  # noqa: PLC0415 (command-line errors need no server)
+    from ..serve.launch import launch  # command-line errors need no server
 
     launch(values, given)
 

@@ -21,8 +21,8 @@ class Communicator(Protocol):
     def Get_rank(self) -> int: ...  # noqa: N802 (mpi4py's name)
     def Get_size(self) -> int: ...  # noqa: N802
     def Iprobe(self, source: int, tag: int) -> bool: ...  # noqa: N802
-    def isend(self, obj: object, dest: int, tag: int) -> Any: ...  # noqa: ANN401 (an mpi4py Request)
-    def recv(self, source: int, tag: int) -> Any: ...  # noqa: ANN401
+    def isend(self, obj: object, dest: int, tag: int) -> Any: ...  # an mpi4py Request
+    def recv(self, source: int, tag: int) -> Any: ...
 
 
 class Group:
@@ -38,12 +38,12 @@ class Group:
         request = self._communicator.isend(message, dest=to, tag=_TAG)
         wait(lambda: bool(request.test()[0]))
 
-    def receive(self, source: int, patience: float | None = None) -> Any:  # noqa: ANN401
+    def receive(self, source: int, patience: float | None = None) -> Any:
         """The next message of one rank; waits for ever, or raises TimeoutError after `patience`."""
         wait(lambda: self._communicator.Iprobe(source=source, tag=_TAG), patience)
         return self._communicator.recv(source=source, tag=_TAG)
 
-    def broadcast(self, message: object = None) -> Any:  # noqa: ANN401 (whatever was sent)
+    def broadcast(self, message: object = None) -> Any:  # whatever was sent
         """Rank 0's message on every rank."""
         if self.rank != 0:
             return self.receive(0)

@@ -77,7 +77,7 @@ class Leader:
         self._group.broadcast({"op": "load", "job": asdict(job)})
         try:
             facts = self._rank.load(job)
-        except Exception as error:  # noqa: BLE001 (reported like any failure of the real executor)
+        except Exception as error:  # reported like any failure of the real executor
             logger.error(f"Failed to initialize executor on rank 0: {error}")
             logger.error(traceback.format_exc())
             self._tell({"op": "failed", "error": f"{type(error).__name__}: {error}"})

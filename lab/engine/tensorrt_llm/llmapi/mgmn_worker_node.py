@@ -33,7 +33,7 @@ def follow(group: Group, rank: Rank, message: dict[str, Any]) -> None:
     if message["op"] == "load":
         try:
             rank.load(Job(**message["job"]))
-        except Exception as error:  # noqa: BLE001 (any failure is logged, none ends the loop)
+        except Exception as error:  # any failure is logged, none ends the loop
             logger.error(f"Failed to initialize executor on rank {group.rank}: {error}")
             logger.error(traceback.format_exc())
     elif message["op"] == "step":

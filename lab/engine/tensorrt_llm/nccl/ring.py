@@ -27,9 +27,7 @@ AllGather = Callable[[Any], list[Any]]
 class Ring:
     """This rank's connections to its two neighbours."""
 
-    def __init__(
-        self, rank: int, size: int, transport: Transport, allgather: AllGather, log: Log
-    ) -> None:
+    def __init__(self, rank: int, size: int, transport: Transport, allgather: AllGather, log: Log) -> None:
         """Connect; every rank must do so at the same time.
 
         Raises:
@@ -48,7 +46,7 @@ class Ring:
             name = f"NET/{transport.name}/{rail}"
             log.info(f"Channel {rail:02d}/0 : {rank}[0] -> {after}[0] [send] via {name}")
             self._out.append(self._dial(own, host, port))
-        for rail, listener in enumerate(listeners):
+        for rail in range(len(listeners)):
             name = f"NET/{transport.name}/{rail}"
             log.info(f"Channel {rail:02d}/0 : {before}[0] -> {rank}[0] [receive] via {name}")
         self._accept(listeners, len(everyone[before]))
@@ -67,9 +65,7 @@ class Ring:
         unsent = {connection: memoryview(payload) for connection in self._out}
         missing = dict.fromkeys(self._in, len(payload))
         while unsent or missing:
-            readable, writable, _ = select.select(
-                list(missing), list(unsent), [], patience
-            )
+            readable, writable, _ = select.select(list(missing), list(unsent), [], patience)
             if not readable and not writable:
                 raise TimeoutError
             try:

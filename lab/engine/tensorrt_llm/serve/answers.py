@@ -44,7 +44,7 @@ class Head:
 
 def chat_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
     """A whole chat answer; `texts` are (content, finish_reason, stop_reason) by choice."""
-    choices = [
+    choices: list[Json] = [
         {
             "index": index,
             "message": {

@@ -62,9 +62,7 @@ def parse(raw: bytes, fields: dict[str, str], required: tuple[str, ...]) -> dict
         ) from error  # fmt: skip
     if not isinstance(document, dict):
         text = "Input should be a valid dictionary or object to extract fields from"
-        raise Invalid(
-            [{"type": "model_attributes_type", "loc": ("body",), "msg": text, "input": document}]
-        )
+        raise Invalid([{"type": "model_attributes_type", "loc": ("body",), "msg": text, "input": document}])
     errors = [
         {"type": "missing", "loc": ("body", name), "msg": "Field required", "input": document}
         for name in required
@@ -74,9 +72,7 @@ def parse(raw: bytes, fields: dict[str, str], required: tuple[str, ...]) -> dict
         kind = fields.get(name)
         if kind is None:
             text = "Extra inputs are not permitted"
-            errors.append(
-                {"type": "extra_forbidden", "loc": ("body", name), "msg": text, "input": value}
-            )
+            errors.append({"type": "extra_forbidden", "loc": ("body", name), "msg": text, "input": value})
         elif value is not None and not _fits(kind, value):
             text = f"Input should be a valid {_LONG.get(kind, kind)}"
             errors.append(

@@ -33,7 +33,7 @@ async def handle(model: Model, request: Request) -> Response:
         count = model.tokenizer.count(prompt)
         left = streams.limits(model, count)
         usage.prompt += count
-        asked += streams.wishes({"max_tokens": 16, **fields}, prompt, "", left)
+        asked += streams.wishes(fields, prompt, "", left)
     asked = [replace(wish, choice=i) if i else wish for i, wish in enumerate(asked)]
     head = answers.Head(f"cmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
     if fields.get("stream"):

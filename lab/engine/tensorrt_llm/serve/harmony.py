@@ -40,6 +40,4 @@ def load_vocabularies() -> None:
                 "internal_error",
             ) from error
         if hashlib.sha256(content).hexdigest() != checksum:
-            raise Refused(
-                "error downloading or loading vocab file: checksum mismatch", "internal_error"
-            )
+            raise Refused("error downloading or loading vocab file: checksum mismatch", "internal_error")

@@ -31,7 +31,8 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
     config = checkpoint.read_config(folder)
     tokenizer = Tokenizer(Path(values["tokenizer"] or folder))
     engine = start(Job(str(folder), args))
-    from .app import Model, application  # noqa: PLC0415 (the web framework is not needed to fail)
+    from .app import application  # the web framework is not needed to fail
+    from .model import Model
 
     model = Model(
         name=values.get("served_model_name") or hub.served_name(values["model"]),
@@ -48,7 +49,7 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
 
 def _arguments(values: dict[str, Any], given: set[str]) -> llm_args.Args:
     """The engine's arguments, from the command line and the YAML file."""
-    import yaml  # noqa: PLC0415 (only when there is a file it costs its import)
+    import yaml  # only when there is a file it costs its import
 
     document: object = {}
     if values["extra_llm_api_options"]:
@@ -78,8 +79,8 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(app: Any, host: str, port: int, listener: socket.socket | None) -> None:  # noqa: ANN401
-    import uvicorn  # noqa: PLC0415 (its import takes as long as everything before)
+def _run(app: Any, host: str, port: int, listener: socket.socket | None) -> None:
+    import uvicorn  # its import takes as long as everything before
 
     config = uvicorn.Config(
         app, host=host, port=port, log_level="info", timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -96,20 +96,18 @@ async def merged(
     try:
         running = len(tasks)
         while running:
-            index, token = await queue.get()
-            if token is None:
+            index, next_token = await queue.get()
+            if next_token is None:
                 running -= 1
             else:
-                yield chunk(index, token)
+                yield chunk(index, next_token)
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
 
 
-async def _counted(
-    model: Model, wish: Wish, choice: int, usage: Usage
-) -> AsyncIterator[Token]:
+async def _counted(model: Model, wish: Wish, choice: int, usage: Usage) -> AsyncIterator[Token]:
     """The tokens of one wish, counted in the usage and in the server's metrics."""
     model.metrics.active += 1
     reason, begun = "cancelled", sum(usage.completion.values())
