@@ -4,7 +4,6 @@ The program itself is run by the vendor's own `pulumi-language-python-exec` (it 
 engine's CLI), in the virtual environment that Pulumi.yaml names, as the vendor's host does.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
@@ -14,10 +13,12 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]  # no stub
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from plugins.language.environment import Environment
-from plugins.language.program import Program, WarmInterpreter, exit_response
+from plugins.language.program import Program, WarmInterpreter
 from plugins.serving import serve
 
 VERSION = "3.259.0"
+# The executor ends with this when it has already shown the user what is wrong.
+SHOWN_TO_THE_USER = 32
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
@@ -53,12 +54,9 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         request: language_pb2.GetRequiredPackagesRequest,
         context: grpc.ServicerContext,
     ) -> language_pb2.GetRequiredPackagesResponse:
-        # A program follows: import the SDK while the engine prepares.
-        environment = Environment.of(request.info)
-        self._warm.start(environment.python)
         packages = [
             plugin_pb2.PackageDependency(kind="resource", **plugin._asdict())
-            for plugin in environment.required_plugins()
+            for plugin in Environment.of(request.info).required_plugins()
         ]
         return language_pb2.GetRequiredPackagesResponse(packages=packages)
 
@@ -123,9 +121,18 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return empty_pb2.Empty()
 
 
-def main(arguments: list[str]) -> None:
+def exit_response(status: int) -> language_pb2.RunResponse:
+    """What the engine is told about a program that ended with `status` (negative: by a signal)."""
+    if status == 0:
+        return language_pb2.RunResponse()
+    if status == SHOWN_TO_THE_USER:
+        return language_pb2.RunResponse(bail=True)
+    return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {status}")
+
+
+def serve_host(arguments: list[str], warm: WarmInterpreter) -> None:
     """Serve; `arguments` are the executor's path, then the engine's (its address is the last)."""
     executor, *rest = arguments
     engine = rest[-1] if rest and not rest[-1].startswith("-") else ""
-    host = LanguageHost(executor, engine, WarmInterpreter(Path(sys.executable)))
+    host = LanguageHost(executor, engine, warm)
     serve(lambda server: language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server))

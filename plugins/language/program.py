@@ -8,13 +8,11 @@ from subprocess import PIPE, Popen
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from pulumi.runtime.proto import language_pb2
-
 if TYPE_CHECKING:
+    from pulumi.runtime.proto import language_pb2
+
     from plugins.language.environment import Environment
 
-# The executor ends with this when it has already shown the user what is wrong.
-SHOWN_TO_THE_USER = 32
 WARM_UP = Path(__file__).with_name("warm.py")
 
 
@@ -29,7 +27,7 @@ class Program:
     @classmethod
     def of(
         cls,
-        request: language_pb2.RunRequest,
+        request: "language_pb2.RunRequest",
         executor: str,
         engine: str,
         environment: "Environment",
@@ -60,56 +58,51 @@ class Program:
         return cls([*argv, str(program), *request.args], env, request.info.program_directory)
 
 
-def exit_response(status: int) -> language_pb2.RunResponse:
-    """What the engine is told about a program that ended with `status` (negative: by a signal)."""
-    if status == 0:
-        return language_pb2.RunResponse()
-    if status == SHOWN_TO_THE_USER:
-        return language_pb2.RunResponse(bail=True)
-    return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {status}")
-
-
 class WarmInterpreter:
     """A Python process that has imported the SDK and waits for its program.
 
     Importing takes as long as the engine needs to get ready; done side by side it costs nothing.
+    Where no program follows (`pulumi destroy`) the process ends with its host.
     """
 
-    def __init__(self, python: Path) -> None:
-        self._own_python = python
+    def __init__(self) -> None:
         self._lock = Lock()
-        self._process: Popen[bytes] | None = None
-        self._python: Path | None = None
+        self._waiting: Popen[bytes] | None = None
+        self._environment: Path | None = None
+        self._running: Popen[bytes] | None = None
 
     def start(self, python: Path) -> None:
-        """Start one on `python` unless one is waiting."""
+        """Start one on `python`."""
         with self._lock:
-            if self._process is None and python.exists():
-                self._python = python
-                self._process = _start(python)
+            self._environment, self._waiting = _environment(python), _start(python)
 
     def run(self, python: Path, program: Program) -> int:
         """Run `program` on `python` to its end; return its exit status."""
         with self._lock:
-            if self._process is None or self._python != python:
-                self._stop()
-                self._process = _start(python)
-            process, self._process = self._process, None
-        assert process.stdin is not None
+            process, self._waiting = self._waiting, None
+        if process is None or self._environment != _environment(python):
+            _kill(process)
+            process = _start(python)
         self._running = process
+        assert process.stdin is not None
         process.stdin.write(json.dumps(asdict(program)).encode())
         process.stdin.close()
         return process.wait()
 
     def end(self) -> None:
         """End what waits or runs."""
-        self._stop()
+        _kill(self._waiting)
+        _kill(self._running)
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+
+def _environment(python: Path) -> Path:
+    # The interpreter itself is a link to one that all environments share.
+    return python.parent.parent.resolve()
+
+
+def _kill(process: "Popen[bytes] | None") -> None:
+    if process is not None:
+        process.kill()
 
 
 def _start(python: Path) -> Popen[bytes]:
