@@ -1,0 +1,184 @@
+"""Which engine and plugins scripts/setup takes, on made-up machines."""
+
+import os
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HARNESS = """
+set -euo pipefail
+root=$1 url=$2
+for part in steps debian python engine plugins; do source "$root/scripts/lib/$part.sh"; done
+installer_url=$url
+mkdir -p "$tools"
+steps_begin
+step "engine" step_engine
+step "plugins" step_plugins
+"""
+# Answers `version`; `plugin install` makes the folder, or fails where there is no network.
+PULUMI = """#!/bin/sh
+case "$1" in
+  version) echo v{version} ;;
+  plugin)
+    case "$*" in *--file*) from=$7 ;; *) {download}; from=/dev/null ;; esac
+    folder="$PULUMI_HOME/plugins/resource-$4-v${{5#v}}"
+    mkdir -p "$folder" && cp "$from" "$folder/pulumi-resource-$4" ;;
+esac
+"""
+INSTALLER = """
+while [ $# -gt 0 ]; do [ "$1" != --install-root ] || target=$2; shift; done
+mkdir -p "$target/bin"
+cp "{pulumi}" "$target/bin/pulumi"
+"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Machine:
+    """A checkout and a home in `folder`, nothing installed but the Python environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.checkout = folder / "a checkout"
+        self.home = folder / "home"
+        self.web = folder / "web"
+        self.path = folder / "bin"
+        for made in (self.checkout / ".venv/bin", self.home, self.web, self.path):
+            made.mkdir(parents=True)
+        shutil.copytree(ROOT / "scripts", self.checkout / "scripts")
+        environment = ROOT / ".venv"
+        (self.checkout / ".venv/lib").symlink_to(environment / "lib")
+        (self.checkout / ".venv/bin/python").symlink_to(environment / "bin/python")
+
+    def put_pulumi(self, file: Path, version: str, download: str = ":") -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(PULUMI.format(version=version, download=download))
+        file.chmod(0o755)
+
+    def cached(self) -> Path:
+        return self.home / ".cache/trtllm-dgx-spark/pulumi/3.259.0"
+
+    def setup(self, url: str = "http://127.0.0.1:1") -> str:
+        script = self.checkout.parent / "harness.sh"
+        script.write_text(HARNESS)
+        done = subprocess.run(
+            ["bash", script, self.checkout, url],
+            env={"HOME": str(self.home), "PATH": f"{self.path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def tool(self, name: str) -> Path:
+        return self.checkout / ".tools/bin" / name
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def vendor(machine):
+    """The vendor's server, with an installer."""
+    pulumi = machine.web / "pulumi"
+    machine.put_pulumi(pulumi, "3.300.1")
+    (machine.web / "index.html").write_text(INSTALLER.format(pulumi=pulumi))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=machine.web)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_engine_on_the_path_comes_first(machine, vendor):
+    machine.put_pulumi(machine.path / "pulumi", "3.259.0")
+    shown = machine.setup(vendor)
+    assert f"engine: 3.259.0 at {machine.path}/pulumi" in shown
+    assert "plugins: the vendor's" in shown
+    assert not machine.tool("pulumi").exists()
+    assert not (machine.checkout / ".tools/pulumi-home").exists()
+    assert (machine.home / ".pulumi/plugins").exists()
+
+
+def test_an_old_engine_on_the_path_does_not_count(machine, vendor):
+    machine.put_pulumi(machine.path / "pulumi", "3.258.9")
+    shown = machine.setup(vendor)
+    assert "engine: 3.300.1, by the vendor's installer" in shown
+    assert "plugins: the vendor's" in shown
+    assert machine.tool("pulumi").exists()
+
+
+def test_a_built_engine_comes_with_stand_ins(machine):
+    machine.put_pulumi(machine.cached() / "pulumi", "3.259.0")
+    shown = machine.setup()
+    assert "engine: 3.259.0, built from its Go module" in shown
+    assert "plugins: stand-ins of plugins/" in shown
+    assert os.access(machine.tool("pulumi-language-python"), os.X_OK)
+    installed = sorted(path.name for path in (machine.checkout / ".tools/pulumi-home/plugins").iterdir())
+    assert [name.rpartition("-v")[0] for name in installed] == ["resource-command", "resource-docker"]
+    launcher = next((machine.checkout / ".tools/pulumi-home/plugins").glob("*/pulumi-resource-docker"))
+    assert f"'{machine.checkout}/plugins/start.py'" in launcher.read_text()
+
+
+def test_stand_ins_where_only_the_plugins_cannot_be_had(machine):
+    machine.put_pulumi(machine.path / "pulumi", "3.260.0", download="exit 1")
+    shown = machine.setup()
+    assert "plugins: stand-ins" in shown
+    assert not machine.tool("pulumi-language-python").exists()
+
+
+def test_a_vendors_engine_that_appears_later_is_taken(machine):
+    machine.put_pulumi(machine.cached() / "pulumi", "3.259.0")
+    machine.setup()
+    machine.put_pulumi(machine.path / "pulumi", "3.261.0")
+    shown = machine.setup()
+    assert "engine: 3.261.0 at" in shown
+    assert "plugins: the vendor's" in shown
+    assert not machine.tool("pulumi").exists()
+    assert not machine.tool("pulumi-language-python").exists()
+
+
+def test_env_settings_follow_the_plugins(machine):
+    def shown(*words: str) -> str:
+        script = machine.checkout / "scripts/env"
+        return subprocess.run([script, *words], capture_output=True, text=True, check=True).stdout
+
+    machine.put_pulumi(machine.path / "pulumi", "3.259.0")
+    machine.setup()
+    assert "PULUMI_HOME" not in shown()
+    machine.put_pulumi(machine.path / "pulumi", "3.259.0", download="exit 1")
+    shutil.rmtree(machine.home / ".pulumi")
+    machine.setup()
+    read_back = subprocess.run(
+        ["bash", "-c", f'{shown("lab", "trial")}\necho "$PULUMI_HOME|$PULUMI_BACKEND_URL"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    state = machine.checkout / ".lab/trial-state"
+    assert read_back == f"{machine.checkout}/.tools/pulumi-home|file://{state}"
+    assert state.is_dir()
+
+
+def test_a_failing_step_shows_its_last_words(tmp_path):
+    script = f"""
+    set -euo pipefail
+    root={tmp_path}; source {ROOT}/scripts/lib/debian.sh; source {ROOT}/scripts/lib/steps.sh
+    broken() {{ echo "no such mirror"; false; echo "not reached"; }}
+    steps_begin; step "Debian packages" broken
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"Debian packages: failed. The last lines of {tmp_path}/.lab/setup.log:" in done.stdout
+    assert "    no such mirror" in done.stdout
+    assert "not reached" not in done.stdout
