@@ -1,4 +1,4 @@
-"""What a user sees of a program that the language host runs: the vendor's does the same."""
+"""What a user sees of a program that the installed language host runs."""
 
 import pytest
 
