@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.image_base import EPOCH, Layer, Member, build, host_release, pack
+from lab.image_base import build, host_release
+from lab.image_layer import EPOCH, Layer, Member, pack
 from lab.image_push import Registry, manifest_of
 
 REPOSITORY = "nvidia/tensorrt-llm/release"

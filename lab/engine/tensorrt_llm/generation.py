@@ -61,24 +61,28 @@ def words(wish: Wish, tokenizer: Tokenizer) -> Iterator[Token]:
         yield Token(piece, reason if last else None)
 
 
-async def generate(wish: Wish, tokenizer: Tokenizer, engine: Engine, how: Behaviour) -> AsyncIterator[Token]:
+async def generate(
+    wish: Wish, tokenizer: Tokenizer, engine: Engine, how: Behaviour, slots: asyncio.Semaphore
+) -> AsyncIterator[Token]:
     """The tokens of an answer, each at its time.
 
-    The times are counted from the start, so a slow reader or a busy machine adds no drift.
+    A request first waits for one of the `slots`. The times are counted from the start of its
+    work, so a slow reader or a busy machine adds no drift.
 
     Raises:
         EngineError: the ranks gave up.
     """
     request = uuid.uuid4().hex
-    begun = time.monotonic()
-    try:
-        await engine.begin(request)
-        for number, token in enumerate(words(wish, tokenizer)):
-            due = begun + how.first_token_seconds + number / how.tokens_per_second
-            pause = due - time.monotonic()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            await engine.worked_until(request, due)
-            yield token
-    finally:
-        engine.end(request)
+    async with slots:
+        begun = time.monotonic()
+        try:
+            await engine.begin(request)
+            for number, token in enumerate(words(wish, tokenizer)):
+                due = begun + how.first_token_seconds + number / how.tokens_per_second
+                pause = due - time.monotonic()
+                if pause > 0:
+                    await asyncio.sleep(pause)
+                await engine.worked_until(request, due)
+                yield token
+        finally:
+            engine.end(request)

@@ -16,7 +16,6 @@ from .version import LATE_2026, at_least
 Args = dict[str, Any]
 _BUILD = ("max_batch_size", "max_num_tokens", "max_beam_width", "max_seq_len")
 _OBJECTS = tuple(name for name, kind in FIELDS.items() if isinstance(kind, dict))
-_NULLABLE = ("cuda_graph_config", "speculative_config", "quant_config")
 
 
 def defaults() -> Args:
@@ -34,42 +33,41 @@ def defaults() -> Args:
 
 
 def merge(command_line: dict[str, Any], given: set[str], document: object) -> Args:
-    """The arguments of the engine.
+    """The arguments of the engine, not yet checked.
 
     `command_line` holds engine arguments by (dotted) name, `given` those that were written on the
     line, `document` the parsed YAML file or an empty dict without one.
 
     Raises:
-        TypeError: the file is empty (the real program unpacks None).
-        ValidationError: unknown keys or wrong types in the file.
+        TypeError: the file is empty, or not a mapping.
     """
     merged = defaults()
     _apply(merged, command_line, lambda _: True)
     if not isinstance(document, dict):
         kind = type(document).__name__
-        raise TypeError(f"'{kind}' object is not a mapping")
+        raise TypeError(f"argument of type '{kind}' is not iterable")
     for key in document:
         if key in _OBJECTS:
-            logger.warning(f"Overriding {key} because it's specified in the configuration file")
+            logger.warning(f"Overriding {key} ")
         if key in _BUILD:
             logger.warning(f"Overriding {key} from build_config to {document[key]}")
-    validate(document)
     for key, value in document.items():
-        empty: Args | None = {} if isinstance(FIELDS.get(key), dict) and key not in _NULLABLE else None
-        merged[key] = copy.deepcopy(empty if value is None else value)
+        merged[key] = copy.deepcopy(value)
     if at_least(LATE_2026):
         _apply(merged, command_line, lambda name: name in given)
-    merged["kv_cache_config"] = {**defaults()["kv_cache_config"], **merged["kv_cache_config"]}
-    check(merged)
     return merged
 
 
 def check(args: Args) -> None:
-    """The ranges that are checked when the engine's arguments are made.
+    """Validate the arguments and fill in the objects' defaults, as the engine's constructor does.
 
     Raises:
-        ValueError: with the real program's text.
+        ValidationError: unknown keys or wrong types.
+        ValueError: values outside their range, with the real program's text.
     """
+    validate({key: value for key, value in args.items() if value is not None or key not in defaults()})
+    for name in ("kv_cache_config", "moe_config"):
+        args[name] = {**defaults()[name], **(args[name] or {})}
     fraction = args["kv_cache_config"]["free_gpu_memory_fraction"]
     if not 0 <= fraction <= 1:
         raise ValueError("kv_cache_config.free_gpu_memory_fraction must be a float between 0 and 1")

@@ -34,16 +34,10 @@ class DefaultGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Insert `serve` where no command is named."""
+        """Insert `serve` where no command is named (an option in that place is an error)."""
         if args and args[0] not in self.commands:
             args = ["serve", *args]
         return super().resolve_command(ctx, args)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """An option first (`trtllm-serve --port 1 MODEL`) belongs to `serve` as well."""
-        if args and args[0].startswith("-") and args[0] not in ("--help", "-h"):
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
 
 
 def command_line(version: str) -> click.Group:

@@ -7,6 +7,7 @@ moment, end it.
 import asyncio
 import os
 import socket
+import traceback
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -69,7 +70,9 @@ class InProcess:
             self.facts = self._rank.load(job)
         except Exception as error:
             logger.error(f"Failed to initialize executor on rank 0: {error}")
-            raise
+            logger.error(traceback.format_exc())
+            logger.error(f"Executor worker initialization error: {error}")
+            raise RuntimeError("Executor worker returned error") from error
 
     async def attach(self) -> None:
         """Nothing to attach to."""

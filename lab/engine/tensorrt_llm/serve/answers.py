@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..generation import Token
+from ..version import EARLY_2026, at_least
+
 Json = dict[str, Any]
 
 
@@ -73,45 +76,56 @@ def chat_role_chunk(head: Head, choice: int, usage: Usage | None) -> str:
     return f"data: {dumps(document)} \n\n"
 
 
-def chat_chunk(
-    head: Head, choice: int, text: str, finish: str | None, stop: str | None, usage: Usage | None
-) -> str:
-    """A chunk with content; the last one of a choice has the finish reason."""
-    entry: Json = {"index": choice, "delta": {"content": text, "reasoning_content": ""}}
-    if finish is not None:
-        entry |= {"finish_reason": finish, "stop_reason": stop}
+def chat_chunk(head: Head, choice: int, token: Token, usage: Usage | None) -> str:
+    """A chunk with content, without nulls; the last one of a choice has the finish reason."""
+    entry: Json = {
+        "index": choice,
+        "delta": {"content": token.text, "reasoning_content": ""},
+        "finish_reason": token.finish_reason,
+        "stop_reason": token.stop_reason,
+        "avg_decoded_tokens_per_iter": 1.0,
+    }
+    entry = {key: value for key, value in entry.items() if value is not None}
     document = {**head.document("chat.completion.chunk"), "choices": [entry]}
     if usage is not None:
         document["usage"] = usage.document()
     return f"data: {dumps(document)}\n\n"
 
 
-def completion_choice(index: int, text: str, finish: str | None, stop: str | None) -> Json:
-    """One choice of a text completion: the same fields in a stream and outside."""
-    return {
-        "index": index, "text": text, "token_ids": None, "logprobs": None,
-        "context_logits": None, "finish_reason": finish, "stop_reason": stop,
-        "disaggregated_params": None, "avg_decoded_tokens_per_iter": 1.0,
-    }  # fmt: skip
-
-
 def completion_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
     """A whole text completion."""
-    choices = [completion_choice(i, *entry) for i, entry in enumerate(texts)]
+    choices = [
+        {
+            "index": index, "text": text, "token_ids": None, "logprobs": None,
+            "context_logits": None, "finish_reason": finish, "stop_reason": stop,
+            "disaggregated_params": None, "avg_decoded_tokens_per_iter": 1.0,
+        }
+        for index, (text, finish, stop) in enumerate(texts)
+    ]  # fmt: skip
     body = head.document("text_completion")
     return {**body, "choices": choices, "usage": usage.document(), "prompt_token_ids": None}
 
 
-def completion_chunk(
-    head: Head, choice: int, text: str, finish: str | None, stop: str | None, usage: Usage | None
-) -> str:
+def completion_chunk(head: Head, choice: int, token: Token, usage: Usage | None) -> str:
     """A chunk of a text completion: nulls are kept, there is no role chunk."""
+    entry = {
+        "index": choice, "text": token.text, "token_ids": None, "logprobs": None,
+        "finish_reason": token.finish_reason, "stop_reason": token.stop_reason,
+        "avg_decoded_tokens_per_iter": 1.0,
+    }  # fmt: skip
     document = {
         **head.document("text_completion"),
-        "choices": [completion_choice(choice, text, finish, stop)],
+        "choices": [entry],
         "usage": usage.document() if usage is not None else None,
     }
     return f"data: {dumps(document)}\n\n"
+
+
+def continuous_usage(options: Json | None) -> bool:
+    """Whether every chunk carries the usage; by default only in the age of 1.2."""
+    if options is None:
+        return False
+    return bool(options.get("continuous_usage_stats", not at_least(EARLY_2026)))
 
 
 def usage_chunk(head: Head, kind: str, usage: Usage) -> str:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ..logger import logger
 from ..version import EARLY_2026, at_least, current
-from . import chat, completions, errors
+from . import chat, completions, errors, responses
 from .model import Model
 
 METRICS_SECONDS = 2.0
@@ -56,9 +56,11 @@ def _routes(model: Model) -> list[tuple[str, str, Handler]]:
         ("POST", "/kv_cache_events", _kv_cache_events),
         ("POST", "/v1/completions", completions.handle),
         ("POST", "/v1/chat/completions", chat.handle),
+        ("POST", "/v1/responses", responses.handle),
     ]
     if at_least(EARLY_2026):
         routes.append(("GET", "/server_info", _server_info))
+        routes += [(verb, "/v1/responses/{response_id}", responses.missing) for verb in ("GET", "DELETE")]
         routes += [("POST", f"/{name}", _done) for name in ("release_memory", "resume_memory")]
     if model.args["return_perf_metrics"]:
         routes.append(("GET", "/prometheus/metrics/", _prometheus))
@@ -116,8 +118,10 @@ async def _metrics(model: Model, _: Request) -> Response:
     return JSONResponse(model.metrics.drain())
 
 
-async def _perf_metrics(_: Model, __: Request) -> Response:
-    return JSONResponse([])
+async def _perf_metrics(model: Model, _: Request) -> Response:
+    kept = model.args.get("perf_metrics_max_requests") or 0
+    most = kept if model.args["return_perf_metrics"] else 0
+    return JSONResponse(model.metrics.drain_timings(most))
 
 
 async def _clock(_: Model, __: Request) -> Response:

@@ -9,25 +9,23 @@ _SHARED = {
     "model": "str", "frequency_penalty": "float", "logit_bias": "dict", "n": "int",
     "presence_penalty": "float", "seed": "int", "stop": "stop", "stream": "bool",
     "stream_options": "dict", "temperature": "float", "top_p": "float", "user": "str",
+    "max_tokens": "int", "best_of": "int", "echo": "bool", "response_format": "dict",
+    "prompt_ignore_length": "int", "lora_request": "dict", "disaggregated_params": "dict",
     "use_beam_search": "bool", "top_k": "int", "top_p_min": "float", "min_p": "float",
     "repetition_penalty": "float", "length_penalty": "float", "early_stopping": "bool",
     "stop_token_ids": "list", "include_stop_str_in_output": "bool", "ignore_eos": "bool",
-    "min_tokens": "int", "skip_special_tokens": "bool",
+    "min_tokens": "int", "skip_special_tokens": "bool", "add_special_tokens": "bool",
     "spaces_between_special_tokens": "bool", "truncate_prompt_tokens": "int",
-    "prompt_ignore_length": "int", "best_of": "int", "return_context_logits": "bool",
-    "add_special_tokens": "bool", "response_format": "dict", "disaggregated_params": "dict",
-    "max_tokens": "int", "lora_request": "dict", "detokenize": "bool",
 }  # fmt: skip
 CHAT = {
-    **_SHARED, "messages": "list", "max_completion_tokens": "int", "logprobs": "bool",
-    "top_logprobs": "int", "tools": "list", "tool_choice": "any", "reasoning_effort": "str",
-    "echo": "bool", "add_generation_prompt": "bool", "documents": "list",
-    "chat_template": "str", "chat_template_kwargs": "dict", "mm_processor_kwargs": "dict",
-    "cache_salt": "str", "parallel_tool_calls": "bool", "prompt_token_ids": "list",
-    "agent_hierarchy": "any",
+    **_SHARED, "messages": "list", "prompt_token_ids": "list", "max_completion_tokens": "int",
+    "logprobs": "bool", "top_logprobs": "int", "tools": "list", "tool_choice": "any",
+    "reasoning_effort": "str", "add_generation_prompt": "bool", "documents": "list",
+    "chat_template": "str", "chat_template_kwargs": "dict", "cache_salt": "str",
 }  # fmt: skip
 COMPLETION = {
-    **_SHARED, "prompt": "any", "echo": "bool", "logprobs": "int", "suffix": "str",
+    **_SHARED, "prompt": "any", "logprobs": "int", "suffix": "str", "detokenize": "bool",
+    "return_context_logits": "bool",
 }  # fmt: skip
 RESPONSES = {
     "model": "str", "input": "any", "max_output_tokens": "int", "stream": "bool",
@@ -79,9 +77,28 @@ def parse(raw: bytes, fields: dict[str, str], required: tuple[str, ...]) -> dict
                 {"type": f"{_LONG.get(kind, kind)}_type", "loc": ("body", name), "msg": text,
                  "input": value}
             )  # fmt: skip
+    given = {name: value for name, value in document.items() if value is not None}
+    if (refusal := _contradiction(given, fields)) is not None:
+        entry = {"type": "value_error", "loc": ("body",), "msg": f"Value error, {refusal}", "input": document}
+        raise Invalid([{**entry, "ctx": {"error": ValueError(refusal)}}])
     if errors:
         raise Invalid(errors)
-    return {name: value for name, value in document.items() if value is not None}
+    return given
+
+
+def _contradiction(given: dict[str, Any], fields: dict[str, str]) -> str | None:
+    """What the real schemas' own validators refuse, before all else."""
+    if "stream_options" in given and not given.get("stream"):
+        if fields is CHAT:
+            return "stream_options can only be set if stream is true"
+        return "Stream options can only be defined when stream is true."
+    if given.get("suffix"):
+        return "suffix is not supported"
+    if given.get("tool_choice", "none") != "none" and not given.get("tools"):
+        return "When using `tool_choice`, `tools` must be set."
+    if "top_logprobs" in given and not given.get("logprobs"):
+        return "logprobs must be true when using top_logprobs"
+    return None
 
 
 def _fits(kind: str, value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ..generation import Token, Wish
+from ..generation import Token
 from . import answers, body, harmony, streams
 from .errors import Refused
 from .model import Model
@@ -21,20 +21,29 @@ async def handle(model: Model, request: Request) -> Response:
         Invalid, Refused: see errors.
     """
     fields = body.parse(await request.body(), body.CHAT, ("model", "messages"))
-    if model.harmony and not model.harmony_ready:
-        harmony.load_vocabularies()
-        model.harmony_ready = True
-    prompt = render(fields["messages"])
+    prompt = prepare(model, fields["messages"])
     usage = answers.Usage(model.tokenizer.count(prompt))
     left = streams.limits(model, usage.prompt)
     asked = streams.wishes(fields, prompt, model.opening, left)
     head = answers.Head(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
+    call = streams.Call(model, asked, usage, request.client)
     if fields.get("stream"):
-        options = fields.get("stream_options")
-        chunks = _stream(model, head, asked, usage, options)
+        chunks = _stream(call, head, fields.get("stream_options"))
         return StreamingResponse(chunks, media_type="text/event-stream")
-    texts = await streams.collect(model, asked, usage)
+    texts = await streams.collect(call, request)
     return JSONResponse(answers.chat_answer(head, texts, usage))
+
+
+def prepare(model: Model, messages: list[Any]) -> str:
+    """The prompt of a chat; gpt-oss's vocabularies are looked for at the first one.
+
+    Raises:
+        Refused: no vocabularies, or messages that are not text.
+    """
+    if model.harmony and not model.harmony_ready:
+        harmony.load_vocabularies()
+        model.harmony_ready = True
+    return render(messages)
 
 
 def render(messages: list[Any]) -> str:
@@ -58,23 +67,18 @@ def render(messages: list[Any]) -> str:
 
 
 async def _stream(
-    model: Model,
-    head: answers.Head,
-    asked: list[Wish],
-    usage: answers.Usage,
-    options: dict[str, Any] | None,
+    call: streams.Call, head: answers.Head, options: dict[str, Any] | None
 ) -> AsyncIterator[str]:
-    continuous = options is not None and options.get("continuous_usage_stats", True)
-    counted = usage if continuous else None
-    for choice in range(len(asked)):
-        yield answers.chat_role_chunk(head, choice, counted)
+    counted = call.usage if answers.continuous_usage(options) else None
+    roles = [answers.chat_role_chunk(head, choice, counted) for choice in range(len(call.wishes))]
 
     def chunk(choice: int, token: Token) -> str:
-        reasons = (token.finish_reason, token.stop_reason)
-        return answers.chat_chunk(head, choice, token.text, *reasons, counted)
+        return answers.chat_chunk(head, choice, token, counted)
 
-    async for text in streams.merged(model, asked, usage, chunk):
+    async for text in streams.merged(call, chunk):
+        while roles:  # they come with the first token, not before
+            yield roles.pop(0)
         yield text
     if options is not None and options.get("include_usage", True):
-        yield answers.usage_chunk(head, "chat.completion.chunk", usage)
+        yield answers.usage_chunk(head, "chat.completion.chunk", call.usage)
     yield answers.DONE

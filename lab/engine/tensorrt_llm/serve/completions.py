@@ -23,8 +23,6 @@ async def handle(model: Model, request: Request) -> Response:
         Invalid, Refused: see errors.
     """
     fields = body.parse(await request.body(), body.COMPLETION, ("model", "prompt"))
-    if fields.get("suffix"):
-        raise Refused("suffix is not supported")
     if fields.get("logprobs") and not at_least(EARLY_2026):
         raise Refused("logprobs is not supported")
     usage = answers.Usage(0)
@@ -36,16 +34,17 @@ async def handle(model: Model, request: Request) -> Response:
         asked += streams.wishes(fields, prompt, "", left)
     asked = [replace(wish, choice=i) if i else wish for i, wish in enumerate(asked)]
     head = answers.Head(f"cmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
+    call = streams.Call(model, asked, usage, request.client)
     if fields.get("stream"):
-        chunks = _stream(model, head, asked, usage, fields.get("stream_options"))
+        chunks = _stream(call, head, fields.get("stream_options"))
         return StreamingResponse(chunks, media_type="text/event-stream")
-    texts = await streams.collect(model, asked, usage)
+    texts = await streams.collect(call, request)
     return JSONResponse(answers.completion_answer(head, texts, usage))
 
 
 async def one_token(model: Model, prompt: str) -> None:
     """Run one token through all ranks."""
-    await streams.collect(model, [Wish(prompt, 1)], answers.Usage(0))
+    await streams.collect(streams.Call(model, [Wish(prompt, 1)], answers.Usage(0)))
 
 
 def _prompts(model: Model, given: object) -> list[str]:
@@ -67,21 +66,15 @@ def _prompts(model: Model, given: object) -> list[str]:
 
 
 async def _stream(
-    model: Model,
-    head: answers.Head,
-    asked: list[Wish],
-    usage: answers.Usage,
-    options: dict[str, Any] | None,
+    call: streams.Call, head: answers.Head, options: dict[str, Any] | None
 ) -> AsyncIterator[str]:
-    continuous = options is not None and options.get("continuous_usage_stats", True)
-    counted = usage if continuous else None
+    counted = call.usage if answers.continuous_usage(options) else None
 
     def chunk(choice: int, token: Token) -> str:
-        reasons = (token.finish_reason, token.stop_reason)
-        return answers.completion_chunk(head, choice, token.text, *reasons, counted)
+        return answers.completion_chunk(head, choice, token, counted)
 
-    async for text in streams.merged(model, asked, usage, chunk):
+    async for text in streams.merged(call, chunk):
         yield text
     if options is not None and options.get("include_usage", True):
-        yield answers.usage_chunk(head, "text_completion", usage)
+        yield answers.usage_chunk(head, "text_completion", call.usage)
     yield answers.DONE

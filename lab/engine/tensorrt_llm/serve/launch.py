@@ -12,7 +12,7 @@ from ..executor.proxy import start
 from ..executor.rank import Job
 from ..logger import logger
 from ..tokenizer import Tokenizer
-from ..version import EARLY_2026, at_least, current
+from ..version import EARLY_2026, REUSE_ADDRESS, at_least, current
 
 KEEP_ALIVE_SECONDS = 5
 
@@ -27,6 +27,11 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
     logger.banner(current())
     args = _arguments(values, given)
     listener = _bind(values["host"], values["port"]) if at_least(EARLY_2026) else None
+    try:
+        llm_args.check(args)
+    except ValueError as error:
+        logger.error(f"Failed to parse the arguments for the LLM constructor: {error}")
+        raise
     folder = hub.resolve(values["model"], values.get("revision") or args["revision"])
     config = checkpoint.read_config(folder)
     tokenizer = Tokenizer(Path(values["tokenizer"] or folder))
@@ -43,6 +48,7 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
         tokenizer=tokenizer,
         behaviour=checkpoint.behaviour(folder),
         engine=engine,
+        slots=asyncio.Semaphore(args["max_batch_size"]),
     )
     _run(application(model), values["host"], values["port"], listener)
 
@@ -61,17 +67,18 @@ def _arguments(values: dict[str, Any], given: set[str]) -> llm_args.Args:
         by_field["gpus_per_node"] = gpu.device_count()
     if by_field["gpus_per_node"] == 0:
         raise ValueError("No GPU devices found on the node")
-    try:
-        return llm_args.merge(by_field, by_hand, document)
-    except ValueError as error:
-        logger.error(f"Failed to parse the arguments for the LLM constructor: {error}")
-        raise
+    return llm_args.merge(by_field, by_hand, document)
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Take the port before the load; connections are refused until the server listens."""
+    """Take the port before the load; connections are refused until the server listens.
+
+    Up to 1.3.0rc24 without SO_REUSEADDR: for a minute after a server with open connections ended,
+    the next one cannot have its port (issue 17915).
+    """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if at_least(REUSE_ADDRESS):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

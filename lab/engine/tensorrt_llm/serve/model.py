@@ -1,5 +1,6 @@
 """What the handlers know about the model they serve."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ class Model:
     tokenizer: Tokenizer
     behaviour: Behaviour
     engine: Engine
+    slots: asyncio.Semaphore  # max_batch_size of them: further requests wait
     metrics: Metrics = field(default_factory=Metrics)
     harmony_ready: bool = False
 

@@ -1,9 +1,12 @@
 """Running a request's choices through the engine: all at once, or as one stream."""
 
 import asyncio
-import uuid
+import itertools
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
+
+from starlette.requests import Request
 
 from ..generation import Token, Wish, generate
 from ..logger import logger
@@ -12,6 +15,21 @@ from .errors import Refused
 from .model import Model
 
 Text = tuple[str, str, str | None]
+"""What a choice came to: text, finish_reason, stop_reason."""
+WATCH_SECONDS = 1.0
+"""How often the server looks whether a waiting client is still there."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request on its way through the engine."""
+
+    model: Model
+    wishes: list[Wish]
+    usage: Usage
+    client: object = "health check"
 
 
 def limits(model: Model, prompt_tokens: int) -> int:
@@ -37,7 +55,7 @@ def limits(model: Model, prompt_tokens: int) -> int:
 
 
 def wishes(body: dict[str, Any], prompt: str, opening: str, left: int) -> list[Wish]:
-    """One wish per choice (`n`).
+    """One wish per choice (`n`); a max_tokens beyond what is left is clipped.
 
     Raises:
         Refused: a value outside its range.
@@ -45,8 +63,6 @@ def wishes(body: dict[str, Any], prompt: str, opening: str, left: int) -> list[W
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None and limit < 1:
         raise Refused(f"max_tokens must be greater than 0, got {limit}")
-    if body.get("stream_options") is not None and not body.get("stream"):
-        raise Refused("stream_options can only be set if stream is true")
     stop = body.get("stop", [])
     return [
         Wish(
@@ -63,36 +79,42 @@ def wishes(body: dict[str, Any], prompt: str, opening: str, left: int) -> list[W
     ]
 
 
-async def collect(model: Model, asked: list[Wish], usage: Usage) -> list[Text]:
-    """Run the wishes side by side; (text, finish_reason, stop_reason) of each."""
+async def collect(call: Call, request: Request | None = None) -> list[Text]:
+    """Run the choices side by side to their ends; given up when the client goes away."""
 
-    async def one(index: int, wish: Wish) -> Text:
+    async def one(index: int) -> Text:
         text, last = "", Token("", "stop")
-        async for token in _counted(model, wish, index, usage):
+        async for token in _counted(call, index):
             text, last = text + token.text, token
         return text.lstrip(), last.finish_reason or "stop", last.stop_reason
 
-    return list(await asyncio.gather(*(one(i, wish) for i, wish in enumerate(asked))))
+    work = asyncio.gather(*(one(index) for index in range(len(call.wishes))))
+    while request is not None:
+        done, _ = await asyncio.wait([work], timeout=WATCH_SECONDS)
+        if done:
+            break
+        if await request.is_disconnected():
+            work.cancel()
+            break
+    return list(await work)
 
 
-async def merged(
-    model: Model, asked: list[Wish], usage: Usage, chunk: Callable[[int, Token], str]
-) -> AsyncIterator[str]:
-    """The chunks of all wishes in the order in which their tokens come."""
-    if len(asked) == 1:
-        async for token in _counted(model, asked[0], 0, usage):
+async def merged(call: Call, chunk: Callable[[int, Token], str]) -> AsyncIterator[str]:
+    """The chunks of all choices in the order in which their tokens come."""
+    if len(call.wishes) == 1:
+        async for token in _counted(call, 0):
             yield chunk(0, token)
         return
     queue: asyncio.Queue[tuple[int, Token | None]] = asyncio.Queue()
 
-    async def feed(index: int, wish: Wish) -> None:
+    async def feed(index: int) -> None:
         try:
-            async for token in _counted(model, wish, index, usage):
+            async for token in _counted(call, index):
                 queue.put_nowait((index, token))
         finally:
             queue.put_nowait((index, None))
 
-    tasks = [asyncio.create_task(feed(i, wish)) for i, wish in enumerate(asked)]
+    tasks = [asyncio.create_task(feed(index)) for index in range(len(call.wishes))]
     try:
         running = len(tasks)
         while running:
@@ -107,23 +129,23 @@ async def merged(
             task.cancel()
 
 
-async def _counted(model: Model, wish: Wish, choice: int, usage: Usage) -> AsyncIterator[Token]:
-    """The tokens of one wish, counted in the usage and in the server's metrics."""
-    model.metrics.active += 1
-    reason, begun = "cancelled", sum(usage.completion.values())
+async def _counted(call: Call, choice: int) -> AsyncIterator[Token]:
+    """The tokens of one choice, counted in the usage and in the server's metrics."""
+    model, number = call.model, next(_numbers)
+    record = model.metrics.begin(number)
     finished = False
     try:
-        async for token in generate(wish, model.tokenizer, model.engine, model.behaviour):
-            usage.count(choice)
-            reason = token.finish_reason or reason
-            if model.args["enable_iter_perf_stats"]:
-                model.metrics.iteration(model.args)
+        async for token in generate(
+            call.wishes[choice], model.tokenizer, model.engine, model.behaviour, model.slots
+        ):
+            call.usage.count(choice)
+            record.token(model.args)
             finished = token.finish_reason is not None
+            if finished:
+                prompt = call.usage.prompt if choice == 0 else 0
+                record.finished(token.finish_reason or "", prompt)
             yield token
     finally:
-        model.metrics.active -= 1
-        if finished:
-            generated = usage.completion.get(choice, 0)
-            model.metrics.finished(reason, usage.prompt if begun == 0 else 0, generated)
-        else:
-            logger.info(f"client is disconnected, abort {uuid.uuid4().int % 10**6}")
+        if not finished:
+            record.cancelled()
+            logger.info(f"{call.client} is disconnected, abort {number}")
