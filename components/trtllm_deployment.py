@@ -119,7 +119,13 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 f"{self.name}-{what}",
                 name=object_name(self.args.stack, what, data),
                 data=base64.b64encode(data.encode()).decode(),
-                opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=self.cluster.ready),
+                # The plugin would delete first, and Docker keeps a config that a service still uses.
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    provider=provider,
+                    depends_on=self.cluster.ready,
+                    delete_before_replace=False,
+                ),
             )
             for what, (data, _path) in self._files().items()
         ]
