@@ -1,30 +1,19 @@
-"""The readiness gate: the right model answers, on every rank, over the transport that was planned."""
+"""The readiness gate: the right model answers, on every rank, over the transport that was planned.
+
+The work is in remote/readiness.py, imported when there is some.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-import requests
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from cluster import engine_log
-from cluster.errors import NotReady, TrtSparkError
 from dynamic_providers.base import Provider, changed, output, progress
-from remote.engine import connect
-from remote.ssh import Connection
 
-POLL_S = 0.1
-#: How often tasks and logs are looked at while the port is silent.
-LOOK_S = 1.0
-HTTP_TIMEOUT_S = 3
-#: The first completion may compile kernels; with a dead peer it hangs (reference: the engine's source).
-COMPLETION_TIMEOUT_S = 120
-#: Swarm starts a failed container again each second: this many failures are no passing trouble.
-MAX_FAILURES = 3
-LOG_LINES = 400
+_INPUTS = ("url", "model", "ranks", "transport", "service", "manager", "timeout", "fingerprint")
 
 
 class EndpointProvider(Provider):
@@ -36,194 +25,28 @@ class EndpointProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait until it answers."""
+        from remote.readiness import gate
+
         return CreateResult(id_=props["url"], outs=gate(props, progress()))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Wait until the new one answers."""
+        from remote.readiness import gate
+
         return UpdateResult(outs=gate(_news, progress()))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Which model really answers now; "" when none does."""
         if "url" not in props:
             return ReadResult(id_, props)
-        try:
-            serving = _served(props["url"])
-        except requests.RequestException:
-            serving = ""
+        from remote.readiness import serving_now
+
+        serving = serving_now(props["url"])
         outs = {**props, "model": serving}
         return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Nothing to undo: the services are resources of their own."""
-
-
-_INPUTS = ("url", "model", "ranks", "transport", "service", "manager", "timeout", "fingerprint")
-
-
-def gate(props: Mapping[str, Any], say: Any) -> dict[str, Any]:
-    """Wait until `model` answers a completion; the outputs say how long it took and over what.
-
-    Raises NotReady with the cause as far as the log tells, and the last lines seen.
-    """
-    started = time.monotonic()
-    watch = _Watch(props, say)
-    try:
-        while True:
-            if _answers(props):
-                break
-            watch.look(time.monotonic() - started)
-            time.sleep(POLL_S)
-    except NotReady as error:
-        raise NotReady(watch.explained(str(error))) from None
-    ready = time.monotonic() - started
-    found = engine_log.transports(watch.log())
-    _prove(props, found)
-    return {
-        **props,
-        "readySeconds": round(ready, 1),
-        "provenTransport": [f"{t.host}: NET/{t.transport} {', '.join(t.devices)}".strip() for t in found],
-    }
-
-
-class _Watch:
-    """Swarm's view of rank 0 and its log, looked at now and then while nothing answers."""
-
-    def __init__(self, props: Mapping[str, Any], say: Any) -> None:
-        self.props, self.say = props, say
-        self.manager = connect(Connection.from_props(props["manager"]))
-        self.deadline = float(props["timeout"])
-        self.next_look = 0.0
-        self.known = {t["ID"] for t in self._tasks() if _over(t)}
-        self.told = ""
-        self.container = ""
-
-    def look(self, waited: float) -> None:
-        if waited < self.next_look:
-            return
-        self.next_look = waited + LOOK_S
-        tasks = self._tasks()
-        failed = [t for t in tasks if _failed(t) and t["ID"] not in self.known]
-        current = next((t for t in tasks if t["DesiredState"] == "running"), {})
-        status = current.get("Status", {})
-        self.container = status.get("ContainerStatus", {}).get("ContainerID", "") or self.container
-        lines = self.log()
-        last = lines[-1].strip() if lines else ""
-        text = f"{status.get('State', 'no task')} {waited:.0f} s: {status.get('Err') or last}"[:160]
-        if text != self.told:
-            self.say(text)
-            self.told = text
-        if any(engine_log.fatal(line) for line in lines):
-            raise NotReady("the server did not start")
-        if len(failed) >= MAX_FAILURES:
-            reason = failed[0]["Status"].get("Err") or failed[0]["Status"].get("Message", "")
-            raise NotReady(f"the server ended {len(failed)} times in a row ({reason})")
-        if waited > self.deadline:
-            raise NotReady(
-                f"waited {self.deadline:.0f} s for {self.props['model']} to answer at {self.props['url']} "
-                f"(readyTimeout); last seen: {text}"
-            )
-
-    def log(self) -> list[str]:
-        """The last lines of rank 0's newest container."""
-        node = connect(Connection.from_props(self.props["manager"]))
-        container = self.container or next(iter(self._running()), "")
-        if not container:
-            return []
-        try:
-            raw = node.logs(container, tail=LOG_LINES)
-        except Exception:
-            return []
-        return str(raw.decode(errors="replace")).splitlines()
-
-    def explained(self, what: str) -> str:
-        lines = self._failed_log() or self.log()
-        cause = engine_log.cause(lines)
-        tail = " | ".join(line.strip()[:160] for line in lines[-3:])
-        text = f"{self.props['model']}: {what}."
-        if cause:
-            text += f" Cause: {cause}."
-        if tail:
-            text += f" Last lines: {tail}"
-        return f"{text} The whole log: `docker service logs {self.props['service']}` on the head."
-
-    def _failed_log(self) -> list[str]:
-        node = connect(Connection.from_props(self.props["manager"]))
-        for task in self._tasks():
-            container = task["Status"].get("ContainerStatus", {}).get("ContainerID")
-            if _failed(task) and task["ID"] not in self.known and container:
-                try:
-                    raw = node.logs(container, tail=LOG_LINES)
-                except Exception:
-                    continue
-                return str(raw.decode(errors="replace")).splitlines()
-        return []
-
-    def _running(self) -> Sequence[str]:
-        ids = [
-            t["Status"].get("ContainerStatus", {}).get("ContainerID", "")
-            for t in self._tasks()
-            if t["Status"]["State"] == "running"
-        ]
-        return [i for i in ids if i]
-
-    def _tasks(self) -> list[dict[str, Any]]:
-        found = self.manager.tasks(filters={"service": self.props["service"]})
-        return sorted(found, key=lambda t: t["CreatedAt"], reverse=True)
-
-
-def _over(task: Mapping[str, Any]) -> bool:
-    return task["Status"]["State"] in ("failed", "rejected", "complete", "shutdown", "orphaned")
-
-
-def _failed(task: Mapping[str, Any]) -> bool:
-    return task["Status"]["State"] in ("failed", "rejected")
-
-
-def _served(url: str) -> str:
-    answer = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
-    answer.raise_for_status()
-    return str(answer.json()["data"][0]["id"])
-
-
-def _answers(props: Mapping[str, Any]) -> bool:
-    """Whether the right model answers a completion of one token."""
-    try:
-        if _served(props["url"]) != props["model"]:
-            return False
-    except (requests.RequestException, ValueError, LookupError):
-        return False
-    body = {
-        "model": props["model"],
-        "messages": [{"role": "user", "content": "Say OK"}],
-        "max_tokens": 1,
-    }
-    try:
-        answer = requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
-    except requests.RequestException:
-        return False
-    if answer.status_code != 200:
-        raise NotReady(
-            f"it lists the model but refuses a completion: {answer.status_code} {answer.text[:300]}"
-        )
-    return bool(answer.json().get("choices"))
-
-
-def _prove(props: Mapping[str, Any], found: Sequence[engine_log.RankTransport]) -> None:
-    """Every rank must have reported the planned transport; one rank needs none."""
-    if props["transport"] == "none":
-        return
-    wrong = [t.host for t in found if t.transport != props["transport"]]
-    if wrong and props["transport"] == "IB":
-        raise TrtSparkError(
-            f"{', '.join(wrong)}: NCCL fell back to sockets although the fabric is there: many times slower. "
-            "Look for `NET/IB` in `docker service logs`; set nccl NCCL_NET=Socket to accept sockets."
-        )
-    if len(found) < int(props["ranks"]):
-        hosts = ", ".join(t.host for t in found) or "no rank"
-        raise TrtSparkError(
-            f"only {len(found)} of {int(props['ranks'])} ranks reported their transport ({hosts}). "
-            "NCCL_DEBUG must be INFO for that: take it out of `nccl`."
-        )
 
 
 class Endpoint(Resource, module="trtspark", name="Endpoint"):

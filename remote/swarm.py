@@ -1,0 +1,258 @@
+"""Making, joining and leaving a Swarm by the engines' API, for dynamic_providers/swarm.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from docker.errors import APIError, DockerException
+
+from cluster.errors import NodeError, NotReady, TrtSparkError
+from cluster.service_spec import GPU_KIND
+from cluster.swarm_plan import (
+    RANK_LABEL,
+    STACK_LABEL,
+    Init,
+    Join,
+    Label,
+    Listed,
+    Member,
+    Unlabel,
+    plan,
+)
+from remote.engine import connect
+from remote.ssh import Connection
+
+#: Node certificates are renewed while a node runs; ten years bear a pair that was off for months.
+CERT_EXPIRY_NS = 10 * 365 * 24 * 3600 * 1_000_000_000
+RESOURCE_DEADLINE_S = 60
+JOIN_DEADLINE_S = 60
+POLL_S = 0.05
+SWARM_PORT = 2377
+
+
+def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the Swarm to `props`; outputs remember what we made, so that delete undoes only that."""
+    nodes: Sequence[Mapping[str, Any]] = props["nodes"]
+    names = [node["name"] for node in nodes]
+    clients = dict(zip(names, _parallel(_client, nodes), strict=True))
+    by_name = {node["name"]: node for node in nodes}
+    head = names[0]
+    made, joined = bool(olds.get("made")), set(olds.get("joined") or [])
+
+    members = _members(clients)
+    steps = plan(props["stack"], names, members, _listed(clients[head], members[head]))
+    if any(isinstance(step, Init) for step in steps):
+        _init(clients[head], by_name[head])
+        made = True
+    joins = [step.node for step in steps if isinstance(step, Join)]
+    if joins:
+        token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
+        manager = clients[head].info()["Swarm"]["NodeAddr"]
+        _parallel(lambda name: _join(clients[name], by_name[name], manager, token), joins)
+        joined |= set(joins)
+    if made or joins:
+        members = _members(clients)
+    for step in steps:
+        if isinstance(step, Unlabel):
+            _unlabel(clients[head], step.node_id)
+    for step in steps:
+        if isinstance(step, Label):
+            labels = {STACK_LABEL: props["stack"], RANK_LABEL: str(step.rank)}
+            _label(clients[head], members[step.node].node_id, labels)
+    _wait_for_gpus(clients[head], nodes, members)
+    return {
+        **props,
+        "swarmId": clients[head].inspect_swarm()["ID"],
+        "made": made,
+        "joined": sorted(joined & set(names)),
+        "nodeIds": {name: members[name].node_id for name in names},
+    }
+
+
+def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Nodes that are no longer listed leave, if it was we who took them in; a dead one is forgotten."""
+    for node in gone:
+        if node["name"] in (olds.get("joined") or []):
+            _leave(node)
+            _forget(head, olds["nodeIds"].get(node["name"], ""))
+
+
+def dissolve(props: Mapping[str, Any]) -> None:
+    """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
+    nodes = props["nodes"]
+    head = nodes[0]
+    joined = [node for node in nodes[1:] if node["name"] in (props.get("joined") or [])]
+    try:
+        client = _client(head)
+        if not client.info()["Swarm"].get("ControlAvailable"):
+            return
+    except (TrtSparkError, DockerException) as error:
+        raise NodeError(
+            head["name"],
+            f"the Swarm's manager cannot be reached ({error}).",
+            "Bring it back, or forget the Swarm with `pulumi state delete`.",
+        ) from None
+    foreign = [
+        s["Spec"]["Name"]
+        for s in client.services()
+        if s["Spec"].get("Labels", {}).get(STACK_LABEL) != props["stack"]
+    ]
+    if props.get("made") and not foreign:
+        _parallel(_leave, joined)
+        client.leave_swarm(force=True)
+        return
+    for node_id in props.get("nodeIds", {}).values():
+        _unlabel(client, node_id)
+    if not foreign:
+        for node in joined:
+            _leave(node)
+            _forget(head, props["nodeIds"].get(node["name"], ""))
+
+
+def _client(node: Mapping[str, Any]) -> Any:
+    return connect(Connection.from_props(node["connection"]))
+
+
+def _parallel(work: Any, items: Sequence[Any]) -> list[Any]:
+    if not items:
+        return []
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(work, items))
+
+
+def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
+    infos = _parallel(lambda client: client.info()["Swarm"], list(clients.values()))
+    return {
+        name: Member(
+            state=info["LocalNodeState"],
+            node_id=info.get("NodeID", ""),
+            manager=bool(info.get("ControlAvailable")),
+            cluster=(info.get("Cluster") or {}).get("ID", ""),
+        )
+        for name, info in zip(clients, infos, strict=True)
+    }
+
+
+def _listed(client: Any, member: Member) -> dict[str, Listed]:
+    if not member.manager:
+        return {}
+    return {n["ID"]: Listed(n["Spec"].get("Labels") or {}) for n in client.nodes()}
+
+
+def _init(client: Any, node: Mapping[str, Any]) -> None:
+    address = node["address"]
+    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS)
+    client.init_swarm(advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec)
+
+
+def _join(client: Any, node: Mapping[str, Any], manager: str, token: str) -> None:
+    try:
+        client.join_swarm(
+            remote_addrs=[f"{manager}:{SWARM_PORT}"],
+            join_token=token,
+            advertise_addr=node["address"],
+            listen_addr=f"{node['address']}:{SWARM_PORT}",
+        )
+    except APIError as error:
+        raise NodeError(
+            node["name"],
+            f"it could not join the Swarm at {manager}:{SWARM_PORT} ({error.explanation or error}).",
+            "Ports 2377/tcp, 7946/tcp+udp must be open between the nodes, and their clocks agree.",
+        ) from None
+    deadline = time.monotonic() + JOIN_DEADLINE_S
+    while (state := client.info()["Swarm"]["LocalNodeState"]) != "active":
+        if time.monotonic() > deadline:
+            raise NotReady(
+                f"{node['name']}: waited {JOIN_DEADLINE_S} s for it to join the Swarm; its state is {state}. "
+                "Ports 2377/tcp, 7946/tcp+udp must be open between the nodes."
+            )
+        time.sleep(POLL_S)
+
+
+def _leave(node: Mapping[str, Any]) -> None:
+    """A machine that cannot be reached cannot be told; its entry in the Swarm is removed all the same."""
+    try:
+        _client(node).leave_swarm(force=True)
+    except APIError as error:
+        if error.status_code != 503:  # "not part of a swarm": gone already
+            raise
+    except (TrtSparkError, DockerException):
+        return
+
+
+def _forget(head: Mapping[str, Any], node_id: str) -> None:
+    try:
+        _client(head).remove_node(node_id, force=True)
+    except APIError as error:
+        if error.status_code != 404:
+            raise
+
+
+def _label(client: Any, node_id: str, labels: Mapping[str, str | None]) -> None:
+    """Write labels over a node's own; a concurrent change of the node's version is tried again."""
+    for _ in range(5):
+        found = client.inspect_node(node_id)
+        merged = {**(found["Spec"].get("Labels") or {}), **labels}
+        spec = {**found["Spec"], "Labels": {k: v for k, v in merged.items() if v is not None}}
+        try:
+            client.update_node(node_id, found["Version"]["Index"], node_spec=spec)
+        except APIError as error:
+            if "out of sequence" not in str(error):
+                raise
+        else:
+            return
+    raise NotReady(f"Swarm node {node_id}: its labels could not be written in 5 tries.")
+
+
+def _unlabel(client: Any, node_id: str) -> None:
+    try:
+        _label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None})
+    except APIError as error:
+        if error.status_code != 404:
+            raise
+
+
+def _offered(listed: Mapping[str, Any]) -> list[str]:
+    resources = listed["Description"].get("Resources", {}).get("GenericResources") or []
+    named = [entry.get("NamedResourceSpec") or {} for entry in resources]
+    return [entry["Value"] for entry in named if entry.get("Kind") == GPU_KIND]
+
+
+def _wait_for_gpus(client: Any, nodes: Sequence[Mapping[str, Any]], members: Mapping[str, Member]) -> None:
+    deadline = time.monotonic() + RESOURCE_DEADLINE_S
+    while True:
+        listed = {entry["ID"]: entry for entry in client.nodes()}
+        missing = [
+            node["name"]
+            for node in nodes
+            if (entry := listed.get(members[node["name"]].node_id)) is None
+            or entry["Status"]["State"] != "ready"
+            or node["gpu"] not in _offered(entry)
+        ]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise NotReady(
+                f"{', '.join(missing)}: waited {RESOURCE_DEADLINE_S} s for the Swarm to list its GPU as a "
+                f"resource. `docker node inspect self` there should show {GPU_KIND}."
+            )
+        time.sleep(POLL_S)
+
+
+def present(props: Mapping[str, Any]) -> set[str]:
+    head = props["nodes"][0]
+    client = _client(head)
+    if not client.info()["Swarm"].get("ControlAvailable"):
+        return set()
+    listed = {entry["ID"]: entry for entry in client.nodes()}
+    found = set()
+    for rank, node in enumerate(props["nodes"]):
+        entry = listed.get((props.get("nodeIds") or {}).get(node["name"], ""))
+        labels = (entry or {}).get("Spec", {}).get("Labels") or {}
+        ours = labels.get(STACK_LABEL) == props["stack"] and labels.get(RANK_LABEL) == str(rank)
+        if entry and ours and entry["Status"]["State"] == "ready" and node["gpu"] in _offered(entry):
+            found.add(node["name"])
+    return found
