@@ -33,6 +33,12 @@ class Group:
         self.rank = communicator.Get_rank()
         self.size = communicator.Get_size()
 
+    def next_order(self, nap: Callable[[], None]) -> Any:
+        """Rank 0's next message, on another rank; `nap` sleeps, or wakes when rank 0 stirs."""
+        while not self._communicator.Iprobe(source=0, tag=_TAG):
+            nap()
+        return self._communicator.recv(source=0, tag=_TAG)
+
     def send(self, to: int, message: object) -> None:
         """Send to one rank."""
         request = self._communicator.isend(message, dest=to, tag=_TAG)
@@ -77,5 +83,4 @@ def wait(done: Callable[[], bool], patience: float | None = None) -> None:
         waited = time.monotonic() - begun
         if patience is not None and waited > patience:
             raise TimeoutError
-        longest = _LONGEST_SLEEP if waited > _BUSY else _LONGEST_SLEEP / 8
-        pause = min(pause * 1.5, longest)
+        pause = min(pause * 1.5, _LONGEST_SLEEP if waited > _BUSY else _LONGEST_SLEEP / 8)

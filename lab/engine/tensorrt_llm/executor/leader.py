@@ -54,24 +54,27 @@ class Leader:
                 except Tampered:
                     logger.error("HMAC verification failed")
                     self._wait_for_ever()
-                for message in messages:
-                    if message["op"] == "shutdown":
-                        self._stop()
-                        return
-                    self._handle(message)
+                if not self._handle(messages):
+                    self._stop()
+                    return
             if self._open and time.monotonic() >= next_step:
                 self._step()
                 next_step = time.monotonic() + STEP_SECONDS
 
-    def _handle(self, message: Message) -> None:
-        if message["op"] == "load":
-            self._load(Job(message["folder"], message["args"]))
-        elif message["op"] == "begin":
-            self._open.add(message["id"])
+    def _handle(self, messages: list[Message]) -> bool:
+        """Do what the server asks for; False when it wants the end."""
+        begun = [message["id"] for message in messages if message["op"] == "begin"]
+        for message in messages:
+            if message["op"] == "load":
+                self._load(Job(message["folder"], message["args"]))
+            elif message["op"] == "end":
+                self._open.discard(message["id"])
+        if begun:
+            self._open.update(begun)
             self._step()
-            self._tell({"op": "begun", "id": message["id"], "error": self._broken})
-        elif message["op"] == "end":
-            self._open.discard(message["id"])
+        for request in begun:
+            self._tell({"op": "begun", "id": request, "error": self._broken})
+        return all(message["op"] != "shutdown" for message in messages)
 
     def _load(self, job: Job) -> None:
         self._group.broadcast({"op": "load", "job": asdict(job)})

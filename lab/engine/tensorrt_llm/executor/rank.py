@@ -22,6 +22,8 @@ from ..version import current
 
 HANG_SECONDS = 300.0
 """The real hang detector's patience."""
+SHORT_NAP, LONG_NAP = 0.003, 0.1
+"""Seconds between looks for a message from rank 0."""
 NCCL_VERSIONS = {"1.2": "2.27.7+cuda13.0", "1.3": "2.28.9+cuda13.1"}
 
 AllGather = Callable[[Any], list[Any]]
@@ -89,6 +91,13 @@ class Rank:
         """
         if self._ring is not None:
             self._ring.exchange(STEP, patience)
+
+    def nap(self) -> None:
+        """Sleep a little; in the ring, until the rank before sends something."""
+        if self._ring is None:
+            time.sleep(SHORT_NAP)
+        else:
+            self._ring.wait(LONG_NAP)
 
     def close(self) -> None:
         """Leave the ring."""

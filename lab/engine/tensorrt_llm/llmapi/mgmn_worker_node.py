@@ -22,7 +22,7 @@ def main() -> None:
     logger.rank = group.rank
     logger.banner(current())
     rank = Rank(group.rank, group.size, group.allgather)
-    while (message := group.broadcast())["op"] != "stop":
+    while (message := group.next_order(rank.nap))["op"] != "stop":
         follow(group, rank, message)
     rank.close()
     print(f"worker rank{group.rank} quited", flush=True)

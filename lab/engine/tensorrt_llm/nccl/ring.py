@@ -85,6 +85,12 @@ class Ring:
                 self._log.warn(f"NET/{self._transport.name} : peer is gone: {error}")
                 raise NcclError(REMOTE) from error
 
+    def wait(self, seconds: float) -> None:
+        """Sleep, shortly only when bytes of the rank before are waiting."""
+        ready, _, _ = select.select(self._in, [], [], seconds)
+        if ready:
+            time.sleep(2e-4)
+
     def close(self) -> None:
         """Drop the connections."""
         for connection in (*self._out, *self._in):

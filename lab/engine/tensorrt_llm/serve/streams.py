@@ -95,7 +95,8 @@ async def collect(call: Call, request: Request | None = None) -> list[Text]:
             break
         if await request.is_disconnected():
             work.cancel()
-            break
+            await asyncio.wait([work])
+            raise Refused("the client is gone")
     return list(await work)
 
 
