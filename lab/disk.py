@@ -1,0 +1,172 @@
+"""Write a node's disk: what differs between a fresh Spark and the host's own system.
+
+The disk is the upper layer of an overlay over the host's root. An opaque folder hides the host's
+folder of that name, a whiteout (character device 0:0) hides a file or folder altogether.
+"""
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+from lab import accounts, names
+from lab.shell import run
+from lab.state import CACHE, Lab, Node
+from lab.variants import Variant
+
+USER = "nvidia"
+HERE = Path(__file__).parent
+
+SYSTEM_FOLDERS = {
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "lost+found", "media",
+    "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+}  # fmt: skip
+"""What a Linux system has in /; anything else there is the host's own business."""
+
+OWN_FOLDERS = (
+    "home", "root", "mnt", "media", "opt", "srv", "usr/local", "etc/docker", "etc/ssh",
+    "etc/profile.d", "etc/sudoers.d", "etc/netplan", "etc/nvidia-container-runtime", "etc/cdi",
+    "var/log", "var/lib/containerd",
+)  # fmt: skip
+"""Folders that start empty: nothing the host has there may reach a node."""
+
+MODES = {
+    "root": 0o700,
+    "etc/sudoers": 0o440,
+    "etc/sudoers.d/90-nopasswd": 0o440,
+    "etc/netplan/40-cx7.yaml": 0o600,
+}
+"""Where the mode in the checkout does not do."""
+
+PRESENT_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGU6VGhlIG93bmVyJ3Mgb3duIGxhcHRvcCBrZXku owner@laptop"
+"""A line that was in authorized_keys before, with no newline at its end: a careless append breaks it."""
+
+
+def write(lab: Lab, node: Node, variant: Variant) -> None:
+    """Write a new disk for `node`, complete or not at all."""
+    draft = node.disk.with_name("disk.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    _Disk(draft).fill(lab, node, variant)
+    draft.rename(node.disk)
+
+
+def refresh_tools(node: Node) -> None:
+    """Bring the simulated commands up to the checkout's; only while the node is off."""
+    _Disk(node.disk).copy_tools()
+
+
+class _Disk:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def fill(self, lab: Lab, node: Node, variant: Variant) -> None:
+        self.root.mkdir(parents=True, mode=0o755)
+        self._hide_the_host(lab.checkout)
+        self.copy_tools()
+        self._copy_system_files(
+            {
+                "NAME": node.name,
+                "USER": USER,
+                "MACHINE_ID": names.machine_id(lab.id, node.name),
+                "SERIAL": names.serial_number(lab.id, node.name),
+                "GPU_UUID": names.gpu_uuid(lab.id, node.name),
+                "FABRIC_0": str(node.fabric[0]),
+                "FABRIC_1": str(node.fabric[1]),
+            }
+        )
+        accounts.write(self.root / "etc", USER, in_docker_group=variant.docker_group)
+        self._write_ssh(lab, node)
+        self._write_home()
+        self._apply(variant)
+
+    def _hide_the_host(self, checkout: Path) -> None:
+        for entry in Path("/").iterdir():
+            if entry.name not in SYSTEM_FOLDERS:
+                os.mknod(self.root / entry.name, stat.S_IFCHR, 0)
+        for folder in OWN_FOLDERS:
+            self._own(Path(folder))
+        for path in (checkout, CACHE):
+            inside = path.resolve().relative_to("/")
+            # Already gone with a folder above it, or by the node's own /tmp?
+            if inside.parts[0] in SYSTEM_FOLDERS - {"home", "root", "opt", "srv", "mnt", "tmp"}:
+                self._own(inside)
+
+    def _own(self, folder: Path) -> None:
+        """Make an opaque folder; those above it keep the host's owner and mode."""
+        for level in [*reversed(folder.parents[:-1]), folder]:
+            here, host = self.root / level, Path("/") / level
+            if not here.exists():
+                here.mkdir()
+                if host.is_dir():
+                    shutil.copystat(host, here)
+                    os.chown(here, host.stat().st_uid, host.stat().st_gid)
+        os.setxattr(self.root / folder, "trusted.overlay.opaque", b"y")
+        (self.root / folder).chmod(MODES.get(str(folder), 0o755))
+
+    def copy_tools(self) -> None:
+        for tool in (HERE / "tools").iterdir():
+            target = self.root / "usr/bin" / tool.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tool, target)
+            target.chmod(0o755)
+        shutil.copytree(
+            HERE / "machinery",
+            self.root / "usr/lib/lab",
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+
+    def _copy_system_files(self, words: dict[str, str]) -> None:
+        source = HERE / "rootfs"
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            inside = file.relative_to(source)
+            target = self.root / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = re.sub("@([A-Z0-9_]+)@", lambda found: words[found[1]], file.read_text())
+            target.write_text(text)
+            target.chmod(MODES.get(str(inside), 0o644))
+
+    def _write_ssh(self, lab: Lab, node: Node) -> None:
+        key = self.root / "etc/ssh/ssh_host_ed25519_key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{node.name}", "-f", key)
+        folder = self.root / "home" / USER / ".ssh"
+        folder.mkdir(parents=True, mode=0o700)
+        operator = lab.identity.with_suffix(".pub").read_text()
+        keys = folder / "authorized_keys"
+        keys.write_text(operator + PRESENT_KEY)
+        keys.chmod(0o600)
+
+    def _write_home(self) -> None:
+        from lab import models
+
+        home = self.root / "home" / USER
+        for name in (".bashrc", ".profile"):
+            shutil.copyfile(Path("/etc/skel", name), home / name)
+        models.write(home / ".cache/huggingface")
+        run("chown", "-R", f"{accounts.USER_ID}:{accounts.USER_ID}", home)
+        home.chmod(0o750)
+
+    def _apply(self, variant: Variant) -> None:
+        etc = self.root / "etc"
+        if variant.sudo_password:
+            (etc / "sudoers.d/90-nopasswd").unlink()
+        if not variant.gpu:
+            (etc / "lab/gpu").unlink()
+        if not variant.docker:
+            (etc / "lab/disabled").write_text("docker.service\n")
+        if variant.daemon_json:
+            shutil.copyfile(variant.daemon_json, etc / "docker/daemon.json")
+
+
+def host_key(node: Node) -> str:
+    """Return the node's public host key, `ssh-ed25519 AAAA…`."""
+    text = (node.disk / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
+    return " ".join(text.split()[:2])
+
+
+def trust_registry(node: Node, registry: str, ca: Path) -> None:
+    """Let the node's Docker trust the lab's registry, as an owner does with an own CA."""
+    folder = node.disk / "etc/docker/certs.d" / registry
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ca, folder / "ca.crt")

@@ -1,0 +1,184 @@
+"""Where a lab keeps its files, and what it remembers about itself."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from lab import names
+from lab.errors import LabError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trtllm-dgx-spark"
+"""Shared by checkouts: what is expensive to make."""
+
+LOCK_DEADLINE = 300.0
+"""Seconds to wait for another command on the same lab: the first `up` of a machine is the slowest."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One simulated Spark; `folder` holds its disk and its console."""
+
+    lab: str
+    number: int
+    folder: Path
+    host: IPv4Address
+    fabric: tuple[IPv4Address, ...]
+
+    @property
+    def name(self) -> str:
+        return names.node_name(self.number)
+
+    @property
+    def namespace(self) -> str:
+        """The name of its network namespace."""
+        return f"{self.lab}-{self.name}"
+
+    @property
+    def disk(self) -> Path:
+        """What differs from the host's files; it outlives a power cut."""
+        return self.folder / "disk"
+
+    @property
+    def console(self) -> Path:
+        return self.folder / "console.log"
+
+    @property
+    def process_record(self) -> Path:
+        return self.folder / "process.json"
+
+
+@dataclass
+class Plan:
+    """What `up` was asked for, written before anything is made."""
+
+    subnet: str
+    nodes: int
+    variants: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab's names and paths; nothing needs to exist yet."""
+
+    name: str
+    checkout: Path = CHECKOUT
+
+    @property
+    def id(self) -> str:
+        return names.lab_id(self.checkout, self.name)
+
+    @property
+    def folder(self) -> Path:
+        return self.checkout / ".lab" / self.name
+
+    @property
+    def description(self) -> Path:
+        """lab.json, for the operator's programs (docs/contracts.md)."""
+        return self.folder / "lab.json"
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "operator"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def registry(self) -> Path:
+        return self.folder / "registry"
+
+    @property
+    def switch(self) -> str:
+        """The network namespace with the lab's bridges."""
+        return f"{self.id}-switch"
+
+    def read_plan(self) -> Plan | None:
+        """Return what `up` wrote, or None where no lab of this name is."""
+        try:
+            return Plan(**json.loads((self.folder / "plan.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def write_plan(self, plan: Plan) -> None:
+        write_json(self.folder / "plan.json", asdict(plan))
+
+    def nodes(self, plan: Plan) -> list[Node]:
+        lan = IPv4Network(plan.subnet)
+        return [
+            Node(
+                lab=self.id,
+                number=number,
+                folder=self.folder / "nodes" / names.node_name(number),
+                host=names.node_address(lan, number),
+                fabric=tuple(names.node_address(net, number) for net in names.FABRIC_SUBNETS),
+            )
+            for number in range(1, plan.nodes + 1)
+        ]
+
+    def node(self, name: str) -> Node:
+        """Return the node called `name`.
+
+        Raises:
+            LabError: there is no such lab, or no such node in it.
+        """
+        plan = self.read_plan()
+        if plan is None:
+            raise LabError(f"There is no lab {self.name!r} here. Start it: python3 -m lab up")
+        found = {node.name: node for node in self.nodes(plan)}
+        if name not in found:
+            raise LabError(f"Lab {self.name!r} has no node {name!r}, only {', '.join(found)}.")
+        return found[name]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the lab's folder (0700) and keep every other command on this lab out.
+
+        Raises:
+            LabError: another command held the lab for LOCK_DEADLINE.
+        """
+        end = time.monotonic() + LOCK_DEADLINE
+        while True:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                while not _lock(folder):
+                    if time.monotonic() > end:
+                        raise LabError(f"Another command has held lab {self.name!r} for {LOCK_DEADLINE:g} s.")
+                    time.sleep(0.1)
+                if _still_there(folder, self.folder):
+                    yield
+                    return
+            finally:
+                os.close(folder)
+
+
+def _lock(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _still_there(opened: int, path: Path) -> bool:
+    """`down` removes the folder: a lock on the removed one keeps nobody out."""
+    try:
+        return path.stat().st_ino == os.fstat(opened).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write all of it or nothing: readers may come at any time."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(json.dumps(document, indent=2) + "\n")
+    draft.rename(path)
