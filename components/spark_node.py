@@ -63,6 +63,7 @@ class SparkNode(pulumi.ComponentResource):
             # probed anew.
             triggers=[json.dumps(args.facts.stable(), sort_keys=True)],
             add_previous_output_in_env=False,
+            logging=remote.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.prepared = remote.Command(
@@ -72,6 +73,7 @@ class SparkNode(pulumi.ComponentResource):
             delete=node.command({"gpu_runtime": {"action": "restore"}}),
             stdin=node.program(gpu_runtime="main"),
             add_previous_output_in_env=False,
+            logging=remote.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[probe]),
         )
         self.facts = probe.stdout

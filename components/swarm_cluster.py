@@ -69,6 +69,7 @@ class SwarmCluster(pulumi.ComponentResource):
             # A new Swarm has no secrets: it needs a new key.
             triggers=[swarm.swarm_id],
             add_previous_output_in_env=False,
+            logging=remote.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm], delete_before_replace=True),
         )
         script = resources.files("remote.node").joinpath("rank_exec.sh").read_text("utf-8")
@@ -92,6 +93,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 delete=node.command({"rank_access": {"action": "revoke", "stack": stack}}),
                 stdin=node.program(rank_access="main"),
                 add_previous_output_in_env=False,
+                logging=remote.Logging.NONE,
                 opts=pulumi.ResourceOptions(parent=self),
             )
             for index, worker in enumerate(workers, start=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ COMPLETION_TIMEOUT_S = 120
 #: Swarm starts a failed container again each second: this many failures are no passing trouble.
 MAX_FAILURES = 3
 LOG_LINES = 400
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def gate(props: Mapping[str, Any], say: Any) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class _Watch:
             raw = node.logs(container, tail=LOG_LINES)
         except Exception:
             return []
-        return str(raw.decode(errors="replace")).splitlines()
+        return _lines(raw)
 
     def explained(self, what: str) -> str:
         lines = self._failed_log() or self.log()
@@ -119,7 +121,7 @@ class _Watch:
                     raw = node.logs(container, tail=LOG_LINES)
                 except Exception:
                     continue
-                return str(raw.decode(errors="replace")).splitlines()
+                return _lines(raw)
         return []
 
     def _running(self) -> Sequence[str]:
@@ -133,6 +135,11 @@ class _Watch:
     def _tasks(self) -> list[dict[str, Any]]:
         found = self.manager.tasks(filters={"service": self.props["service"]})
         return sorted(found, key=lambda t: t["CreatedAt"], reverse=True)
+
+
+def _lines(raw: bytes) -> list[str]:
+    """A log's lines without the colours that the engine and uvicorn put in."""
+    return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
 
 
 def _over(task: Mapping[str, Any]) -> bool:
