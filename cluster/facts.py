@@ -99,7 +99,7 @@ def parse(node: str, document: Mapping[str, Any]) -> Facts:
         hostname=document["hostname"],
         user=document["user"],
         home=document["home"],
-        address=IPv4Address(connection[2]) if len(connection) == 4 else IPv4Address("127.0.0.1"),
+        address=_address(node, connection[2] if len(connection) == 4 else "127.0.0.1"),
         operator=connection[0] if connection else "",
         gpu_name=name,
         gpu_uuid=uuid,
@@ -116,6 +116,18 @@ def parse(node: str, document: Mapping[str, Any]) -> Facts:
         listening=tuple((str(address), int(port)) for address, port in document["listening"]),
         ranks=_ranks(commands["docker-ranks"]["out"]),
     )
+
+
+def _address(node: str, text: str) -> IPv4Address:
+    """The node's address that ssh reached; a name may well lead to IPv6 (`spark-1.local` does)."""
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise NotPrepared(
+            node,
+            f"ssh reached it at the IPv6 address {text}.",
+            "List it under nodes by its IPv4 address: the ranks and the Swarm use that.",
+        ) from None
 
 
 def _gpu(node: str, smi: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -175,6 +187,12 @@ def _daemon_json(node: str, text: str | None) -> Mapping[str, Any]:
     """Docker's settings file: absent on a fresh Spark, never overwritten when it cannot be read."""
     if text is None:
         return {}
+    if text.startswith("unreadable: "):
+        raise NotPrepared(
+            node,
+            f"/etc/docker/daemon.json cannot be read ({text.removeprefix('unreadable: ')}).",
+            "Let it be read there with `sudo chmod a+r /etc/docker/daemon.json`.",
+        )
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
