@@ -87,8 +87,4 @@ def cause(lines: Sequence[str]) -> str:
 
 def fatal(line: str) -> bool:
     """Whether a line means that this start cannot succeed any more, though nothing may end by itself."""
-    return bool(
-        re.search(
-            r"Executor worker (returned error|initialization error|died)|^Traceback|launcher goes on", line
-        )
-    )
+    return bool(_FATAL.search(line))

@@ -1,0 +1,59 @@
+"""The catalog of models."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster import catalog
+from tests import samples
+
+
+def test_every_entry_is_a_valid_setting():
+    """An entry that the configuration refuses could never be served."""
+    for model in catalog.CATALOG:
+        settings = samples.settings(
+            2,
+            model=model.id,
+            maxBatchSize=model.max_batch_size,
+            maxNumTokens=model.max_num_tokens,
+            gpuMemoryFraction=model.gpu_memory_fraction,
+        )
+        assert settings.model == model.id
+
+
+def test_no_entry_is_listed_twice():
+    ids = [model.id.lower() for model in catalog.CATALOG]
+    assert len(ids) == len(set(ids))
+
+
+def test_any_other_model_gets_the_general_defaults():
+    found = catalog.known("somebody/else")
+    assert (found.id, found.max_batch_size, found.max_num_tokens) == ("somebody/else", 4, 32768)
+    assert not found.trust_remote_code
+
+
+@pytest.mark.parametrize(
+    ("typed", "also", "first"),
+    [
+        ("openai/gpt-oss-120", [], "openai/gpt-oss-120b"),
+        ("OpenAI/GPT-OSS-20B", [], "openai/gpt-oss-20b"),
+        ("qwen/Qwen2.5-7B-Instruct", [], "Qwen/Qwen2.5-7B-Instruct"),
+        ("myself/finetuned-mdl", ["myself/finetuned-model"], "myself/finetuned-model"),
+    ],
+)
+def test_suggestions(typed, also, first):
+    assert catalog.suggestions(typed, also)[0] == first
+
+
+def test_no_suggestion_for_something_else_altogether_nor_for_itself():
+    assert catalog.suggestions("zzz/xxx") == []
+    assert "openai/gpt-oss-20b" not in catalog.suggestions("openai/gpt-oss-20b")
+
+
+@pytest.mark.parametrize(
+    ("model", "needs"),
+    [("openai/gpt-oss-120b", True), ("OpenAI/gpt-oss-20b", True), ("microsoft/phi-4", False)],
+)
+def test_which_models_need_openais_vocabularies(model, needs):
+    assert catalog.needs_tiktoken(model) is needs
+    assert catalog.known(model).harmony is needs

@@ -1,0 +1,88 @@
+"""The engine's log, by lines as NCCL and TensorRT-LLM print them."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster import engine_log
+from cluster.engine_log import RankTransport
+
+IB = (
+    "spark-1:212:212 [0] NCCL INFO NET/IB : Using [0]rocep1s0f1:1/RoCE [1]roceP2p1s0f1:1/RoCE [RO]; "
+    "OOB enp1s0f1np1:10.100.184.1<0>"
+)
+SOCKET = "spark-2:87:87 [0] NCCL INFO NET/Socket : Using [0]enP7s7:10.0.1.3<0>"
+
+
+def test_transport_of_every_rank():
+    assert engine_log.transports(["noise", IB, "", SOCKET]) == (
+        RankTransport("spark-1", "IB", ("rocep1s0f1", "roceP2p1s0f1")),
+        RankTransport("spark-2", "Socket", ()),
+    )
+
+
+def test_mpiruns_prefix_does_not_hide_the_host():
+    """mpirun may tag each line with the rank it came from."""
+    [found] = engine_log.transports([f"[1,1]<stdout>: {IB}"])
+    assert (found.host, found.transport) == ("spark-1", "IB")
+
+
+def test_the_last_report_of_a_host_counts():
+    again = IB.replace(":212:212", ":999:999")
+    fallen = SOCKET.replace("spark-2", "spark-1")
+    assert [t.transport for t in engine_log.transports([IB, fallen])] == ["Socket"]
+    assert [t.transport for t in engine_log.transports([fallen, again])] == ["IB"]
+
+
+def test_devices_that_were_only_looked_for_prove_nothing():
+    assert engine_log.transports(["spark-1:1:1 [0] NCCL INFO NET/IB : No device found."]) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "gpuMemoryFraction"),
+        ("ValueError: Unknown architecture for AutoModelForCausalLM: Gemma2ForCausalLM", "another image"),
+        ("OSError: [Errno 98] Address already in use", "the port is taken"),
+        ("Error: No such option: --max_batch_sise", "extraArgs"),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached", "hf download"),
+        ("spark-1:9:9 [0] NCCL WARN Call to ibv_modify_qp failed with 110 Connection timed out", "NCCL"),
+        ("[trtspark] gave up: rank 1 at 192.168.100.12: Connection refused", "did not answer over ssh"),
+        ("RuntimeError: Executor worker returned error", "crashed while loading"),
+    ],
+)
+def test_cause_says_what_it_means_and_shows_the_line(line, part):
+    said = engine_log.cause(["loading", line, "bye"])
+    assert part in said
+    assert line in said
+
+
+def test_a_cause_explains_more_than_its_consequence():
+    lines = ["CUDA out of memory", "RuntimeError: Executor worker returned error"]
+    assert "out of memory" in engine_log.cause(lines)
+
+
+def test_an_unknown_error_is_shown_as_it_is():
+    assert engine_log.cause(["a", "KeyError: 'rope_scaling'", "b"]) == "KeyError: 'rope_scaling'"
+
+
+def test_nothing_wrong_has_no_cause():
+    lines = [IB, "INFO:     Uvicorn running on http://10.24.11.11:8355", "Loading weights: 100%"]
+    assert engine_log.cause(lines) == ""
+    assert not any(engine_log.fatal(line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RuntimeError: Executor worker returned error",
+        "Traceback (most recent call last):",
+        "[trtspark] trtllm-serve has ended but its launcher goes on: ending it",
+    ],
+)
+def test_fatal_lines_end_the_wait(line):
+    assert engine_log.fatal(line)
+
+
+def test_waiting_for_a_peer_is_not_the_end():
+    assert not engine_log.fatal("[trtspark] waiting for rank 1 at 192.168.100.12: Connection refused")
