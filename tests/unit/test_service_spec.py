@@ -1,0 +1,160 @@
+"""Service specs: what Swarm keeps, and how a read-back compares."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from cluster import service_spec
+from cluster.service_spec import File, Rank, observed, rank_service
+
+#: What `docker run` has and a Swarm service drops or refuses, in the Engine API's words.
+NOT_IN_SWARM = {"devices", "devicerequests", "privileged", "ipcmode", "shmsize", "runtime", "networkmode"}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "stack": "dgx",
+        "rank": 1,
+        "hf_cache": "/home/nvidia/.cache/huggingface",
+        "env": {"NCCL_DEBUG": "INFO", "HF_HOME": "/mine"},
+        "command": ["python3", "/opt/trtspark/rank0.py"],
+        "configs": [File("trtspark-dgx-options-abc", "/opt/trtspark/options.yml")],
+        "secrets": [File("trtspark-dgx-key", "trtspark-mpi-key", 0o400)],
+    }
+    return rank_service(Rank(**{**values, **changes}))
+
+
+def keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {key.lower() for key in value} | {k for entry in value.values() for k in keys(entry)}
+    return {k for entry in value for k in keys(entry)} if isinstance(value, list) else set()
+
+
+def inspected(wanted: dict[str, Any]) -> dict[str, Any]:
+    """As `docker service inspect` shows it: defaults added, zero values dropped, ids beside names."""
+    actual = copy.deepcopy(wanted)
+    task, container = actual["TaskTemplate"], actual["TaskTemplate"]["ContainerSpec"]
+    for key in ("Args", "Configs", "Secrets", "Labels"):
+        if not container[key]:
+            del container[key]
+    for kind in ("Config", "Secret"):
+        for reference in container.get(f"{kind}s", []):
+            reference[f"{kind}ID"] = "id-of-" + reference[f"{kind}Name"]
+    if not actual["Mode"]["Replicated"]["Replicas"]:
+        actual["Mode"]["Replicated"] = {"Replicas": 0}
+    container |= {"Image": "release@sha256:1", "Isolation": "default", "DNSConfig": {}}
+    task |= {"ForceUpdate": 0, "Runtime": "container"}
+    task["RestartPolicy"]["MaxAttempts"] = 0
+    actual["UpdateConfig"] |= {"MaxFailureRatio": 0}
+    actual["EndpointSpec"] = {"Mode": "vip"}
+    return actual
+
+
+def test_nothing_that_swarm_drops():
+    assert keys(spec()).isdisjoint(NOT_IN_SWARM)
+
+
+def test_the_rank_is_pinned_to_its_node_and_its_gpu():
+    task = spec()["TaskTemplate"]
+    assert task["Placement"]["Constraints"] == [
+        "node.labels.trtspark.stack==dgx",
+        "node.labels.trtspark.rank==1",
+    ]
+    [gpu] = task["Resources"]["Reservations"]["GenericResources"]
+    assert gpu["DiscreteResourceSpec"] == {"Kind": "NVIDIA_GPU", "Value": 1}
+
+
+def test_rdma_enters_through_the_runtime_and_memory_may_be_locked():
+    container = spec()["TaskTemplate"]["ContainerSpec"]
+    assert "NVIDIA_MOFED=enabled" in container["Env"]
+    assert {"Name": "memlock", "Soft": -1, "Hard": -1} in container["Ulimits"]
+    assert container["CapabilityAdd"] == ["CAP_IPC_LOCK"]
+
+
+def test_the_cache_is_mounted_read_only():
+    mounts = {m["Target"]: m for m in spec()["TaskTemplate"]["ContainerSpec"]["Mounts"]}
+    cache = mounts["/root/.cache/huggingface"]
+    assert (cache["Source"], cache["ReadOnly"]) == ("/home/nvidia/.cache/huggingface", True)
+
+
+def test_the_ranks_own_environment_wins_and_each_name_comes_once():
+    env = spec()["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "HF_HOME=/mine" in env
+    names = [entry.partition("=")[0] for entry in env]
+    assert names == sorted(set(names))
+
+
+def test_order_of_variables_makes_no_difference():
+    assert spec(env={"B": "1", "A": "2"}) == spec(env={"A": "2", "B": "1"})
+
+
+def test_a_stopped_rank_keeps_its_service():
+    assert spec(running=False)["Mode"] == {"Replicated": {"Replicas": 0}}
+
+
+def test_secrets_are_for_root_alone():
+    [secret] = spec()["TaskTemplate"]["ContainerSpec"]["Secrets"]
+    assert secret == {
+        "SecretName": "trtspark-dgx-key",
+        "File": {"Name": "trtspark-mpi-key", "UID": "0", "GID": "0", "Mode": 0o400},
+    }
+
+
+def test_the_spec_is_plain_json():
+    assert json.loads(json.dumps(spec())) == spec()
+
+
+@pytest.mark.parametrize("changes", [{}, {"configs": [], "secrets": [], "args": []}, {"running": False}])
+def test_what_the_engine_adds_and_drops_is_no_drift(changes):
+    wanted = spec(**changes)
+    assert observed(wanted, inspected(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("TaskTemplate", "ContainerSpec", "Init"), False),
+        (("TaskTemplate", "ContainerSpec", "Command"), ["sleep", "1"]),
+        (("TaskTemplate", "ContainerSpec", "Mounts", 0, "ReadOnly"), False),
+        (("TaskTemplate", "ContainerSpec", "Args"), ["--more"]),
+        (("TaskTemplate", "Placement", "MaxReplicas"), 2),
+        (("Mode", "Replicated", "Replicas"), 0),
+        (("UpdateConfig", "Order"), "start-first"),
+    ],
+)
+def test_a_changed_value_shows_as_exactly_that_value(path, value):
+    wanted = spec()
+    actual, expected = inspected(wanted), copy.deepcopy(wanted)
+    for whole in (actual, expected):
+        place: Any = whole
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = value
+    assert observed(wanted, actual) == expected
+
+
+def test_a_dropped_value_that_was_not_zero_is_drift():
+    wanted = spec()
+    actual = inspected(wanted)
+    del actual["TaskTemplate"]["ContainerSpec"]["CapabilityAdd"]
+    assert observed(wanted, actual)["TaskTemplate"]["ContainerSpec"]["CapabilityAdd"] is None
+
+
+def test_names_fit_a_dns_label():
+    assert service_spec.service_name("dgx", 0) == "trtspark-dgx-rank-0"
+    assert len(service_spec.service_name("x" * 40, 7)) <= 63
+
+
+def test_a_configs_name_changes_with_its_content_only():
+    name = service_spec.object_name
+    assert name("dgx", "options", "a") == name("dgx", "options", "a")
+    assert name("dgx", "options", "a") != name("dgx", "options", "b")
+
+
+def test_fingerprints_ignore_the_order_of_keys():
+    assert service_spec.fingerprint({"a": 1, "b": 2}) == service_spec.fingerprint({"b": 2, "a": 1})
+    assert service_spec.fingerprint("a", "b") != service_spec.fingerprint("ab")
