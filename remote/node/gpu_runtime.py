@@ -199,6 +199,8 @@ def docker_has(gpu):
 
 
 def restart_docker():
+    # systemd refuses a fourth start within a minute; an `up` right after a `destroy` is no crash loop.
+    sudo("systemctl", "reset-failed", "docker")
     sudo("systemctl", "restart", "docker")
     deadline = time.monotonic() + DOCKER_DEADLINE_S
     while True:

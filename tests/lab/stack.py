@@ -1,0 +1,161 @@
+"""A stack on a lab, driven by the real command line: what a user types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from lab.stack_config import write as write_lab
+
+ROOT = Path(__file__).parents[2]
+#: What makes the program; a test's project is a folder of links to it with its own configuration.
+PARTS = ("Pulumi.yaml", "__main__.py", "components", "dynamic_providers", "cluster", "remote", ".venv")
+PROJECT = "trtllm-dgx-spark"
+DEADLINE_S = 240
+_COUNT = re.compile(
+    r"^ +(?:[+~-]+ *)?(\d+) (created|updated|deleted|replaced|unchanged|errored|to \w+)$", re.M
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command: its exit code and what it printed."""
+
+    code: int
+    text: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The engine's own summary, {"created": 23}; the last block counts."""
+        return {what: int(count) for count, what in _COUNT.findall(self.text.rpartition("Resources:")[2])}
+
+
+@dataclass
+class Stack:
+    """One stack in a folder of its own."""
+
+    folder: Path
+    lab: dict[str, Any]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def pulumi(self, *words: str, ok: bool = True) -> Run:
+        done = subprocess.run(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert not ok or done.returncode == 0, done.stdout[-4000:]
+        return Run(done.returncode, done.stdout)
+
+    def up(self, ok: bool = True) -> Run:
+        return self.pulumi("up", "--yes", "--skip-preview", ok=ok)
+
+    def destroy(self) -> Run:
+        return self.pulumi("destroy", "--yes", "--skip-preview")
+
+    def set(self, key: str, value: Any) -> None:
+        """Write the configuration; None takes the key away."""
+        path = self.folder / "Pulumi.lab.yaml"
+        content = yaml.safe_load(path.read_text())
+        content["config"].pop(f"{PROJECT}:{key}", None)
+        if value is not None:
+            content["config"][f"{PROJECT}:{key}"] = value
+        path.write_text(yaml.safe_dump(content))
+
+    def output(self, name: str) -> Any:
+        return json.loads(self.pulumi("stack", "output", "--json").text)[name]
+
+
+def create(folder: Path, lab: dict[str, Any]) -> Stack:
+    """A new stack with an empty state, configured for the lab."""
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        (folder / part).symlink_to(ROOT / part)
+    shutil.copy(ROOT / "Pulumi.lab.yaml", folder)
+    lab_json = folder / "lab.json"
+    lab_json.write_text(json.dumps(lab))
+    write_lab(lab_json, folder / "Pulumi.lab.yaml")
+    (folder / "state").mkdir()
+    exports = subprocess.run(
+        [str(ROOT / "scripts" / "env"), "lab"], capture_output=True, text=True, check=True
+    ).stdout
+    names = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
+    env = {**os.environ, **{name: "".join(shlex.split(value)) for name, value in names.items()}}
+    env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "HOME": str(folder)}
+    env.pop("SSH_AUTH_SOCK", None)
+    stack = Stack(folder, lab, env)
+    stack.pulumi("stack", "init", "lab")
+    return stack
+
+
+def lab_command(lab: dict[str, Any], *words: str) -> str:
+    """`python -m lab` for this lab; its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", words[0], "--name", lab["name"], *words[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def inside(lab: dict[str, Any], node: int, script: str) -> str:
+    """A script as root inside a node, from 0; its output."""
+    name = lab["nodes"][node]["name"]
+    return lab_command(lab, "exec", name, "--", "bash", "-c", f"cd /; {script}")
+
+
+#: Everything of a node that we may have touched, as text.
+LEAVINGS = """
+cat /etc/docker/daemon.json 2>&1; stat -c '%n %a %U' /etc/docker/daemon.json 2>&1
+md5sum /etc/nvidia-container-runtime/config.toml /home/nvidia/.ssh/authorized_keys
+stat -c '%n %a %U' /etc/nvidia-container-runtime/config.toml /home/nvidia/.ssh/authorized_keys
+ls -A /home/nvidia /home/nvidia/.ssh /var/lib/trtspark /etc/docker /tmp /dev/shm 2>&1
+docker info --format '{{.Swarm.LocalNodeState}} {{.DefaultRuntime}} {{json .Runtimes}}'
+docker ps --all --format '{{.Names}}'
+docker service ls 2>&1 | head -n 1 | cut -c -60
+find /home/nvidia/.cache/huggingface -type f | sort | xargs md5sum
+ps -eo args | grep -c '[m]pirun\\|[t]rtllm'
+"""
+
+
+def leavings(lab: dict[str, Any]) -> list[str]:
+    """The state of every node as far as we could have changed it."""
+    return [inside(lab, index, LEAVINGS) for index in range(len(lab["nodes"]))]
+
+
+def until(condition: Any, seconds: float, what: str) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    """Whether the server there answers 200."""
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,176 @@
+"""The whole path on two simulated Sparks: up, chat, nothing to do, switch, drift, failure, destroy.
+
+The tests of this file are one story: each goes on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from openai import OpenAI
+
+from tests.lab import stack as stacks
+
+pytestmark = pytest.mark.lab
+RESOURCES = 23  # a pair's: see tests/graph
+FIRST, SECOND = "openai/gpt-oss-120b", "openai/gpt-oss-20b"
+
+
+@pytest.fixture(scope="module")
+def stack(lab, tmp_path_factory):
+    one = stacks.create(tmp_path_factory.mktemp("path") / "project", lab)
+    one.before = stacks.leavings(lab)
+    yield one
+    one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+
+
+@pytest.fixture
+def api(stack):
+    return OpenAI(base_url=f"{stack.output('endpoint')}/v1", api_key="none", timeout=30, max_retries=0)
+
+
+def ranks(lab, node: int) -> str:
+    return stacks.inside(lab, node, "docker ps --quiet --no-trunc --filter label=trtspark.rank").strip()
+
+
+def test_preview_shows_everything_and_touches_nothing(stack, lab):
+    run = stack.pulumi("preview")
+    assert run.counts == {"to create": RESOURCES}
+    assert stacks.leavings(lab) == stack.before
+
+
+def test_up(stack, lab):
+    run = stack.up()
+    assert run.counts == {"created": RESOURCES}
+    assert stack.output("model") == FIRST
+    transport = stack.output("transport")
+    assert len(transport) == 2
+    assert all("NET/IB" in line and "rocep1s0f0" in line and "roceP2p1s0f0" in line for line in transport)
+    assert "@sha256:" in stack.output("image")
+
+
+def test_an_answer_that_both_nodes_gave(api):
+    answer = api.chat.completions.create(
+        model=FIRST, messages=[{"role": "user", "content": "Who are you?"}], max_tokens=64
+    )
+    text = answer.choices[0].message.content
+    assert "spark-1" in text.replace(" ", "")
+    assert "spark-2" in text.replace(" ", "")
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_streamed_answer_is_the_same_text_in_pieces(api):
+    body = {"model": FIRST, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 32}
+    whole = api.chat.completions.create(**body)
+    chunks = list(api.chat.completions.create(**body, stream=True, stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_second_up_does_nothing(stack):
+    assert stack.up().counts == {"unchanged": RESOURCES}
+
+
+def test_refresh_finds_no_drift_where_there_is_none(stack):
+    assert stack.pulumi("refresh", "--yes", "--skip-preview").counts == {"unchanged": RESOURCES}
+
+
+def test_a_switch_replaces_only_what_depends_on_the_model(stack, lab):
+    worker = ranks(lab, 1)
+    stack.set("model", SECOND)
+    preview = stack.pulumi("preview", "--diff").text
+    assert f'"{FIRST}" => "{SECOND}"' in preview
+    run = stack.up()
+    assert run.counts == {"updated": 4, "unchanged": RESOURCES - 4}
+    assert ranks(lab, 1) == worker
+    models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
+    assert [entry["id"] for entry in models["data"]] == [SECOND]
+    assert stack.up().counts == {"unchanged": RESOURCES}
+
+
+def test_drift_is_found_and_repaired(stack, lab):
+    stacks.inside(lab, 0, "docker service scale --detach trtspark-lab-rank-0=0")
+    stacks.inside(lab, 0, "docker node update --label-rm trtspark.rank spark-2")
+    refreshed = stack.pulumi("refresh", "--yes", "--skip-preview")
+    assert refreshed.counts["updated"] >= 2
+    assert stack.up().counts["updated"] >= 2
+    assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
+    assert stack.up().counts == {"unchanged": RESOURCES}
+
+
+def test_a_removed_service_is_made_again(stack, lab):
+    stacks.inside(lab, 0, "docker service rm trtspark-lab-rank-1")
+    stack.pulumi("refresh", "--yes", "--skip-preview")
+    assert stack.up().counts["created"] == 1
+    assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
+
+
+@pytest.mark.parametrize(
+    ("model", "parts"),
+    [
+        ("lab/out-of-memory", ["out of memory", "gpuMemoryFraction"]),
+        ("lab/crash-at-load", ["crashed while loading"]),
+    ],
+)
+def test_a_model_that_cannot_start_fails_with_its_cause(stack, model, parts):
+    stack.set("model", model)
+    run = stack.up(ok=False)
+    assert run.code != 0
+    for part in parts:
+        assert part in run.text
+    assert "Traceback" not in run.text.partition("Diagnostics:")[2].replace(
+        "Traceback (most recent call last): |", ""
+    )
+
+
+def test_never_ready_ends_at_the_deadline(stack):
+    stack.set("model", "lab/never-ready")
+    stack.set("readyTimeout", 8)
+    run = stack.up(ok=False)
+    assert run.code != 0
+    assert "waited 8 s for lab/never-ready to answer" in run.text
+
+
+def test_the_next_good_model_serves_again(stack):
+    stack.set("model", SECOND)
+    stack.set("readyTimeout", 120)
+    stack.up()
+    models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
+    assert [entry["id"] for entry in models["data"]] == [SECOND]
+
+
+def test_not_running_stops_the_ranks_and_keeps_the_rest(stack, lab):
+    stack.set("running", False)
+    stack.up()
+    assert ranks(lab, 0) == ranks(lab, 1) == ""
+    stack.set("running", None)
+    stack.up()
+    assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
+
+
+def test_a_dead_rank_ends_the_job_and_swarm_starts_it_again(stack, lab):
+    before = ranks(lab, 0)
+    stacks.inside(lab, 1, f"docker kill {ranks(lab, 1)}")
+    url = f"{stack.output('endpoint')}/v1/models"
+    stacks.until(lambda: ranks(lab, 0) not in ("", before), 30, "rank 0's new container")
+    stacks.until(lambda: stacks.answers(url), 60, "an answer")
+
+
+def test_destroy_gives_the_machines_back_as_they_were(stack, lab):
+    run = stack.destroy()
+    assert run.counts == {"deleted": RESOURCES}
+    assert stacks.leavings(lab) == stack.before
+
+
+def test_one_node_is_the_same_program(stack, lab):
+    stack.set("nodes", [{"host": lab["nodes"][0]["host"]}])
+    stack.up()
+    answer = requests.post(
+        f"{stack.output('endpoint')}/v1/chat/completions",
+        json={"model": SECOND, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8},
+        timeout=30,
+    )
+    assert answer.status_code == 200
+    stack.destroy()
+    assert stacks.leavings(lab) == stack.before
