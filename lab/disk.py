@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 from pathlib import Path
 
 from lab import accounts, names
@@ -38,6 +39,10 @@ MODES = {
     "etc/netplan/40-cx7.yaml": 0o600,
 }
 """Where the mode in the checkout does not do."""
+
+CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE = 2, 19
+MAY_READ_PROCESSES = struct.pack("<5I", 0x02000001, 1 << CAP_DAC_READ_SEARCH | 1 << CAP_SYS_PTRACE, 0, 0, 0)
+"""File capabilities, permitted and effective (struct vfs_cap_data of linux/capability.h, version 2)."""
 
 PRESENT_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGU6VGhlIG93bmVyJ3Mgb3duIGxhcHRvcCBrZXku owner@laptop"
 """A line that was in authorized_keys before, with no newline at its end: a careless append breaks it."""
@@ -110,6 +115,12 @@ class _Disk:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(tool, target)
             target.chmod(0o755)
+        # nvidia-smi shows everybody every process on the GPU, so it may look at their open files.
+        reader = self.root / "usr/lib/lab/open-files"
+        reader.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile("/usr/bin/find", reader)
+        reader.chmod(0o755)
+        os.setxattr(reader, "security.capability", MAY_READ_PROCESSES)
         shutil.copytree(
             HERE / "machinery",
             self.root / "usr/lib/lab",

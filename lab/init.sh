@@ -12,6 +12,10 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/disk,workdir=$folder/wo
 cd "$root"
 
 mount -t proc proc proc
+# What a Spark's kernel says of itself, as far as anybody reads it from files.
+while read -r file; do
+  mount --bind "etc/lab/proc/$file" "proc/$file"
+done < <(cd etc/lab/proc && find . -type f)
 # A sysfs mounted in this network namespace shows the node's interfaces and no others.
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run

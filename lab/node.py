@@ -50,9 +50,10 @@ def cut(node: Node) -> None:
     Raises:
         LabError: something of it does not end.
     """
-    running = process.recorded(node.process_record)
-    if running:
-        running.kill(node.name)
+    first = first_process(node)
+    if first:
+        # With its first process the kernel ends all others, and the one outside picks it up.
+        first.kill(node.name)
     cgroups.kill(group(node))
     cgroups.remove(group(node))
     node.process_record.unlink(missing_ok=True)
