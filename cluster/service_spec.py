@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ SHM_BYTES = 32 << 30
 STACK_BYTES = 64 << 20
 #: The kind of the Swarm resource each node advertises for its one GPU.
 GPU_KIND = "NVIDIA_GPU"
+#: Of 63 characters this leaves 29 for `trtspark-`, what it is, and a hash of ten.
+STACK_CHARS = 32
 
 #: The same on every rank, whatever the model: a switch must not touch the workers.
 COMMON_ENV = {
@@ -68,15 +71,27 @@ class Rank:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+def short(stack: str) -> str:
+    """The stack's name as a part of Swarm's names, which are DNS labels of at most 63 characters.
+
+    Pulumi allows dots and a hundred characters: such a name is cut and told apart by its hash.
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", stack)
+    if name == stack and len(name) <= STACK_CHARS:
+        return name
+    digest = hashlib.sha256(stack.encode()).hexdigest()[:8]
+    return f"{name[: STACK_CHARS - 9]}-{digest}"
+
+
 def service_name(stack: str, rank: int) -> str:
-    """`trtspark-STACK-rank-N`; Swarm wants a DNS label of at most 63 characters."""
-    return f"trtspark-{stack}-rank-{rank}"[:63]
+    """`trtspark-STACK-rank-N`."""
+    return f"trtspark-{short(stack)}-rank-{rank}"
 
 
 def object_name(stack: str, what: str, data: str) -> str:
     """A config's name with its content's hash: Swarm configs cannot change, so their name does."""
     digest = hashlib.sha256(data.encode()).hexdigest()[:10]
-    return f"trtspark-{stack}-{what}-{digest}"
+    return f"trtspark-{short(stack)}-{what}-{digest}"
 
 
 def rank_service(rank: Rank) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from importlib import resources
 import pulumi
 from pulumi_command import remote
 
+from cluster.service_spec import short
 from components.spark_node import SparkNode
 from dynamic_providers.swarm import Swarm
 from remote import node
@@ -15,7 +16,7 @@ from remote import node
 
 def mpi_secret(stack: str) -> str:
     """The Docker secret that holds the MPI key's private half."""
-    return f"trtspark-{stack}-mpi-key"
+    return f"trtspark-{short(stack)}-mpi-key"
 
 
 class SwarmCluster(pulumi.ComponentResource):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
@@ -144,9 +145,17 @@ def test_a_dropped_value_that_was_not_zero_is_drift():
     assert observed(wanted, actual)["TaskTemplate"]["ContainerSpec"]["CapabilityAdd"] is None
 
 
-def test_names_fit_a_dns_label():
-    assert service_spec.service_name("dgx", 0) == "trtspark-dgx-rank-0"
-    assert len(service_spec.service_name("x" * 40, 7)) <= 63
+@pytest.mark.parametrize("stack", ["dgx", "x" * 100, "team.prod", "a_b-c"])
+def test_names_are_dns_labels_and_differ_by_rank(stack):
+    names = [service_spec.service_name(stack, rank) for rank in range(8)]
+    assert len(set(names)) == 8
+    for name in [*names, service_spec.object_name(stack, "options-file", "x")]:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,61}[A-Za-z0-9]", name)
+
+
+def test_stacks_that_look_alike_when_cut_have_names_of_their_own():
+    stacks = ["x" * 40, "x" * 41, "team.prod", "team-prod"]
+    assert len({service_spec.service_name(stack, 0) for stack in stacks}) == 4
 
 
 def test_a_configs_name_changes_with_its_content_only():
