@@ -25,8 +25,8 @@ SHM_BYTES = 32 << 30
 STACK_BYTES = 64 << 20
 #: The kind of the Swarm resource each node advertises for its one GPU.
 GPU_KIND = "NVIDIA_GPU"
-#: Of 63 characters this leaves 29 for `trtspark-`, what it is, and a hash of ten.
-STACK_CHARS = 32
+#: Of 63 characters this leaves 35 for `trtspark-`, what it is, and a hash of ten.
+STACK_CHARS = 28
 
 #: The same on every rank, whatever the model: a switch must not touch the workers.
 COMMON_ENV = {

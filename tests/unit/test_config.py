@@ -57,7 +57,7 @@ def test_other_namespaces_are_not_ours():
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"port": "99999"}, [":port: found \"99999\"", "1 to 65535"]),
+        ({"port": "99999"}, [':port: found "99999"', "1 to 65535"]),
         ({"port": "abc"}, [':port: found "abc"']),
         ({"modle": "x/y"}, [":modle: unknown key; did you mean model?"]),
         ({"model": "gpt-oss"}, [':model: found "gpt-oss"', "openai/gpt-oss-120b"]),
@@ -66,8 +66,8 @@ def test_other_namespaces_are_not_ours():
         ({"nodes": [{"host": f"s{i}"} for i in range(9)]}, [":nodes", "one to eight"]),
         ({"nodes": [{"host": "a", "prot": 1}]}, [":nodes[0].prot: unknown key; did you mean port?"]),
         ({"nodes": [{"user": "a"}]}, [":nodes[0].host: missing"]),
-        ({"nodes": [{"host": "a b"}]}, [":nodes[0].host: found \"a b\"", "host name"]),
-        ({"nodes": [{"host": "a", "fabric": ["x"]}]}, [":nodes[0].fabric[0]: found \"x\""]),
+        ({"nodes": [{"host": "a b"}]}, [':nodes[0].host: found "a b"', "host name"]),
+        ({"nodes": [{"host": "a", "fabric": ["x"]}]}, [':nodes[0].fabric[0]: found "x"']),
         ({"nodes": [{"host": "a", "hostKey": "AAAA"}]}, [":nodes[0].hostKey", "ssh-ed25519"]),
         ({"nodes": [{"host": "a"}, {"host": "a"}]}, ["nodes[1].host: a is listed twice"]),
         ({"nodes": "spark-1"}, [':nodes: found "spark-1"']),
