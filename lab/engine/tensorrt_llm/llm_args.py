@@ -65,7 +65,8 @@ def check(args: Args) -> None:
         ValidationError: unknown keys or wrong types.
         ValueError: values outside their range, with the real program's text.
     """
-    validate({key: value for key, value in args.items() if value is not None or key not in defaults()})
+    validate(args)
+    args.update({key: defaults()[key] for key in _BUILD if args[key] is None})
     for name in ("kv_cache_config", "moe_config"):
         args[name] = {**defaults()[name], **(args[name] or {})}
     fraction = args["kv_cache_config"]["free_gpu_memory_fraction"]

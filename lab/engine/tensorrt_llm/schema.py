@@ -52,7 +52,7 @@ FIELDS: dict[str, Kind] = {
         "enable_balance": "bool", "timeout_iters": "int", "batching_wait_iters": "int",
     },
 }  # fmt: skip
-_NULL_REFUSED = {"max_batch_size", "max_num_tokens", "tensor_parallel_size", "kv_cache_config"}
+_NULL_REFUSED = {"tensor_parallel_size", "pipeline_parallel_size", "trust_remote_code"}
 _MORE = "    For further information visit https://errors.pydantic.dev/2.12/v/"
 
 

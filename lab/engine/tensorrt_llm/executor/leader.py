@@ -10,6 +10,7 @@ import socket
 import time
 import traceback
 from dataclasses import asdict
+from typing import NoReturn
 
 from ..logger import logger
 from ..nccl.log import NcclError
@@ -114,7 +115,7 @@ class Leader:
     def _stop(self) -> None:
         if not self._broken:
             self._group.broadcast({"op": "stop"})
-        self._rank.close()
+        self._close()
 
     def _tell(self, message: Message) -> None:
         if self._server is not None:
@@ -123,7 +124,12 @@ class Leader:
             except OSError:
                 self._wait_for_ever()
 
-    def _wait_for_ever(self) -> None:
+    def _close(self) -> None:
         self._rank.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _wait_for_ever(self) -> NoReturn:
+        self._close()
         while True:
             time.sleep(3600)

@@ -101,6 +101,7 @@ class Launched:
         answer = self._first_answer()
         if answer["op"] == "failed":
             logger.error(f"Executor worker initialization error: {answer['error']}")
+            self._socket.close()
             raise RuntimeError("Executor worker returned error")
         self.facts = Facts(tuple(answer["facts"]["hosts"]), answer["facts"]["transport"])
         self._until = 0.0
@@ -149,6 +150,8 @@ class Launched:
         self._send({"op": "shutdown"})
         if self._reader is not None:
             await self._reader
+        if self._writer is not None:
+            self._writer.close()
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is not None:

@@ -35,22 +35,15 @@ class Ring:
         """
         self._log = log
         self._transport = transport
-        listeners = [self._listen(address) for address in transport.rails]
-        places = [listener.getsockname() for listener in listeners]
-        everyone = allgather(places)
-        after, before = (rank + 1) % size, (rank - 1) % size
         self._out: list[socket.socket] = []
         self._in: list[socket.socket] = []
-        for rail, (host, port) in enumerate(everyone[after]):
-            own = transport.rails[rail % len(transport.rails)]
-            name = f"NET/{transport.name}/{rail}"
-            log.info(f"Channel {rail:02d}/0 : {rank}[0] -> {after}[0] [send] via {name}")
-            self._out.append(self._dial(own, host, port))
-        for rail in range(len(listeners)):
-            name = f"NET/{transport.name}/{rail}"
-            log.info(f"Channel {rail:02d}/0 : {before}[0] -> {rank}[0] [receive] via {name}")
-        self._accept(listeners, len(everyone[before]))
-        self.exchange(PROBE)
+        self._listeners: list[socket.socket] = []
+        try:
+            self._connect(rank, size, allgather)
+            self.exchange(PROBE, CONNECT_SECONDS)
+        except (NcclError, TimeoutError) as error:
+            self.close()
+            raise error if isinstance(error, NcclError) else NcclError(SYSTEM) from error
         log.info("Connected all rings")
 
     def exchange(self, payload: bytes, patience: float | None = None) -> None:
@@ -93,9 +86,26 @@ class Ring:
 
     def close(self) -> None:
         """Drop the connections."""
-        for connection in (*self._out, *self._in):
+        for connection in (*self._out, *self._in, *self._listeners):
             with contextlib.suppress(OSError):
                 connection.close()
+
+    def _connect(self, rank: int, size: int, allgather: AllGather) -> None:
+        rails = self._transport.rails
+        for address in rails:
+            self._listeners.append(self._listen(address))
+        everyone = allgather([listener.getsockname() for listener in self._listeners])
+        after, before = (rank + 1) % size, (rank - 1) % size
+        for rail, (host, port) in enumerate(everyone[after]):
+            self._say(rail, rank, after, "send")
+            self._out.append(self._dial(rails[rail % len(rails)], host, port))
+        for rail in range(len(rails)):
+            self._say(rail, before, rank, "receive")
+        self._accept(len(everyone[before]))
+
+    def _say(self, rail: int, sender: int, receiver: int, side: str) -> None:
+        name = f"NET/{self._transport.name}/{rail}"
+        self._log.info(f"Channel {rail:02d}/0 : {sender}[0] -> {receiver}[0] [{side}] via {name}")
 
     def _listen(self, address: str) -> socket.socket:
         try:
@@ -128,12 +138,12 @@ class Ring:
             reason = error.strerror or str(error)
             self._log.warn(f"socketPollConnect: connect to {host}<{port}> failed: {reason}")
 
-    def _accept(self, listeners: list[socket.socket], expected: int) -> None:
+    def _accept(self, expected: int) -> None:
         """Take the connections of the rank before; each of its rails connects once."""
         until = time.monotonic() + CONNECT_SECONDS
         while len(self._in) < expected:
             left = max(until - time.monotonic(), 0)
-            ready, _, _ = select.select(listeners, [], [], left)
+            ready, _, _ = select.select(self._listeners, [], [], left)
             if not ready:
                 self._log.warn("socketPollConnect: no connection from the peer")
                 raise NcclError(SYSTEM)
@@ -141,5 +151,5 @@ class Ring:
                 connection, _ = listener.accept()
                 connection.setblocking(False)
                 self._in.append(connection)
-        for listener in listeners:
-            listener.close()
+        while self._listeners:
+            self._listeners.pop().close()

@@ -72,12 +72,12 @@ def _endpoint(handler: Handler, model: Model) -> Callable[[Request], Awaitable[R
         try:
             return await handler(model, request)
         except errors.Invalid as error:
-            return errors.invalid(error)
+            return JSONResponse(errors.document(error), 400)
         except errors.Refused as error:
-            return errors.refused(error)
+            return JSONResponse(errors.document(error), error.code)
         except Exception as error:  # the real server answers 400 to any exception
             logger.error(traceback.format_exc())
-            return errors.refused(errors.Refused(str(error)))
+            return JSONResponse(errors.document(errors.Refused(str(error))), 400)
 
     return endpoint
 

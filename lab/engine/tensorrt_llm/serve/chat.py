@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..generation import Token
-from . import answers, body, harmony, streams
-from .errors import Refused
+from . import answers, body, harmony, prompt, streams
 from .model import Model
 
 
@@ -21,10 +20,10 @@ async def handle(model: Model, request: Request) -> Response:
         Invalid, Refused: see errors.
     """
     fields = body.parse(await request.body(), body.CHAT, ("model", "messages"))
-    prompt = prepare(model, fields["messages"])
-    usage = answers.Usage(model.tokenizer.count(prompt))
+    text = prepare(model, fields["messages"])
+    usage = answers.Usage(model.tokenizer.count(text))
     left = streams.limits(model, usage.prompt)
-    asked = streams.wishes(fields, prompt, model.opening, left)
+    asked = streams.wishes(fields, text, model.opening, left)
     head = answers.Head(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
     call = streams.Call(model, asked, usage, request.client)
     if fields.get("stream"):
@@ -43,27 +42,7 @@ def prepare(model: Model, messages: list[Any]) -> str:
     if model.harmony and not model.harmony_ready:
         harmony.load_vocabularies()
         model.harmony_ready = True
-    return render(messages)
-
-
-def render(messages: list[Any]) -> str:
-    """The prompt: what the models' own chat_template makes of the messages.
-
-    Raises:
-        Refused: a message without a role, or content that is not text.
-    """
-    lines = []
-    for message in messages:
-        if not isinstance(message, dict) or "role" not in message:
-            raise Refused("Each message needs a role and content")
-        content = message.get("content") or ""
-        if isinstance(content, list):
-            parts = [part.get("text") for part in content if isinstance(part, dict)]
-            if None in parts:
-                raise Refused("Only text content is supported by this model")
-            content = "\n".join(str(part) for part in parts)
-        lines.append(f"{message['role']}: {content}\n")
-    return "".join(lines) + "assistant:"
+    return prompt.render(messages)
 
 
 async def _stream(

@@ -1,8 +1,9 @@
-"""The two shapes of an error answer: of a request that cannot be read, and of one that fails."""
+"""Why a request is not answered: its body cannot be read, or it cannot be done.
+
+The two shapes of the answer differ by age: see `document`.
+"""
 
 from typing import Any
-
-from starlette.responses import JSONResponse
 
 from ..version import EARLY_2026, at_least
 
@@ -17,23 +18,20 @@ class Refused(Exception):
 
 
 class Invalid(Exception):
-    """A request body that does not fit the schema; `errors` is pydantic's list."""
+    """A request body that does not fit the schema; the text is pydantic's list of errors."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__(str(errors))
 
 
-def refused(error: Refused) -> JSONResponse:
-    """The flat error object (OpenAI nests it under `error`, this server does not)."""
-    return JSONResponse(
-        {"object": "error", "message": str(error), "type": error.kind, "param": None,
-         "code": error.code},
-        error.code,
-    )  # fmt: skip
+def document(error: Refused | Invalid) -> dict[str, Any]:
+    """The answer's JSON.
 
-
-def invalid(error: Invalid) -> JSONResponse:
-    """The answer to a body that is not understood: by age, an error object or a bare text."""
-    if at_least(EARLY_2026):
-        return JSONResponse({"error": str(error)}, 400)
-    return refused(Refused(str(error)))
+    An error object is flat here (OpenAI nests it under `error`). For a body that is not understood
+    it is a bare text under `error` since early 2026.
+    """
+    if isinstance(error, Invalid):
+        if at_least(EARLY_2026):
+            return {"error": str(error)}
+        error = Refused(str(error))
+    return {"object": "error", "message": str(error), "type": error.kind, "param": None, "code": error.code}

@@ -1,6 +1,7 @@
 """Running a request's choices through the engine: all at once, or as one stream."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ async def collect(call: Call, request: Request | None = None) -> list[Text]:
             break
         if await request.is_disconnected():
             work.cancel()
-            await asyncio.wait([work])
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
             raise Refused("the client is gone")
     return list(await work)
 

@@ -1,0 +1,36 @@
+"""The command line's own errors, and which engine argument an option sets."""
+
+import pytest
+
+pytest.importorskip("click")
+
+from lab.engine.tensorrt_llm.commands.serve import command_line, engine_values
+
+
+def refused(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        command_line("1.3.0rc5").main(list(words), prog_name="trtllm-serve")
+    return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["MODEL", "--tp-size", "2"], "--tp-size"),
+        (["MODEL", "--port", "x"], "'x' is not a valid integer"),
+        (["MODEL", "--backend", "vllm"], "'vllm' is not one of 'pytorch'"),
+        (["serve"], "Missing argument 'MODEL'"),
+        (["--port", "8355", "MODEL"], "--port"),  # options come after the model
+        (["MODEL", "--served_model_name", "x"], "--served_model_name"),
+    ],
+)
+def test_wrong_words_end_with_2(words, said, capsys):
+    assert refused(*words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_fields_of_the_engine():
+    values = {"tp_size": 2, "kv_cache_free_gpu_memory_fraction": 0.5, "host": "x", "port": 1}
+    by_field, given = engine_values(values, {"tp_size", "host"})
+    assert by_field == {"tensor_parallel_size": 2, "kv_cache_config.free_gpu_memory_fraction": 0.5}
+    assert given == {"tensor_parallel_size"}

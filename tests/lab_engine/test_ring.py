@@ -1,0 +1,86 @@
+"""Bytes around the ring, over loopback addresses that stand for rails."""
+
+import threading
+
+import pytest
+
+from lab.engine.tensorrt_llm.nccl import ring
+from lab.engine.tensorrt_llm.nccl.log import Log, NcclError
+from lab.engine.tensorrt_llm.nccl.ring import STEP, Ring
+from lab.engine.tensorrt_llm.nccl.transport import Transport
+
+
+class Meeting:
+    """An allgather between threads."""
+
+    def __init__(self, size):
+        self._values = [None] * size
+        self._barrier = threading.Barrier(size)
+
+    def of(self, rank):
+        def allgather(value):
+            self._values[rank] = value
+            self._barrier.wait(10)
+            return list(self._values)
+
+        return allgather
+
+
+def rings(rails, change=lambda rank, places: places):
+    """One ring per entry of `rails` (addresses of that rank), or the error it got."""
+    meeting = Meeting(len(rails))
+    made = [None] * len(rails)
+
+    def one(rank):
+        def allgather(value):
+            return [change(other, places) for other, places in enumerate(meeting.of(rank)(value))]
+
+        try:
+            made[rank] = Ring(rank, len(rails), Transport("IB", rails[rank]), allgather, Log({}))
+        except NcclError as error:
+            made[rank] = error
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(len(rails))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return made
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_step_needs_everyone(size):
+    members = rings([(f"127.0.1.{rank}", f"127.0.2.{rank}") for rank in range(1, size + 1)])
+    for _ in range(3):
+        others = [threading.Thread(target=member.exchange, args=(STEP, 5)) for member in members[1:]]
+        for other in others:
+            other.start()
+        members[0].exchange(STEP, patience=5)
+        for other in others:
+            other.join()
+    with pytest.raises(TimeoutError):
+        members[0].exchange(STEP, patience=0.1)
+    for member in members:
+        member.close()
+
+
+def test_a_peer_that_left_is_an_error():
+    first, second = rings([("127.0.1.1",), ("127.0.1.2",)])
+    second.close()
+    with pytest.raises(NcclError, match="remote process exited"):
+        first.exchange(STEP, patience=5)
+    first.close()
+
+
+def test_an_address_that_is_not_this_machines():
+    (error,) = rings([("192.0.2.1",)])
+    assert "unhandled system error" in str(error)
+
+
+def test_a_neighbour_that_cannot_be_reached(monkeypatch):
+    monkeypatch.setattr(ring, "CONNECT_SECONDS", 0.3)
+    wrong = rings(
+        [("127.0.1.1",), ("127.0.1.2",)],
+        change=lambda rank, places: [(host, 1) for host, _ in places],
+    )
+    assert all(isinstance(member, NcclError) for member in wrong)
