@@ -184,8 +184,11 @@ def _docker(node: str, user: str, info: Mapping[str, Any]) -> Docker:
 
 
 def _daemon_json(node: str, text: str | None) -> Mapping[str, Any]:
-    """Docker's settings file: absent on a fresh Spark, never overwritten when it cannot be read."""
-    if text is None:
+    """Docker's settings file: absent on a fresh Spark, never overwritten when it cannot be read.
+
+    Docker takes an empty file for no settings, and so do we.
+    """
+    if text is None or not text.strip():
         return {}
     if text.startswith("unreadable: "):
         raise NotPrepared(

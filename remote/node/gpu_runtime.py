@@ -91,16 +91,7 @@ def restore():
     changed = []
     for path, entry in sorted(record.items()):
         current = read(path)
-        if current == entry["after"]:
-            wanted = entry["before"]
-        elif path == DAEMON and current is not None:
-            wanted = without_ours(current, entry)
-        elif path == TOML and current is not None and entry["before"] is not None:
-            line = re.search(r"(?m)^.*swarm-resource.*$", entry["before"])
-            ours = SWARM_RESOURCE + ("" if line else "\n")
-            wanted = current.replace(ours, line.group(0) if line else "", 1)
-        else:
-            continue
+        wanted = owners(path, current, entry)
         if wanted != current:
             put(path, wanted)
             changed.append(path)
@@ -112,24 +103,38 @@ def restore():
     return {"changed": changed, "restarted": DAEMON in changed}
 
 
+def owners(path, current, entry):
+    """The file's text without what is ours: as it was, byte for byte, where nobody edited it since."""
+    if current == entry["after"]:
+        return entry["before"]
+    if path == DAEMON and current is not None:
+        return without_ours(current, entry)
+    if path == TOML and current is not None and entry["before"] is not None:
+        line = re.search(r"(?m)^.*swarm-resource.*$", entry["before"])
+        ours = SWARM_RESOURCE + ("" if line else "\n")
+        return current.replace(ours, line.group(0) if line else "", 1)
+    return current
+
+
 def without_ours(current, entry):
     """The text of daemon.json, edited by somebody since, without our values."""
-    before = parsed(entry["before"])
-    kept = unmerged(parsed(current), before, json.loads(entry["after"]))
-    return json.dumps(kept, indent=4, sort_keys=True) + "\n"
+    found = parsed(current)
+    kept = unmerged(found, parsed(entry["before"]), json.loads(entry["after"]))
+    return current if kept == found else json.dumps(kept, indent=4, sort_keys=True) + "\n"
 
 
 def remember(files, before):
-    """The first `before` of a file is the owner's; later ones are our own and are not kept."""
+    """Keeps the owner's text of a file, with their edits since an earlier change of ours."""
     record = json.loads(read(RECORD, as_root=True) or "{}")
     for path, text in files.items():
-        record[path] = {"before": record.get(path, {}).get("before", before[path]), "after": text}
+        mine = owners(path, before[path], record[path]) if path in record else before[path]
+        record[path] = {"before": mine, "after": text}
     put(RECORD, json.dumps(record, sort_keys=True))
 
 
 def parsed(text):
-    if text is None:
-        return {}
+    if text is None or not text.strip():
+        return {}  # Docker takes an empty file for no settings
     try:
         found = json.loads(text)
     except ValueError as error:

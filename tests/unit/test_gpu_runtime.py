@@ -102,7 +102,8 @@ class Machine:
 
     def restart(self) -> None:
         self.restarts += 1
-        self.running = json.loads(self.daemon.read_text()) if self.daemon.exists() else {}
+        text = self.daemon.read_text().strip() if self.daemon.exists() else ""
+        self.running = json.loads(text or "{}")
 
     def has(self, gpu: str) -> bool:
         return f"NVIDIA_GPU={gpu}" in self.running.get("node-generic-resources", [])
@@ -153,7 +154,7 @@ def test_settings_the_daemon_has_not_read_are_worth_a_restart(machine):
     assert apply() == {"changed": [], "restarted": True}
 
 
-@pytest.mark.parametrize("text", ['{"log-driver":"local"}', '{\n\t"debug": true}\n\n', "{}"])
+@pytest.mark.parametrize("text", ['{"log-driver":"local"}', '{\n\t"debug": true}\n\n', "{}", ""])
 def test_byte_for_byte_back(machine, text):
     machine.write(text)
     machine.daemon.chmod(0o600)
@@ -184,13 +185,41 @@ def test_the_owners_edits_in_between_survive(machine):
     assert machine.toml.read_text() == TOML.replace('"info"', '"debug"')
 
 
+def test_the_owners_edits_between_two_applies_survive(machine):
+    machine.write('{"debug": true}')
+    apply()
+    edited = json.loads(machine.daemon.read_text()) | {"log-driver": "local"}
+    machine.write(json.dumps(edited))
+    gpu_runtime.main({"action": "apply", "gpu": "GPU-new"})
+    restore()
+    assert json.loads(machine.daemon.read_text()) == {"debug": True, "log-driver": "local"}
+
+
+def test_restore_after_an_apply_that_was_cut_off_leaves_the_file_as_it_is(machine, monkeypatch):
+    machine.write('{"debug":true}')
+
+    def cut_off(path, text):
+        if path == str(machine.daemon):
+            raise KeyboardInterrupt
+        whole(path, text)
+
+    whole = gpu_runtime.put
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu_runtime, "put", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            apply()
+    assert machine.record.exists()
+    restore()
+    assert machine.daemon.read_text() == '{"debug":true}'
+
+
 def test_restore_without_apply_touches_nothing(machine):
     machine.write('{"debug": true}')
     assert restore() == {"changed": [], "restarted": False}
     assert (machine.daemon.read_text(), machine.restarts) == ('{"debug": true}', 0)
 
 
-@pytest.mark.parametrize("text", ['{"debug": true,}', "[]", "", '"text"'])
+@pytest.mark.parametrize("text", ['{"debug": true,}', "[]", '"text"'])
 def test_a_file_that_cannot_be_understood_is_never_touched(machine, text):
     machine.write(text)
     with pytest.raises(gpu_runtime.Stop, match="was not touched"):
