@@ -8,7 +8,6 @@ CAP_IPC_LOCK are plain fields (API 1.41 and later).
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,11 +153,6 @@ def _reference(kind: str, file: File) -> dict[str, Any]:
         f"{kind}Name": file.name,
         "File": {"Name": file.path, "UID": "0", "GID": "0", "Mode": file.mode},
     }
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short hash of plain data: equal data, equal text, whatever the order of keys."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def observed(wanted: Any, actual: Any) -> Any:

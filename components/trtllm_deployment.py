@@ -18,7 +18,6 @@ from cluster.service_spec import (
     HOME,
     File,
     Rank,
-    fingerprint,
     object_name,
     rank_service,
     service_name,
@@ -82,7 +81,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         configs = self._configs(providers[0])
         rank0 = self._service(0, rank0_spec, [*configs, weights, *[w for w, _ in workers]])
         if settings.running:
-            self._gate(rank0, fingerprint(rank0_spec, [spec for _, spec in workers]))
+            self._gate([rank0, *[worker for worker, _ in workers]])
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
     def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
@@ -196,7 +195,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*self.cluster.ready, *after]),
         )
 
-    def _gate(self, rank0: SwarmService, spec: str) -> None:
+    def _gate(self, ranks: Sequence[SwarmService]) -> None:
         settings = self.args.settings
         gate = Endpoint(
             f"{self.name}-endpoint",
@@ -208,8 +207,9 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 "service": service_name(self.args.stack, 0),
                 "manager": self.nodes[0].args.connection.as_props(),
                 "timeout": settings.ready_timeout,
-                "fingerprint": spec,
+                # A change of any rank's service is a reason to ask again.
+                "applied": [rank.applied for rank in ranks],
             },
-            pulumi.ResourceOptions(parent=self, depends_on=[rank0]),
+            pulumi.ResourceOptions(parent=self, depends_on=list(ranks)),
         )
         self.ready_seconds, self.transport = gate.ready_seconds, gate.proven_transport

@@ -13,7 +13,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import Provider, changed, output, progress
 
-_INPUTS = ("url", "model", "ranks", "transport", "service", "manager", "timeout", "fingerprint")
+_INPUTS = ("url", "model", "ranks", "transport", "service", "manager", "timeout", "applied")
 
 
 class EndpointProvider(Provider):
@@ -21,7 +21,7 @@ class EndpointProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Any change of what serves is gated again."""
-        return changed(_olds, _news, ("url", "model", "ranks", "transport", "fingerprint"))
+        return changed(_olds, _news, ("url", "model", "ranks", "transport", "applied"))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait until it answers."""
@@ -58,7 +58,7 @@ class Endpoint(Resource, module="trtspark", name="Endpoint"):
     def __init__(
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`props`: url, model, ranks (count), transport, service, manager, timeout (s), fingerprint."""
+        """`props`: url, model, ranks (count), transport, service, manager, timeout (s), applied."""
         outs = {"readySeconds": None, "provenTransport": None}
         super().__init__(EndpointProvider(), name, {**props, **outs}, opts)
         self.ready_seconds = output(self, "readySeconds")

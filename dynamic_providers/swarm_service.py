@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed
+from dynamic_providers.base import Provider, changed, output
 
 
 class SwarmServiceProvider(Provider):
@@ -68,4 +68,5 @@ class SwarmService(Resource, module="trtspark", name="SwarmService"):
     ) -> None:
         """`manager` is the head's connection, `node` that of the machine this rank runs on."""
         props = {"spec": dict(spec), "image": image, "manager": manager, "node": node}
-        super().__init__(SwarmServiceProvider(), name, {**props, "serviceId": None}, opts)
+        super().__init__(SwarmServiceProvider(), name, {**props, "serviceId": None, "applied": None}, opts)
+        self.applied = output(self, "applied")

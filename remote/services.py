@@ -36,7 +36,7 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
             mode=spec["Mode"],
             update_config=spec["UpdateConfig"],
         )
-        return {**props, "serviceId": created["ID"]}
+        return {**props, "serviceId": created["ID"], "applied": _version(manager, name)}
     if (found["Spec"].get("Labels") or {}).get(STACK_LABEL) != spec["Labels"][STACK_LABEL]:
         raise NodeError(
             Connection.from_props(props["manager"]).host,
@@ -61,7 +61,12 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
         update_config=spec["UpdateConfig"],
     )
     _wait_until_gone(props, old)
-    return {**props, "serviceId": found["ID"]}
+    return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
+
+
+def _version(manager: Any, name: str) -> str:
+    """Swarm's version of the service, which every change raises: what serves has to prove itself again."""
+    return str(manager.inspect_service(name)["Version"]["Index"])
 
 
 def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:

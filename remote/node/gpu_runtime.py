@@ -151,7 +151,7 @@ def read(path, as_root=False):
             return None
         return sudo("cat", path)
     try:
-        with open(path, encoding="utf-8") as handle:
+        with open(path, encoding="utf-8", newline="") as handle:
             return handle.read()
     except FileNotFoundError:
         return None

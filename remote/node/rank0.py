@@ -5,13 +5,19 @@ reaches each worker's container through its host's sshd and a forced command (re
 Ends with mpirun's exit code when mpirun ends, and ends mpirun when the server died and mpirun did not
 notice (up to 1.3.0rc29 the engine's launcher goes on without it). Swarm starts the container again.
 
+The server is started through `serve` below, because it binds its port without SO_REUSEADDR (1.3.0rc5): one
+client's idle connection would then keep a new server from the port for a minute after the old one died.
+
 Standard library only; runs in the serving image (Python 3.10 or later, OpenMPI 4.1 or 5).
 """
 
 import json
 import os
 import re
+import runpy
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -36,14 +42,29 @@ def main(launch_path, command):
     """The exit code for the container."""
     with open(launch_path, encoding="utf-8") as handle:
         launch = json.load(handle)
+    words = [sys.executable, os.path.abspath(__file__), "serve", *command]
     if len(launch["ranks"]) == 1:
-        return watch(command)
+        return watch(words)
     write_files(launch)
     missing = wait_for_peers(launch)
     if missing:
         say("gave up: %s" % "; ".join(missing))
         return PEERS_MISSING
-    return watch(mpirun_words(launch, openmpi_major()) + ["trtllm-llmapi-launch", *command])
+    return watch(mpirun_words(launch, openmpi_major()) + ["trtllm-llmapi-launch", *words])
+
+
+def serve(command):
+    """Become the server (a Python program), with ports that can be bound while old connections close."""
+    bind = socket.socket.bind
+
+    def reusing(self, address):
+        if self.family == socket.AF_INET and self.type == socket.SOCK_STREAM:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return bind(self, address)
+
+    socket.socket.bind = reusing  # type: ignore[method-assign]  # on purpose: see above
+    sys.argv = command
+    runpy.run_path(shutil.which(command[0]) or command[0], run_name="__main__")
 
 
 def say(text):
@@ -174,7 +195,7 @@ def watch(words):
 
 
 def server_runs():
-    """Whether some process here is trtllm-serve itself (not mpirun or the launcher that name it)."""
+    """Whether some process here is the server itself (not mpirun or the launcher that name it)."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -182,8 +203,7 @@ def server_runs():
                     words = handle.read().split(b"\0")
             except OSError:
                 continue
-            program = [os.path.basename(word) for word in words[:2]]
-            if b"trtllm-serve" in program:
+            if words[2:4] == [b"serve", b"trtllm-serve"]:
                 return True
     return False
 
@@ -203,4 +223,6 @@ def stop(child):
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        sys.exit(serve(sys.argv[2:]))
     sys.exit(main(sys.argv[1], sys.argv[2:]))

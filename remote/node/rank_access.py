@@ -7,6 +7,8 @@ import os
 import stat
 
 MARK = "trtspark-mpi"
+#: In our folder while authorized_keys is a file that we made.
+MADE = "made-authorized-keys"
 
 
 class Stop(Exception):
@@ -22,6 +24,8 @@ def main(args):
     comment = "%s-%s" % (MARK, args["stack"])
     if args["action"] == "allow":
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not os.path.lexists(keys):
+            write(os.path.join(folder, MADE), "", 0o600)
         changed = write(script, args["script"].replace("@STACK@", args["stack"]), 0o700)
         kind, key = args["key"].split()[:2]
         line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
@@ -30,7 +34,12 @@ def main(args):
     if os.path.exists(script):
         os.unlink(script)
         changed = True
-    if os.path.isdir(folder) and not os.listdir(folder):
+    left = os.listdir(folder) if os.path.isdir(folder) else None
+    if left == [MADE]:
+        os.unlink(os.path.join(folder, MADE))
+        if os.path.exists(keys) and not os.path.getsize(keys):
+            os.unlink(keys)
+    if left in ([], [MADE]):
         os.rmdir(folder)
     return {"changed": changed}
 
@@ -38,7 +47,7 @@ def main(args):
 def put_line(path, comment, line):
     """Exactly one line that ends with `comment` (none when `line` is None); whether the file changed."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
             text = handle.read()
     except FileNotFoundError:
         text = ""
@@ -54,11 +63,8 @@ def put_line(path, comment, line):
         # Our line goes first: a last line without its newline stays as its owner wrote it.
         new = line + "\n" + new
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    if new:
-        mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
-        write(path, new, mode)
-    else:
-        os.unlink(path)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
+    write(path, new, mode)
     return True
 
 

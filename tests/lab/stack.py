@@ -126,17 +126,18 @@ def inside(lab: dict[str, Any], node: int, script: str) -> str:
     return lab_command(lab, "exec", name, "--", "bash", "-c", f"cd /; {script}")
 
 
-#: Everything of a node that we may have touched, as text.
+#: Everything of a node that we may have touched, as text (sudo itself marks its first use in the home).
 LEAVINGS = """
 cat /etc/docker/daemon.json 2>&1; stat -c '%n %a %U' /etc/docker/daemon.json 2>&1
 md5sum /etc/nvidia-container-runtime/config.toml /home/nvidia/.ssh/authorized_keys
 stat -c '%n %a %U' /etc/nvidia-container-runtime/config.toml /home/nvidia/.ssh/authorized_keys
-ls -A /home/nvidia /home/nvidia/.ssh /var/lib/trtspark /etc/docker /tmp /dev/shm 2>&1
+ls -A --ignore=.sudo_as_admin_successful /home/nvidia /home/nvidia/.ssh /var/lib/trtspark /etc/docker \
+  /tmp /dev/shm 2>&1
 docker info --format '{{.Swarm.LocalNodeState}} {{.DefaultRuntime}} {{json .Runtimes}}'
 docker ps --all --format '{{.Names}}'
 docker service ls 2>&1 | head -n 1 | cut -c -60
-find /home/nvidia/.cache/huggingface -type f | sort | xargs md5sum
-ps -eo args | grep -c '[m]pirun\\|[t]rtllm'
+find /home/nvidia/.cache/huggingface -type f | sort | xargs md5sum | md5sum
+ps -eo args | grep -c '[m]pirun\\|[t]rtllm' || true
 """
 
 
