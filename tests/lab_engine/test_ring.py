@@ -6,8 +6,8 @@ import pytest
 
 from lab.engine.tensorrt_llm.nccl import ring
 from lab.engine.tensorrt_llm.nccl.log import Log, NcclError
-from lab.engine.tensorrt_llm.nccl.ring import STEP, Ring
-from lab.engine.tensorrt_llm.nccl.transport import Transport
+from lab.engine.tensorrt_llm.nccl.ring import PROBE, STEP, Ring
+from lab.engine.tensorrt_llm.nccl.transport import Rail, Transport
 
 
 class Meeting:
@@ -50,7 +50,7 @@ def rings(rails, change=lambda rank, places: places):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_step_needs_everyone(size):
-    members = rings([(f"127.0.1.{rank}", f"127.0.2.{rank}") for rank in range(1, size + 1)])
+    members = rings([(Rail(f"127.0.1.{rank}"), Rail(f"127.0.2.{rank}")) for rank in range(1, size + 1)])
     for _ in range(3):
         others = [threading.Thread(target=member.exchange, args=(STEP, 5)) for member in members[1:]]
         for other in others:
@@ -64,8 +64,22 @@ def test_a_step_needs_everyone(size):
         member.close()
 
 
+def test_the_adapters_counters_grow(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("xmit_data", "rcv_data", "xmit_packets", "rcv_packets"):
+            (folder / f"port_{name}").write_text("10\n")
+    members = rings([(Rail(f"127.0.1.{n}", folder),) for n, folder in enumerate(folders, start=1)])
+    for folder in folders:
+        assert (folder / "port_xmit_data").read_text() == f"{10 + len(PROBE) // 4}\n"
+        assert (folder / "port_rcv_packets").read_text() == f"{10 + len(PROBE) // 4096}\n"
+    for member in members:
+        member.close()
+
+
 def test_a_peer_that_left_is_an_error():
-    first, second = rings([("127.0.1.1",), ("127.0.1.2",)])
+    first, second = rings([(Rail("127.0.1.1"),), (Rail("127.0.1.2"),)])
     second.close()
     with pytest.raises(NcclError, match="remote process exited"):
         first.exchange(STEP, patience=5)
@@ -73,14 +87,14 @@ def test_a_peer_that_left_is_an_error():
 
 
 def test_an_address_that_is_not_this_machines():
-    (error,) = rings([("192.0.2.1",)])
+    (error,) = rings([(Rail("192.0.2.1"),)])
     assert "unhandled system error" in str(error)
 
 
 def test_a_neighbour_that_cannot_be_reached(monkeypatch):
     monkeypatch.setattr(ring, "CONNECT_SECONDS", 0.3)
     wrong = rings(
-        [("127.0.1.1",), ("127.0.1.2",)],
+        [(Rail("127.0.1.1"),), (Rail("127.0.1.2"),)],
         change=lambda rank, places: [(host, 1) for host, _ in places],
     )
     assert all(isinstance(member, NcclError) for member in wrong)

@@ -20,6 +20,7 @@ class Hca:
     name: str
     port: int
     netdev: Interface | None
+    counters: Path  # the folder with the port's traffic counters
 
     def __str__(self) -> str:
         return f"{self.name}:{self.port}/RoCE"
@@ -52,7 +53,8 @@ def find(
         for port in sorted(device.glob("ports/*")):
             number = int(port.name)
             if "ACTIVE" in _text(port / "state") and wanted.accepts(device.name, number):
-                found.append(Hca(device.name, number, _netdev(device, port, present)))
+                netdev = _netdev(device, port, present)
+                found.append(Hca(device.name, number, netdev, port / "counters"))
     return found
 
 

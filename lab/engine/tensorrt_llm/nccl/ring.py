@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from . import counters
 from .log import REMOTE, SYSTEM, Log, NcclError
-from .transport import Transport
+from .transport import Rail, Transport
 
 CONNECT_SECONDS = 15.0
 """How long a connection is tried (NCCL retries for about as long)."""
 PROBE = bytes(range(256)) * 256
 """What goes around once at the start: 64 KiB on every rail."""
-STEP = b"\x5a" * 256
-"""What goes around with every step of the engine."""
+STEP = b"\x5a" * 65536
+"""What goes around on every rail with every step of the engine (real layers move more)."""
 
 AllGather = Callable[[Any], list[Any]]
 
@@ -35,8 +36,8 @@ class Ring:
         """
         self._log = log
         self._transport = transport
-        self._out: list[socket.socket] = []
-        self._in: list[socket.socket] = []
+        self._out: dict[socket.socket, Rail] = {}
+        self._in: dict[socket.socket, Rail] = {}
         self._listeners: list[socket.socket] = []
         try:
             self._connect(rank, size, allgather)
@@ -77,10 +78,16 @@ class Ring:
             except OSError as error:
                 self._log.warn(f"NET/{self._transport.name} : peer is gone: {error}")
                 raise NcclError(REMOTE) from error
+        for rail in self._out.values():
+            if rail.counters is not None:
+                counters.add(rail.counters, sent=len(payload))
+        for rail in self._in.values():
+            if rail.counters is not None:
+                counters.add(rail.counters, received=len(payload))
 
     def wait(self, seconds: float) -> None:
         """Sleep, shortly only when bytes of the rank before are waiting."""
-        ready, _, _ = select.select(self._in, [], [], seconds)
+        ready, _, _ = select.select(list(self._in), [], [], seconds)
         if ready:
             time.sleep(2e-4)
 
@@ -92,20 +99,21 @@ class Ring:
 
     def _connect(self, rank: int, size: int, allgather: AllGather) -> None:
         rails = self._transport.rails
-        for address in rails:
-            self._listeners.append(self._listen(address))
+        for rail in rails:
+            self._listeners.append(self._listen(rail.address))
         everyone = allgather([listener.getsockname() for listener in self._listeners])
         after, before = (rank + 1) % size, (rank - 1) % size
-        for rail, (host, port) in enumerate(everyone[after]):
-            self._say(rail, rank, after, "send")
-            self._out.append(self._dial(rails[rail % len(rails)], host, port))
-        for rail in range(len(rails)):
-            self._say(rail, before, rank, "receive")
+        for number, (host, port) in enumerate(everyone[after]):
+            self._say(number, rank, after, "send")
+            own = rails[number % len(rails)]
+            self._out[self._dial(own.address, host, port)] = own
+        for number in range(len(rails)):
+            self._say(number, before, rank, "receive")
         self._accept(len(everyone[before]))
 
-    def _say(self, rail: int, sender: int, receiver: int, side: str) -> None:
-        name = f"NET/{self._transport.name}/{rail}"
-        self._log.info(f"Channel {rail:02d}/0 : {sender}[0] -> {receiver}[0] [{side}] via {name}")
+    def _say(self, number: int, sender: int, receiver: int, side: str) -> None:
+        name = f"NET/{self._transport.name}/{number}"
+        self._log.info(f"Channel {number:02d}/0 : {sender}[0] -> {receiver}[0] [{side}] via {name}")
 
     def _listen(self, address: str) -> socket.socket:
         try:
@@ -150,6 +158,7 @@ class Ring:
             for listener in ready:
                 connection, _ = listener.accept()
                 connection.setblocking(False)
-                self._in.append(connection)
+                here = connection.getsockname()[0]
+                self._in[connection] = next(r for r in self._transport.rails if r.address == here)
         while self._listeners:
             self._listeners.pop().close()

@@ -6,6 +6,7 @@ Sockets are taken silently when no InfiniBand device works: only NCCL_DEBUG=INFO
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from . import devices, interfaces
@@ -16,11 +17,19 @@ DEFAULT_GID_INDEX = 3
 
 
 @dataclass(frozen=True)
+class Rail:
+    """One way that data goes: a local address, and the counters of the adapter behind it."""
+
+    address: str
+    counters: Path | None = None
+
+
+@dataclass(frozen=True)
 class Transport:
-    """The chosen network: its name, and each rail's name and local address."""
+    """The chosen network."""
 
     name: Literal["IB", "Socket"]
-    rails: tuple[str, ...]  # addresses that data goes over
+    rails: tuple[Rail, ...]
 
 
 def choose(
@@ -55,7 +64,7 @@ def choose(
         raise NcclError(USAGE)
     listed = " ".join(f"[{i}]{interface}" for i, interface in enumerate(sockets))
     _use(log, "Socket", f"NET/Socket : Using {listed}")
-    return Transport("Socket", tuple(interface.address for interface in sockets))
+    return Transport("Socket", tuple(Rail(interface.address) for interface in sockets))
 
 
 def _use(log: Log, name: str, line: str) -> None:
@@ -75,7 +84,7 @@ def _rails(
     environment: Mapping[str, str],
     log: Log,
     machine: devices.Machine | None,
-) -> tuple[str, ...]:
+) -> tuple[Rail, ...]:
     """The addresses behind the devices; a queue pair cannot be made without a GID."""
     index = environment.get("NCCL_IB_GID_INDEX", "")
     rails = []
@@ -89,7 +98,7 @@ def _rails(
                 f"local GID index {DEFAULT_GID_INDEX if chosen is None else chosen}"
             )
             raise NcclError(SYSTEM)
-        rails.append(hca.netdev.address)
+        rails.append(Rail(hca.netdev.address, hca.counters))
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft != resource.RLIM_INFINITY:
         # On a Spark ibv_reg_mr fails here. Simulated nodes may not be allowed to raise the limit.
