@@ -20,7 +20,7 @@ def main(args):
     home = os.path.expanduser("~")
     folder = os.path.join(home, ".trtspark")
     script = os.path.join(folder, "rank-exec-" + args["stack"])
-    keys = os.path.join(home, ".ssh", "authorized_keys")
+    keys = os.path.realpath(os.path.join(home, ".ssh", "authorized_keys"))  # a link stays a link
     comment = "%s-%s" % (MARK, args["stack"])
     if args["action"] == "allow":
         os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -110,7 +110,7 @@ class Machine:
 
     def write(self, text: str) -> None:
         self.daemon.parent.mkdir(parents=True, exist_ok=True)
-        self.daemon.write_text(text)
+        self.daemon.write_bytes(text.encode())
 
 
 @pytest.fixture
@@ -154,14 +154,16 @@ def test_settings_the_daemon_has_not_read_are_worth_a_restart(machine):
     assert apply() == {"changed": [], "restarted": True}
 
 
-@pytest.mark.parametrize("text", ['{"log-driver":"local"}', '{\n\t"debug": true}\n\n', "{}", ""])
+@pytest.mark.parametrize(
+    "text", ['{"log-driver":"local"}', '{\n\t"debug": true}\n\n', "{}", "", '{\r\n"debug":true}\r\n']
+)
 def test_byte_for_byte_back(machine, text):
     machine.write(text)
     machine.daemon.chmod(0o600)
     apply()
     assert machine.daemon.stat().st_mode & 0o777 == 0o600
     restore()
-    assert machine.daemon.read_text() == text
+    assert machine.daemon.read_bytes() == text.encode()
     assert machine.daemon.stat().st_mode & 0o777 == 0o600
 
 

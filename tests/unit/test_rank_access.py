@@ -1,0 +1,134 @@
+"""A worker's authorized_keys: one line in, and every other byte as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remote.node import rank_access
+
+OTHER_KEY = "ssh-ed25519 AAAAother somebody@laptop"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def allow(key: str = "ssh-ed25519 AAAAkey", stack: str = "dgx") -> bool:
+    script = "#!/bin/sh\necho @STACK@\n"
+    args = {"action": "allow", "stack": stack, "key": key, "script": script}
+    return bool(rank_access.main(args)["changed"])
+
+
+def revoke(stack: str = "dgx") -> bool:
+    return bool(rank_access.main({"action": "revoke", "stack": stack})["changed"])
+
+
+def authorized(home: Path) -> Path:
+    return home / ".ssh" / "authorized_keys"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{OTHER_KEY}\n", OTHER_KEY, f"# mine\n\n{OTHER_KEY}\n\n", f"{OTHER_KEY}\r\n", "ssh-rsa AAAA caf\xe9"],
+)
+def test_authorized_keys_come_back_byte_for_byte(home, text):
+    file = authorized(home)
+    file.parent.mkdir()
+    file.write_bytes(text.encode("latin-1"))
+    file.chmod(0o640)
+    assert allow()
+    assert text.encode("latin-1") in file.read_bytes()
+    assert revoke()
+    assert file.read_bytes() == text.encode("latin-1")
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_was_not_there_is_gone_again(home):
+    assert allow()
+    assert authorized(home).stat().st_mode & 0o777 == 0o600
+    assert revoke()
+    assert not authorized(home).exists()
+    assert not (home / ".trtspark").exists()
+
+
+def test_the_line_allows_one_command_and_nothing_else(home):
+    allow()
+    [line] = authorized(home).read_text().splitlines()
+    script = home / ".trtspark" / "rank-exec-dgx"
+    assert line == f'restrict,command="{script}" ssh-ed25519 AAAAkey trtspark-mpi-dgx'
+    assert script.read_text() == "#!/bin/sh\necho dgx\n"
+    assert script.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_run_changes_nothing(home):
+    assert [allow(), allow()] == [True, False]
+    assert [revoke(), revoke()] == [True, False]
+
+
+def test_a_new_key_replaces_the_old_one(home):
+    allow("ssh-ed25519 AAAAold")
+    assert allow("ssh-ed25519 AAAAnew")
+    assert "AAAAold" not in authorized(home).read_text()
+
+
+def test_another_stacks_access_is_left_alone(home):
+    allow(stack="other")
+    before = authorized(home).read_bytes()
+    allow()
+    revoke()
+    assert authorized(home).read_bytes() == before
+    assert (home / ".trtspark" / "rank-exec-other").exists()
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_any_file_comes_back(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("keys") / "authorized_keys"
+    path.write_bytes(text.encode())
+    rank_access.put_line(str(path), "trtspark-mpi-dgx", "restrict ssh-ed25519 A trtspark-mpi-dgx")
+    rank_access.put_line(str(path), "trtspark-mpi-dgx", None)
+    assert path.read_bytes() == text.encode()
+
+
+def test_an_empty_file_stays_an_empty_file(home):
+    file = authorized(home)
+    file.parent.mkdir()
+    file.touch()
+    allow()
+    revoke()
+    assert file.read_bytes() == b""
+
+
+def test_a_key_added_in_between_keeps_the_file_we_made(home):
+    allow()
+    with authorized(home).open("a") as handle:
+        handle.write(OTHER_KEY + "\n")
+    revoke()
+    assert authorized(home).read_text() == OTHER_KEY + "\n"
+    assert not (home / ".trtspark").exists()
+
+
+def test_the_last_of_two_stacks_takes_the_file_we_made_away(home):
+    allow()
+    allow(stack="other")
+    revoke()
+    assert authorized(home).exists()
+    revoke("other")
+    assert not authorized(home).exists()
+
+
+def test_a_link_to_the_file_stays_a_link(home):
+    place = home / "dotfiles-keys"
+    place.write_text(OTHER_KEY)
+    (home / ".ssh").mkdir()
+    authorized(home).symlink_to(place)
+    allow()
+    assert "trtspark-mpi-dgx" in place.read_text()
+    revoke()
+    assert authorized(home).is_symlink()
+    assert place.read_text() == OTHER_KEY
