@@ -162,8 +162,3 @@ def test_a_configs_name_changes_with_its_content_only():
     name = service_spec.object_name
     assert name("dgx", "options", "a") == name("dgx", "options", "a")
     assert name("dgx", "options", "a") != name("dgx", "options", "b")
-
-
-def test_fingerprints_ignore_the_order_of_keys():
-    assert service_spec.fingerprint({"a": 1, "b": 2}) == service_spec.fingerprint({"b": 2, "a": 1})
-    assert service_spec.fingerprint("a", "b") != service_spec.fingerprint("ab")
