@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -61,7 +60,7 @@ def look(props: Mapping[str, Any]) -> list[dict[str, Any]]:
         if result.code:
             said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
             raise Unreachable(connection["host"], f"its cache cannot be read: {said}.", "Try it again.")
-        answer: dict[str, Any] = json.loads(result.out)["hub_cache"]
+        answer: dict[str, Any] = node.answer(result.out)["hub_cache"]
         return answer
 
     with ThreadPoolExecutor(len(props["connections"])) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,7 +44,14 @@ def look(
                 return Unreachable(
                     connection.target, f"the probe failed: {said}.", "It needs python3 on the machine."
                 )
-            answer = json.loads(result.out)
+            try:
+                answer = node.answer(result.out)
+            except ValueError:
+                return Unreachable(
+                    connection.target,
+                    "the probe gave no answer.",
+                    f"Does `ssh -p {connection.port} {connection.user}@{connection.host} hostname` work?",
+                )
             return parsing.parse(connection.host, answer["probe"]), answer["hub_cache"]
         except TrtSparkError as error:
             return error

@@ -47,6 +47,15 @@ def _source(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
-def public_key(answer: str) -> str:
+def answer(out: str) -> dict[str, Any]:
+    """What a `program` printed: the last line, whatever a login script said before it.
+
+    Raises ValueError when that is no JSON, as under a login that allows one command only.
+    """
+    found: dict[str, Any] = json.loads((out.strip().splitlines() or [""])[-1])
+    return found
+
+
+def public_key(out: str) -> str:
     """The public half from mpi_key's answer, "ssh-ed25519 base64"."""
-    return str(json.loads(answer)["mpi_key"]["public"])
+    return str(answer(out)["mpi_key"]["public"])

@@ -1,0 +1,117 @@
+"""The look at all nodes: side by side, and every problem in one error."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cluster.errors import TrtSparkError, Unreachable
+from remote.preflight import look
+from remote.ssh import Connection, Result
+from tests import samples
+
+
+class FakeShells:
+    """A shell per node that answers with what a healthy machine of that number would say."""
+
+    def __init__(self, count: int, **answers: Callable[[], Result]) -> None:
+        hosts = [connection.host for connection in samples.connections(count)]
+        self.documents = dict(zip(hosts, samples.documents(count), strict=True))
+        self.answers = answers
+        self.commands: list[str] = []
+        self.before: Callable[[], Any] = lambda: None
+
+    def __call__(self, connection: Connection) -> Any:
+        shells = self
+
+        class Shell:
+            def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
+                shells.commands.append(command)
+                shells.before()
+                number = connection.host.rsplit(".", 1)[-1]
+                return shells.answers.get(f"spark{number}", lambda: shells.healthy(connection.host))()
+
+        return Shell()
+
+    def healthy(self, host: str, **cache: Any) -> Result:
+        answer = {"probe": self.documents[host], "hub_cache": samples.cache(**cache)}
+        return Result(0, json.dumps(answer), "")
+
+
+def fails(error: TrtSparkError) -> Callable[[], Result]:
+    def answer() -> Result:
+        raise error
+
+    return answer
+
+
+def run(shells: FakeShells, count: int = 2, **changes: Any) -> Any:
+    return look("dgx", samples.settings(count, **changes), samples.connections(count), shells)
+
+
+def test_head_first():
+    found = run(FakeShells(3), 3)
+    assert [facts.hostname for facts in found.facts] == ["spark-1", "spark-2", "spark-3"]
+    assert [cache["commit"] for cache in found.caches] == [samples.COMMIT] * 3
+
+
+def test_nodes_are_asked_side_by_side_and_once_each():
+    shells = FakeShells(4)
+    together = threading.Barrier(4, timeout=10)
+    shells.before = together.wait
+    run(shells, 4)
+    assert len(shells.commands) == 4
+
+
+def test_every_node_that_fails_is_in_the_one_error():
+    shells = FakeShells(
+        3,
+        spark11=fails(Unreachable("nvidia@10.24.11.11", "nothing listens on port 22.", "Start sshd.")),
+        spark13=lambda: Result(127, "", "sh: 1: python3: not found\n"),
+    )
+    with pytest.raises(TrtSparkError) as caught:
+        run(shells, 3)
+    first, second = str(caught.value).splitlines()
+    assert first == "nvidia@10.24.11.11: nothing listens on port 22. Start sshd."
+    assert second.startswith("nvidia@10.24.11.13: the probe failed: sh: 1: python3: not found.")
+
+
+def test_a_machine_that_is_not_prepared_is_named():
+    shells = FakeShells(2)
+    shells.documents["10.24.11.12"]["commands"]["nvidia-smi"] = {"rc": 127, "out": "", "err": ""}
+    with pytest.raises(TrtSparkError, match=r"10\.24\.11\.12: nvidia-smi is not there"):
+        run(shells)
+
+
+def test_what_does_not_fit_together_is_found_too():
+    shells = FakeShells(2)
+    shells.answers["spark12"] = lambda: shells.healthy("10.24.11.12", commit="f" * 40)
+    with pytest.raises(TrtSparkError, match="different revisions"):
+        run(shells)
+
+
+def test_all_problems_of_the_preflight_a_line_each():
+    shells = FakeShells(2)
+    for document in shells.documents.values():
+        document["commands"]["sudo"]["rc"] = 1
+    with pytest.raises(TrtSparkError) as caught:
+        run(shells)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["10.24.11.11", "10.24.11.12"]
+
+
+def test_a_login_script_that_talks_does_not_break_the_answer():
+    """A shell's start-up file may print to standard output before the program does."""
+    shells = FakeShells(1)
+    healthy = shells.healthy("10.24.11.11")
+    shells.answers["spark11"] = lambda: Result(0, "Welcome to DGX Spark!\n" + healthy.out, "")
+    assert run(shells, 1).facts[0].hostname == "spark-1"
+
+
+@pytest.mark.parametrize("out", ["", "This account is for backups only.\n"])
+def test_a_login_that_runs_something_else_is_named(out):
+    with pytest.raises(TrtSparkError, match=r"nvidia@10\.24\.11\.11: the probe gave no answer"):
+        run(FakeShells(1, spark11=lambda: Result(0, out, "")), 1)
