@@ -94,7 +94,10 @@ def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
     variant = variant_of(plan.variants.get(each.name, []))
     lan = IPv4Network(plan.subnet)
     if node.has_power(each):
-        node.wait_until_ready(each, docker=False)
+        if variant.docker and not node.docker_answers(each):
+            node.run_inside(each, "systemctl", "reset-failed", "docker")
+            node.run_inside(each, "systemctl", "start", "docker")
+        node.wait_until_ready(each, docker=variant.docker)
         return False
     _power_off(lab, each)
     each.folder.mkdir(parents=True, exist_ok=True)

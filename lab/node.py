@@ -3,12 +3,14 @@
 import http.client
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab import cgroups, process
 from lab.errors import LabError
 from lab.network import NAMESPACES
 from lab.process import Process
+from lab.shell import run
 from lab.state import Node
 from lab.waiting import until
 
@@ -132,20 +134,32 @@ def execute(node: Node, command: list[str]) -> None:
     Raises:
         LabError: the node has no power.
     """
+    words = _entering(node, command)
+    for file in cgroups.create(group(node)):
+        file.write_text(str(os.getpid()))  # a power cut has to end it, too
+    os.execvpe(words[0], words, _ENVIRONMENT)
+
+
+def run_inside(node: Node, *command: str) -> str:
+    """Run `command` as root inside the node and return what it printed.
+
+    Raises:
+        LabError: the node has no power, or the command failed.
+    """
+    return run("env", "-i", *(f"{k}={v}" for k, v in _ENVIRONMENT.items()), *_entering(node, command))
+
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TERM": os.environ.get("TERM", "dumb"),
+}
+
+
+def _entering(node: Node, command: Sequence[str]) -> list[str]:
     first = first_process(node)
     if first is None:
         raise LabError(f"{node.name} has no power. Give it some: python3 -m lab power on {node.name}")
-    for file in cgroups.create(group(node)):
-        file.write_text(str(os.getpid()))
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        "TERM": os.environ.get("TERM", "dumb"),
-    }
-    os.execvpe(
-        "nsenter",
-        ["nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid",
-         "--cgroup", "--root", "--wd=/root", "--", *command],
-        environment,
-    )  # fmt: skip
+    spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+    return ["nsenter", f"--target={first.pid}", *spaces, "--root", "--wd=/root", "--", *command]
