@@ -50,7 +50,7 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
     # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
     # that are not there; but a task that is dead already is replaced at once. Nothing of the engine needs
     # saving, so the old container is killed just before the node hears that it should stop.
-    _kill(props, old, "SIGKILL")
+    _kill(props, old)
     manager.update_service(
         found["ID"],
         found["Version"]["Index"],
@@ -84,16 +84,23 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def remove(props: Mapping[str, Any]) -> None:
-    """Remove the service and wait until its container is gone."""
+    """Remove the service and every container it ever had on its node.
+
+    Swarm would remove those in its own time; a node that leaves the Swarm before keeps them for ever.
+    """
     manager = connect(Connection.from_props(props["manager"]))
-    old = _containers(props)
     try:
         manager.remove_service(props["spec"]["Name"])
     except APIError as error:
         if error.status_code not in _GONE:
             raise
-    _kill(props, old, "SIGTERM")
-    _wait_until_gone(props, old)
+    client = connect(Connection.from_props(props["node"]))
+    deadline = time.monotonic() + STOP_DEADLINE_S
+    while left := _containers(props, running=False):
+        for container in left:
+            with suppress(APIError):  # Swarm is at it too
+                client.remove_container(container, force=True)
+        _in_time(deadline, props, left)
 
 
 def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any]:
@@ -112,30 +119,34 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
     return whole
 
 
-def _containers(props: Mapping[str, Any]) -> set[str]:
-    """Ids of this rank's running containers on its node."""
+def _containers(props: Mapping[str, Any], running: bool = True) -> set[str]:
+    """Ids of this rank's containers on its node: the running ones, or all."""
     labels = props["spec"]["Labels"]
     wanted = [f"{key}={labels[key]}" for key in (STACK_LABEL, RANK_LABEL)]
     client = connect(Connection.from_props(props["node"]))
-    return {entry["Id"] for entry in client.containers(filters={"label": wanted})}
+    return {entry["Id"] for entry in client.containers(all=not running, filters={"label": wanted})}
 
 
-def _kill(props: Mapping[str, Any], containers: set[str], number: str) -> None:
+def _kill(props: Mapping[str, Any], containers: set[str]) -> None:
     client = connect(Connection.from_props(props["node"]))
     for container in containers:
         with suppress(APIError):  # gone already
-            client.kill(container, number)
+            client.kill(container)
 
 
 def _wait_until_gone(props: Mapping[str, Any], containers: set[str]) -> None:
     deadline = time.monotonic() + STOP_DEADLINE_S
     while left := containers & _containers(props):
-        if time.monotonic() > deadline:
-            raise NotReady(
-                f"{Connection.from_props(props['node']).host}: waited {STOP_DEADLINE_S} s for container "
-                f"{min(left)[:12]} to end. `docker kill` it there, then run the same again."
-            )
-        time.sleep(POLL_S)
+        _in_time(deadline, props, left)
+
+
+def _in_time(deadline: float, props: Mapping[str, Any], left: set[str]) -> None:
+    if time.monotonic() > deadline:
+        raise NotReady(
+            f"{Connection.from_props(props['node']).host}: waited {STOP_DEADLINE_S} s for container "
+            f"{min(left)[:12]} to end. `docker kill` it there, then run the same again."
+        )
+    time.sleep(POLL_S)
 
 
 def _plain(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

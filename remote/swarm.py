@@ -80,9 +80,15 @@ def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Map
             _forget(head, olds["nodeIds"].get(node["name"], ""))
 
 
+def machines(props: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """All nodes the Swarm was made of; after a refresh `nodes` are those that still are as they should be."""
+    known: Sequence[Mapping[str, Any]] = props.get("machines") or props["nodes"]
+    return known
+
+
 def dissolve(props: Mapping[str, Any]) -> None:
     """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
-    nodes = props["nodes"]
+    nodes = machines(props)
     head = nodes[0]
     joined = [node for node in nodes[1:] if node["name"] in (props.get("joined") or [])]
     try:
@@ -243,13 +249,14 @@ def _wait_for_gpus(client: Any, nodes: Sequence[Mapping[str, Any]], members: Map
 
 
 def present(props: Mapping[str, Any]) -> set[str]:
-    head = props["nodes"][0]
-    client = _client(head)
+    """The names of the nodes that are in the Swarm, with our labels, ready and with their GPU offered."""
+    known = machines(props)
+    client = _client(known[0])
     if not client.info()["Swarm"].get("ControlAvailable"):
         return set()
     listed = {entry["ID"]: entry for entry in client.nodes()}
     found = set()
-    for rank, node in enumerate(props["nodes"]):
+    for rank, node in enumerate(known):
         entry = listed.get((props.get("nodeIds") or {}).get(node["name"], ""))
         labels = (entry or {}).get("Spec", {}).get("Labels") or {}
         ours = labels.get(STACK_LABEL) == props["stack"] and labels.get(RANK_LABEL) == str(rank)

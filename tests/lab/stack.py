@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -144,6 +145,12 @@ ps -eo args | grep -c '[m]pirun\\|[t]rtllm' || true
 def leavings(lab: dict[str, Any]) -> list[str]:
     """The state of every node as far as we could have changed it."""
     return [inside(lab, index, LEAVINGS) for index in range(len(lab["nodes"]))]
+
+
+def same(lab: dict[str, Any], before: list[str]) -> None:
+    """Assert that the nodes are as they were `before` (as `leavings` tells it), else show what differs."""
+    for old, new in zip(before, leavings(lab), strict=True):
+        assert old == new, "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm=""))
 
 
 def until(condition: Any, seconds: float, what: str) -> None:

@@ -43,7 +43,7 @@ def nothing_is_touched(stack, lab):
     config = (stack.folder / "Pulumi.lab.yaml").read_text()
     yield
     (stack.folder / "Pulumi.lab.yaml").write_text(config)
-    assert stacks.leavings(lab) == before
+    stacks.same(lab, before)
 
 
 def nodes(lab, **second):

@@ -33,10 +33,15 @@ def ranks(lab, node: int) -> str:
     return stacks.inside(lab, node, "docker ps --quiet --no-trunc --filter label=trtspark.rank").strip()
 
 
+def unchanged(stack):
+    run = stack.up()
+    assert run.counts == {"unchanged": RESOURCES}, run.text
+
+
 def test_preview_shows_everything_and_touches_nothing(stack, lab):
     run = stack.pulumi("preview")
     assert run.counts == {"to create": RESOURCES}
-    assert stacks.leavings(lab) == stack.before
+    stacks.same(lab, stack.before)
 
 
 def test_up(stack, lab):
@@ -69,7 +74,7 @@ def test_a_streamed_answer_is_the_same_text_in_pieces(api):
 
 
 def test_a_second_up_does_nothing(stack):
-    assert stack.up().counts == {"unchanged": RESOURCES}
+    unchanged(stack)
 
 
 def test_refresh_finds_no_drift_where_there_is_none(stack):
@@ -86,7 +91,7 @@ def test_a_switch_replaces_only_what_depends_on_the_model(stack, lab):
     assert ranks(lab, 1) == worker
     models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
     assert [entry["id"] for entry in models["data"]] == [SECOND]
-    assert stack.up().counts == {"unchanged": RESOURCES}
+    unchanged(stack)
 
 
 def test_drift_is_found_and_repaired(stack, lab):
@@ -96,7 +101,7 @@ def test_drift_is_found_and_repaired(stack, lab):
     assert refreshed.counts["updated"] >= 2
     assert stack.up().counts["updated"] >= 2
     assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
-    assert stack.up().counts == {"unchanged": RESOURCES}
+    unchanged(stack)
 
 
 def test_a_removed_service_is_made_again(stack, lab):
@@ -160,7 +165,7 @@ def test_a_dead_rank_ends_the_job_and_swarm_starts_it_again(stack, lab):
 def test_destroy_gives_the_machines_back_as_they_were(stack, lab):
     run = stack.destroy()
     assert run.counts == {"deleted": RESOURCES}
-    assert stacks.leavings(lab) == stack.before
+    stacks.same(lab, stack.before)
 
 
 def test_one_node_is_the_same_program(stack, lab):
@@ -173,4 +178,4 @@ def test_one_node_is_the_same_program(stack, lab):
     )
     assert answer.status_code == 200
     stack.destroy()
-    assert stacks.leavings(lab) == stack.before
+    stacks.same(lab, stack.before)
