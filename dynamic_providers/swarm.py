@@ -32,21 +32,21 @@ class SwarmProvider(Provider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Take new nodes in and let go of those that are no longer listed."""
-        from remote.swarm import ensure, let_go
+        from remote.swarm import ensure, let_go, machines
 
-        gone = [n for n in _olds["nodes"] if n["name"] not in {m["name"] for m in _news["nodes"]}]
+        gone = [n for n in machines(_olds) if n["name"] not in {m["name"] for m in _news["nodes"]}]
         let_go(gone, _olds, _news["nodes"][0])
         return UpdateResult(outs=ensure(_news, _olds))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The nodes that really are in the Swarm with our labels and their GPU offered."""
-        if not props.get("nodes"):
+        if "nodes" not in props:
             return ReadResult(id_, props)
-        from remote.swarm import present
+        from remote.swarm import machines, present
 
-        names = present(props)
-        found = [node for node in props["nodes"] if node["name"] in names]
-        outs = {**props, "nodes": found}
+        known, names = machines(props), present(props)
+        found = [node for node in known if node["name"] in names]
+        outs = {**props, "nodes": found, "machines": known}
         inputs = {"stack": props["stack"], "nodes": found}
         return ReadResult(id_, outs, inputs)
 

@@ -1,0 +1,202 @@
+"""A small stand-in for several Docker engines and the Swarm they may form: what our providers use."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import requests
+from docker.errors import APIError, NotFound
+
+
+def refused(status: int, text: str) -> APIError:
+    response = requests.Response()
+    response.status_code = status
+    return (NotFound if status == 404 else APIError)(text, response=response, explanation=text)
+
+
+class Swarm:
+    """What the manager knows: nodes, services, configs and secrets."""
+
+    def __init__(self, number: int) -> None:
+        self.id = f"swarm-{number}"
+        self.manager = ""
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.services: dict[str, dict[str, Any]] = {}
+        self.configs: dict[str, str] = {}
+        self.secrets: dict[str, str] = {}
+
+
+class Engines:
+    """All machines, by host; `dial` stands in for remote.engine.connect."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.numbers = itertools.count(1)
+        self.engines = {host: Engine(self, host) for host in hosts}
+        self.unreachable: dict[str, Exception] = {}
+
+    def dial(self, connection: Any) -> Engine:
+        if connection.host in self.unreachable:
+            raise self.unreachable[connection.host]
+        return self.engines[connection.host]
+
+    def __getitem__(self, host: str) -> Engine:
+        return self.engines[host]
+
+
+class Engine:
+    """One machine's engine: the methods of docker.APIClient that are used, and their errors."""
+
+    def __init__(self, world: Engines, host: str) -> None:
+        self.world, self.host = world, host
+        self.swarm: Swarm | None = None
+        self.node_id = ""
+        self.running: dict[str, dict[str, str]] = {}
+        self.killed: list[tuple[str, str]] = []
+        self.gpu = f"GPU-{host}"
+
+    # membership
+
+    def info(self) -> dict[str, Any]:
+        if self.swarm is None:
+            return {"Swarm": {"LocalNodeState": "inactive", "NodeID": "", "ControlAvailable": False}}
+        manager = self.swarm.manager == self.host
+        found = {"LocalNodeState": "active", "NodeID": self.node_id, "ControlAvailable": manager}
+        return {
+            "Swarm": {**found, "NodeAddr": self.host, "Cluster": {"ID": self.swarm.id} if manager else None}
+        }
+
+    def create_swarm_spec(self, **spec: Any) -> dict[str, Any]:
+        return spec
+
+    def init_swarm(self, advertise_addr: str, listen_addr: str, swarm_spec: dict[str, Any]) -> None:
+        if self.swarm is not None:
+            raise refused(503, "This node is already part of a swarm.")
+        self._enter(Swarm(next(self.world.numbers)))
+        assert self.swarm is not None
+        self.swarm.manager = self.host
+
+    def join_swarm(
+        self, remote_addrs: list[str], join_token: str, advertise_addr: str, listen_addr: str
+    ) -> None:
+        there = self.world[remote_addrs[0].rpartition(":")[0]].swarm
+        if self.swarm is not None or there is None or join_token != f"token-{there.id}":
+            raise refused(503, "This node is already part of a swarm, or the token is wrong.")
+        self._enter(there)
+
+    def leave_swarm(self, force: bool) -> None:
+        if self.swarm is None:
+            raise refused(503, "This node is not part of a swarm")
+        if self.swarm.manager == self.host:
+            self.swarm.manager = ""
+        self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
+        self.swarm, self.node_id = None, ""
+
+    def _enter(self, swarm: Swarm) -> None:
+        self.swarm, self.node_id = swarm, f"node-{next(self.world.numbers)}"
+        resource = {"NamedResourceSpec": {"Kind": "NVIDIA_GPU", "Value": self.gpu}}
+        swarm.nodes[self.node_id] = {
+            "ID": self.node_id,
+            "Version": {"Index": 1},
+            "Spec": {"Labels": {}, "Role": "worker", "Availability": "active"},
+            "Status": {"State": "ready"},
+            "Description": {"Hostname": self.host, "Resources": {"GenericResources": [resource]}},
+        }
+
+    def managed(self) -> Swarm:
+        if self.swarm is None or self.swarm.manager != self.host:
+            raise refused(503, "This node is not a swarm manager.")
+        return self.swarm
+
+    def inspect_swarm(self) -> dict[str, Any]:
+        swarm = self.managed()
+        return {"ID": swarm.id, "JoinTokens": {"Worker": f"token-{swarm.id}"}}
+
+    # nodes
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(list(self.managed().nodes.values()))
+
+    def inspect_node(self, node_id: str) -> dict[str, Any]:
+        if node_id not in self.managed().nodes:
+            raise refused(404, f"node {node_id} not found")
+        return copy.deepcopy(self.managed().nodes[node_id])
+
+    def update_node(self, node_id: str, version: int, node_spec: dict[str, Any]) -> None:
+        entry = self.managed().nodes[node_id]
+        if version != entry["Version"]["Index"]:
+            raise refused(500, "rpc error: update out of sequence")
+        entry["Spec"], entry["Version"]["Index"] = copy.deepcopy(node_spec), version + 1
+
+    def remove_node(self, node_id: str, force: bool) -> None:
+        if self.managed().nodes.pop(node_id, None) is None:
+            raise refused(404, f"node {node_id} not found")
+
+    def labels(self) -> dict[str, str]:
+        """This machine's labels as the Swarm has them, for the tests."""
+        assert self.swarm is not None
+        found: dict[str, str] = self.swarm.nodes[self.node_id]["Spec"]["Labels"]
+        return found
+
+    # services
+
+    def services(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(list(self.managed().services.values()))
+
+    def configs(self) -> list[dict[str, Any]]:
+        return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().configs.items()]
+
+    def secrets(self) -> list[dict[str, Any]]:
+        return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().secrets.items()]
+
+    def inspect_service(self, name: str) -> dict[str, Any]:
+        if name not in self.managed().services:
+            raise refused(404, f"service {name} not found")
+        return copy.deepcopy(self.managed().services[name])
+
+    def create_service(self, task_template: dict[str, Any], name: str, **spec: Any) -> dict[str, Any]:
+        found = {"ID": f"service-{next(self.world.numbers)}", "Version": {"Index": 1}}
+        self.managed().services[name] = {**found, "Spec": self._spec(task_template, name, **spec)}
+        return {"ID": found["ID"]}
+
+    def update_service(self, service: str, version: int, **spec: Any) -> None:
+        [entry] = [s for s in self.managed().services.values() if s["ID"] == service]
+        if version != entry["Version"]["Index"]:
+            raise refused(500, "rpc error: update out of sequence")
+        entry["Spec"] = self._spec(**spec)
+        entry["Version"]["Index"] += 1
+
+    def remove_service(self, name: str) -> None:
+        if self.managed().services.pop(name, None) is None:
+            raise refused(404, f"service {name} not found")
+
+    @staticmethod
+    def _spec(
+        task_template: dict[str, Any],
+        name: str,
+        labels: dict[str, str],
+        mode: dict[str, Any],
+        update_config: dict[str, Any],
+    ) -> dict[str, Any]:
+        """As the engine keeps it: defaults added, empty values dropped, the network by its id."""
+        task = copy.deepcopy(task_template)
+        for key in ("Args", "Configs", "Secrets"):
+            if not task["ContainerSpec"].get(key):
+                task["ContainerSpec"].pop(key, None)
+        task["ContainerSpec"]["Isolation"] = "default"
+        task["Networks"] = [{"Target": "id-of-host-network"}]
+        task |= {"ForceUpdate": 0, "Runtime": "container"}
+        whole = {"Name": name, "Labels": labels, "TaskTemplate": task, "Mode": mode}
+        return copy.deepcopy({**whole, "UpdateConfig": update_config, "EndpointSpec": {"Mode": "vip"}})
+
+    # containers
+
+    def containers(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        wanted = dict(entry.split("=", 1) for entry in filters["label"])
+        return [{"Id": i} for i, labels in self.running.items() if wanted.items() <= labels.items()]
+
+    def kill(self, container: str, number: str) -> None:
+        if self.running.pop(container, None) is None:
+            raise refused(404, f"No such container: {container}")
+        self.killed.append((container, number))

@@ -1,0 +1,267 @@
+"""The Swarm's provider against engines in memory: made, adopted, changed, found changed, undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.errors import NodeError, NotReady, Unreachable
+from dynamic_providers.swarm import SwarmProvider
+from remote import swarm
+from tests import samples
+from tests.providers.fake_swarm import Engines, refused
+
+A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = Engines(A, B, C)
+    monkeypatch.setattr(swarm, "connect", made.dial)
+    monkeypatch.setattr(swarm, "RESOURCE_DEADLINE_S", 0)
+    return made
+
+
+def props(*hosts: str, stack: str = "dgx") -> dict[str, Any]:
+    connection = samples.connections(1)[0].as_props()
+    nodes = [
+        {"name": h, "address": h, "gpu": f"GPU-{h}", "connection": {**connection, "host": h}} for h in hosts
+    ]
+    return {"stack": stack, "nodes": nodes}
+
+
+def create(*hosts: str) -> dict[str, Any]:
+    outs = SwarmProvider().create(props(*hosts)).outs
+    assert outs is not None
+    return outs
+
+
+def update(olds: dict[str, Any], *hosts: str) -> dict[str, Any]:
+    outs = SwarmProvider().update("id", olds, props(*hosts)).outs
+    assert outs is not None
+    return outs
+
+
+def read(state: dict[str, Any]) -> list[str]:
+    inputs = SwarmProvider().read("id", state).inputs
+    return [node["name"] for node in inputs["nodes"]]
+
+
+def made_by_hand(world: Engines, *hosts: str) -> None:
+    world[hosts[0]].init_swarm(hosts[0], hosts[0], {})
+    for host in hosts[1:]:
+        token = world[hosts[0]].inspect_swarm()["JoinTokens"]["Worker"]
+        world[host].join_swarm([f"{hosts[0]}:2377"], token, host, host)
+
+
+def labels(rank: int) -> dict[str, str]:
+    return {"trtspark.stack": "dgx", "trtspark.rank": str(rank)}
+
+
+def test_made_from_nothing(world):
+    outs = create(A, B)
+    assert (outs["made"], outs["joined"]) == (True, [B])
+    assert [world[host].labels() for host in (A, B)] == [labels(0), labels(1)]
+    assert outs["swarmId"] == world[A].inspect_swarm()["ID"]
+
+
+def test_adopted_with_labels_only(world):
+    made_by_hand(world, A, B)
+    world[B].labels()["zone"] = "rack-1"
+    outs = create(A, B)
+    assert (outs["made"], outs["joined"]) == (False, [])
+    assert world[B].labels() == {"zone": "rack-1", **labels(1)}
+
+
+def test_a_second_create_after_an_interruption_ends_the_same(world):
+    create(A, B)
+    again = create(A, B)
+    assert [world[host].labels() for host in (A, B)] == [labels(0), labels(1)]
+    assert list(again["nodeIds"]) == [A, B]
+
+
+def test_a_member_of_another_swarm_is_refused_and_left_there(world):
+    made_by_hand(world, B, C)
+    with pytest.raises(NodeError, match="belongs to another Swarm"):
+        create(A, C)
+    assert world[A].swarm is None
+    assert world[C].swarm is world[B].swarm
+
+
+def test_a_gpu_that_is_not_offered_is_named(world):
+    world[B].gpu = "GPU-of-somebody-else"
+    with pytest.raises(NotReady, match=rf"^{B}: waited .* GPU"):
+        create(A, B)
+
+
+def test_a_join_that_fails_says_which_ports(world, monkeypatch):
+    def fail(**_: Any) -> None:
+        raise refused(500, "rpc error: context deadline exceeded")
+
+    monkeypatch.setattr(world[B], "join_swarm", fail)
+    with pytest.raises(NodeError, match=r"context deadline exceeded.*2377/tcp"):
+        create(A, B)
+
+
+def test_a_label_written_while_the_node_changes_is_tried_again(world, monkeypatch):
+    made_by_hand(world, A)
+    whole, tries = world[A].update_node, []
+
+    def first_time_late(*args: Any, **kwargs: Any) -> None:
+        tries.append(args)
+        if len(tries) == 1:
+            raise refused(500, "rpc error: update out of sequence")
+        whole(*args, **kwargs)
+
+    monkeypatch.setattr(world[A], "update_node", first_time_late)
+    create(A)
+    assert world[A].labels() == labels(0)
+
+
+def test_how_we_get_there_is_no_change():
+    olds, news = props(A, B), props(A, B)
+    news["nodes"][1]["connection"]["port"] = 2222
+    assert not SwarmProvider().diff("id", olds, news).changes
+
+
+def test_what_is_a_change_and_what_a_replacement():
+    assert SwarmProvider().diff("id", props(A), props(A, B)).changes
+    found = SwarmProvider().diff("id", props(A), props(A, stack="other"))
+    assert (found.changes, found.replaces) == (True, ["stack"])
+
+
+def test_a_node_more(world):
+    outs = update(create(A, B), A, B, C)
+    assert (outs["made"], outs["joined"]) == (True, [B, C])
+    assert world[C].labels() == labels(2)
+
+
+def test_a_node_less_leaves_the_swarm_we_took_it_into(world):
+    outs = update(create(A, B), A)
+    assert outs["joined"] == []
+    assert world[B].swarm is None
+    assert [n["Description"]["Hostname"] for n in world[A].nodes()] == [A]
+
+
+def test_a_node_less_stays_in_the_swarm_it_was_in_before_us(world):
+    made_by_hand(world, A, B)
+    update(create(A, B), A)
+    assert world[B].swarm is world[A].swarm
+    assert world[B].labels() == {}
+
+
+def test_a_dead_node_less_is_forgotten(world):
+    state = create(A, B)
+    world.unreachable[B] = Unreachable(B, "it does not answer.", "Is it on?")
+    update(state, A)
+    assert len(world[A].nodes()) == 1
+
+
+def test_all_as_it_should_be_reads_the_same(world):
+    state = create(A, B)
+    assert read(state) == [A, B]
+    assert not SwarmProvider().diff("id", SwarmProvider().read("id", state).outs, props(A, B)).changes
+
+
+def drift(kind: str, world: Engines) -> None:
+    if kind == "left":
+        world[B].leave_swarm(force=True)
+    elif kind == "label":
+        del world[B].labels()["trtspark.rank"]
+    else:
+        described = world[B].swarm.nodes[world[B].node_id]["Description"]
+        described["Resources"]["GenericResources"] = []
+
+
+@pytest.mark.parametrize("kind", ["left", "label", "gpu"])
+def test_a_node_that_drifted_is_missing(world, kind):
+    state = create(A, B)
+    drift(kind, world)
+    assert read(state) == [A]
+
+
+@pytest.mark.parametrize("kind", ["left", "label"])
+def test_drift_is_mended_by_an_update(world, kind):
+    state = create(A, B)
+    drift(kind, world)
+    found = SwarmProvider().read("id", state).outs
+    assert SwarmProvider().diff("id", found, props(A, B)).changes
+    assert read(update(found, A, B)) == [A, B]
+
+
+def test_a_swarm_that_is_gone_reads_as_no_nodes_and_is_made_again(world):
+    state = create(A, B)
+    for host in (B, A):
+        world[host].leave_swarm(force=True)
+    found = SwarmProvider().read("id", state).outs
+    assert found["nodes"] == []
+    assert read(update(found, A, B)) == [A, B]
+
+
+def test_deleting_what_we_made_leaves_nothing(world):
+    SwarmProvider().delete("id", create(A, B))
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+
+
+def test_deleting_what_we_adopted_takes_our_labels_off_and_no_more(world):
+    made_by_hand(world, A, B)
+    world[B].labels()["zone"] = "rack-1"
+    SwarmProvider().delete("id", create(A, B))
+    assert world[A].swarm is world[B].swarm is not None
+    assert [world[host].labels() for host in (A, B)] == [{}, {"zone": "rack-1"}]
+
+
+def test_deleting_from_an_adopted_swarm_takes_out_the_node_we_joined(world):
+    made_by_hand(world, A)
+    SwarmProvider().delete("id", create(A, B))
+    assert world[B].swarm is None
+    assert len(world[A].nodes()) == 1
+
+
+def test_somebody_elses_service_keeps_the_swarm_we_made(world):
+    state = create(A, B)
+    world[A].swarm.services["web"] = {"ID": "s1", "Spec": {"Name": "web", "Labels": {}}}
+    SwarmProvider().delete("id", state)
+    assert world[A].swarm is world[B].swarm is not None
+    assert [world[host].labels() for host in (A, B)] == [{}, {}]
+
+
+def test_deleting_twice_is_no_error(world):
+    state = create(A, B)
+    SwarmProvider().delete("id", state)
+    SwarmProvider().delete("id", state)
+    assert world[A].swarm is None
+
+
+def test_deleting_without_the_manager_is_an_error_that_says_so(world):
+    state = create(A, B)
+    world.unreachable[A] = Unreachable(A, "it does not answer.", "Is it on?")
+    with pytest.raises(NodeError, match="pulumi state delete"):
+        SwarmProvider().delete("id", state)
+    assert world[B].swarm is not None
+
+
+def test_deleting_after_a_refresh_that_found_nothing(world):
+    state = create(A, B)
+    for host in (B, A):
+        world[host].leave_swarm(force=True)
+    found = SwarmProvider().read("id", state).outs
+    SwarmProvider().delete("id", found)
+    assert world[A].swarm is None
+
+
+def test_deleting_after_a_refresh_that_missed_the_heads_label_still_undoes_all(world):
+    state = create(A, B)
+    world[A].labels().clear()
+    found = SwarmProvider().read("id", state).outs
+    SwarmProvider().delete("id", found)
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+
+
+def test_a_second_refresh_finds_what_came_back(world):
+    state = create(A, B)
+    world[A].labels().clear()
+    found = SwarmProvider().read("id", state).outs
+    world[A].labels().update(labels(0))
+    assert read(found) == [A, B]
