@@ -43,9 +43,8 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
             f"a service named {name} is there already and is not ours.",
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
-    restarts = any(
-        observed(spec[part], found["Spec"][part]) != spec[part] for part in ("TaskTemplate", "Mode")
-    )
+    there = _plain(found["Spec"], spec)
+    restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
     old = _containers(props) if restarts else set()
     # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
     # that are not there; but a task that is dead already is replaced at once. Nothing of the engine needs

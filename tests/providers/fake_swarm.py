@@ -53,7 +53,7 @@ class Engine:
         self.swarm: Swarm | None = None
         self.node_id = ""
         self.running: dict[str, dict[str, str]] = {}
-        self.killed: list[tuple[str, str]] = []
+        self.ended: dict[str, dict[str, str]] = {}
         self.gpu = f"GPU-{host}"
 
     # membership
@@ -192,11 +192,18 @@ class Engine:
 
     # containers
 
-    def containers(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    def containers(self, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         wanted = dict(entry.split("=", 1) for entry in filters["label"])
-        return [{"Id": i} for i, labels in self.running.items() if wanted.items() <= labels.items()]
+        listed = {**self.running, **(self.ended if all else {})}
+        return [{"Id": i} for i, labels in listed.items() if wanted.items() <= labels.items()]
 
-    def kill(self, container: str, number: str) -> None:
-        if self.running.pop(container, None) is None:
+    def kill(self, container: str) -> None:
+        if container not in self.running:
             raise refused(404, f"No such container: {container}")
-        self.killed.append((container, number))
+        self.ended[container] = self.running.pop(container)
+
+    def remove_container(self, container: str, force: bool) -> None:
+        if container in self.running and not force:
+            raise refused(409, "cannot remove a running container")
+        if (self.running.pop(container, None) or self.ended.pop(container, None)) is None:
+            raise refused(404, f"No such container: {container}")

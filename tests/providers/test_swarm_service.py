@@ -1,0 +1,255 @@
+"""The service's provider against engines in memory: created, adopted, updated, found changed, removed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from cluster.errors import NodeError, NotReady
+from cluster.service_spec import File, Rank, rank_service
+from dynamic_providers.swarm_service import SwarmServiceProvider
+from remote import services
+from tests import samples
+from tests.providers.fake_swarm import Engines, refused
+
+HEAD, WORKER = "10.0.0.1", "10.0.0.2"
+NAME = "trtspark-dgx-rank-1"
+OURS = {"trtspark.stack": "dgx", "trtspark.rank": "1"}
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = Engines(HEAD, WORKER)
+    made[HEAD].init_swarm(HEAD, HEAD, {})
+    made[HEAD].managed().configs = {"options-1": "config-1", "options-2": "config-2"}
+    made[HEAD].managed().secrets = {"key": "secret-1"}
+    made[WORKER].running = {"old": dict(OURS), "theirs": {"trtspark.stack": "other", "trtspark.rank": "1"}}
+    monkeypatch.setattr(services, "connect", made.dial)
+    monkeypatch.setattr(services, "STOP_DEADLINE_S", 0.3)
+    return made
+
+
+def props(image: str = "release@sha256:1", **changes: Any) -> dict[str, Any]:
+    connection = samples.connections(1)[0].as_props()
+    values: dict[str, Any] = {
+        "stack": "dgx",
+        "rank": 1,
+        "hf_cache": "/hf",
+        "env": {"NCCL_DEBUG": "INFO"},
+        "command": ["sleep", "infinity"],
+        "configs": [File("options-1", "/options.yml")],
+        "secrets": [File("key", "mpi-key", 0o400)],
+    }
+    spec = rank_service(Rank(**{**values, **changes}))
+    ends = {"manager": {**connection, "host": HEAD}, "node": {**connection, "host": WORKER}}
+    return {"spec": spec, "image": image, **ends}
+
+
+def create(**changes: Any) -> dict[str, Any]:
+    outs = SwarmServiceProvider().create(props(**changes)).outs
+    assert outs is not None
+    return outs
+
+
+def update(olds: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    outs = SwarmServiceProvider().update("id", olds, props(**changes)).outs
+    assert outs is not None
+    return outs
+
+
+def there(world: Engines) -> dict[str, Any]:
+    found: dict[str, Any] = world[HEAD].managed().services[NAME]["Spec"]
+    return found
+
+
+def container(world: Engines) -> dict[str, Any]:
+    found: dict[str, Any] = there(world)["TaskTemplate"]["ContainerSpec"]
+    return found
+
+
+def floats(value: Any) -> Any:
+    """As Pulumi hands numbers to a provider."""
+    if isinstance(value, dict):
+        return {key: floats(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [floats(entry) for entry in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def test_created_with_the_image_and_the_ids_of_its_files(world):
+    outs = create()
+    assert outs["serviceId"] == world[HEAD].managed().services[NAME]["ID"]
+    assert container(world)["Image"] == "release@sha256:1"
+    assert [entry["ConfigID"] for entry in container(world)["Configs"]] == ["config-1"]
+    assert [entry["SecretID"] for entry in container(world)["Secrets"]] == ["secret-1"]
+    assert there(world)["Labels"] == OURS
+
+
+def test_whole_numbers_reach_the_engine_as_integers(world):
+    SwarmServiceProvider().create(floats(props()))
+    assert ".0" not in json.dumps(there(world)["TaskTemplate"]).replace("sha256", "")
+    assert there(world)["Mode"] == {"Replicated": {"Replicas": 1}}
+
+
+def test_a_service_of_ours_from_an_interrupted_run_is_adopted(world):
+    first = create()
+    again = create(image="release@sha256:2")
+    assert again["serviceId"] == first["serviceId"]
+    assert container(world)["Image"] == "release@sha256:2"
+
+
+@pytest.mark.parametrize("labels", [{}, None, {"trtspark.stack": "other"}])
+def test_a_service_of_somebody_else_is_refused_and_left_alone(world, labels):
+    theirs = {"ID": "s", "Version": {"Index": 7}, "Spec": {"Name": NAME, "Labels": labels}}
+    world[HEAD].managed().services[NAME] = copy.deepcopy(theirs)
+    with pytest.raises(NodeError, match="is there already and is not ours") as caught:
+        create()
+    assert f"docker service rm {NAME}" in str(caught.value)
+    assert world[HEAD].managed().services[NAME] == theirs
+
+
+def test_an_update_ends_the_old_container_and_no_other(world):
+    update(create(), image="release@sha256:2")
+    assert list(world[WORKER].ended) == ["old"]
+    assert list(world[WORKER].running) == ["theirs"]
+
+
+def test_an_update_that_restarts_nothing_ends_nothing(world):
+    outs = create()
+    update(outs)
+    assert list(world[WORKER].running) == ["old", "theirs"]
+
+
+def test_every_change_shows_so_that_the_gate_asks_again(world):
+    outs = create()
+    assert update(outs, image="release@sha256:2")["applied"] != outs["applied"]
+
+
+def test_a_container_that_does_not_end_is_named(world, monkeypatch):
+    outs = create()
+    monkeypatch.setattr(world[WORKER], "kill", lambda *_: None)
+    with pytest.raises(NotReady, match=rf"^{WORKER}: .* container old"):
+        update(outs, image="release@sha256:2")
+
+
+def test_stopping_keeps_the_service(world):
+    update(create(), running=False)
+    assert there(world)["Mode"] == {"Replicated": {"Replicas": 0}}
+    assert list(world[WORKER].running) == ["theirs"]
+
+
+def test_what_is_a_change_and_what_a_replacement():
+    diff = SwarmServiceProvider().diff
+    assert not diff("id", props(), props()).changes
+    assert diff("id", props(), props(image="release@sha256:2")).replaces == []
+    assert diff("id", props(), props(image="release@sha256:2")).changes
+    assert diff("id", props(), props(env={"NCCL_DEBUG": "WARN"})).changes
+    assert diff("id", props(), props(rank=0)).replaces == ["name"]
+
+
+def test_the_way_to_the_machine_is_no_change():
+    news = props()
+    news["manager"] = {**news["manager"], "port": 2222}
+    assert not SwarmServiceProvider().diff("id", props(), news).changes
+
+
+@pytest.mark.parametrize("changes", [{}, {"configs": [], "secrets": []}, {"running": False}])
+def test_what_is_as_it_should_be_reads_the_same(world, changes):
+    outs = create(**changes)
+    found = SwarmServiceProvider().read("id", outs)
+    assert found.id == outs["serviceId"]
+    assert not SwarmServiceProvider().diff("id", found.outs, props(**changes)).changes
+
+
+def drifted(world: Engines, outs: dict[str, Any]) -> dict[str, Any]:
+    found = SwarmServiceProvider().read("id", outs)
+    assert SwarmServiceProvider().diff("id", found.outs, props()).changes
+    assert found.outs is not None
+    return found.outs
+
+
+def test_another_image_is_drift(world):
+    outs = create()
+    container(world)["Image"] = "somebody/else:latest"
+    assert drifted(world, outs)["image"] == "somebody/else:latest"
+
+
+def test_another_environment_is_drift(world):
+    outs = create()
+    container(world)["Env"] = ["NCCL_DEBUG=WARN"]
+    assert drifted(world, outs)["spec"]["TaskTemplate"]["ContainerSpec"]["Env"] == ["NCCL_DEBUG=WARN"]
+
+
+def test_a_service_scaled_to_nothing_is_drift(world):
+    outs = create()
+    there(world)["Mode"]["Replicated"]["Replicas"] = 0
+    assert drifted(world, outs)["spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
+
+
+def test_files_taken_away_by_hand_are_drift(world):
+    outs = create()
+    del container(world)["Configs"]
+    assert drifted(world, outs)["spec"]["TaskTemplate"]["ContainerSpec"]["Configs"] == []
+
+
+def test_a_network_more_is_drift(world):
+    outs = create()
+    there(world)["TaskTemplate"]["Networks"].append({"Target": "id-of-another"})
+    drifted(world, outs)
+
+
+def test_drift_is_mended_by_an_update(world):
+    outs = create()
+    container(world)["Env"] = []
+    update(drifted(world, outs))
+    assert (
+        not SwarmServiceProvider().diff("id", SwarmServiceProvider().read("id", outs).outs, props()).changes
+    )
+
+
+@pytest.mark.parametrize("how", ["service", "swarm"])
+def test_a_service_that_is_gone_reads_as_gone(world, how):
+    outs = create()
+    if how == "service":
+        world[HEAD].remove_service(NAME)
+    else:
+        world[HEAD].leave_swarm(force=True)
+    assert SwarmServiceProvider().read("id", outs).id == ""
+
+
+def test_an_engine_that_fails_is_not_taken_for_a_service_that_is_gone(world, monkeypatch):
+    outs = create()
+
+    def fail(_name: str) -> None:
+        raise refused(500, "rpc error: The swarm does not have a leader")
+
+    monkeypatch.setattr(world[HEAD], "inspect_service", fail)
+    with pytest.raises(Exception, match="does not have a leader"):
+        SwarmServiceProvider().read("id", outs)
+
+
+def test_deleting_removes_the_service_and_every_container_it_had(world):
+    world[WORKER].ended = {"older": dict(OURS), "their-older": {"trtspark.stack": "other"}}
+    SwarmServiceProvider().delete("id", create())
+    assert world[HEAD].managed().services == {}
+    assert list(world[WORKER].ended) == ["their-older"]
+    assert list(world[WORKER].running) == ["theirs"]
+
+
+def test_deleting_what_is_gone_is_no_error(world):
+    outs = create()
+    world[HEAD].remove_service(NAME)
+    SwarmServiceProvider().delete("id", outs)
+    world[HEAD].leave_swarm(force=True)
+    SwarmServiceProvider().delete("id", outs)
+    assert list(world[WORKER].running) == ["theirs"]
+
+
+def test_deleting_waits_for_a_container_that_does_not_end(world, monkeypatch):
+    outs = create()
+    monkeypatch.setattr(world[WORKER], "remove_container", lambda *_, **__: None)
+    with pytest.raises(NotReady, match=rf"^{WORKER}: .* container old"):
+        SwarmServiceProvider().delete("id", outs)
