@@ -23,6 +23,7 @@ class FakeShells:
         self.documents = dict(zip(hosts, samples.documents(count), strict=True))
         self.answers = answers
         self.commands: list[str] = []
+        self.closed: list[str] = []
         self.before: Callable[[], Any] = lambda: None
 
     def __call__(self, connection: Connection) -> Any:
@@ -34,6 +35,9 @@ class FakeShells:
                 shells.before()
                 number = connection.host.rsplit(".", 1)[-1]
                 return shells.answers.get(f"spark{number}", lambda: shells.healthy(connection.host))()
+
+            def close(self) -> None:
+                shells.closed.append(connection.host)
 
         return Shell()
 
