@@ -87,7 +87,9 @@ def empty_program(folder: Path, env: dict[str, str]) -> Callable[[], Any]:
 def load_seconds(stack: stacks.Stack) -> float:
     """The engine's own start: its container's start to the gate's first answer, by the gate's clock."""
     text = stacks.inside(
-        stack.lab, 0, "docker inspect --format '{{.State.StartedAt}}' "
+        stack.lab,
+        0,
+        "docker inspect --format '{{.State.StartedAt}}' "
         "$(docker ps --quiet --filter label=trtspark.rank=0); "
         "docker logs --timestamps $(docker ps --quiet --filter label=trtspark.rank=0) 2>&1 "
         "| grep -m 1 'Uvicorn running' | cut -d ' ' -f 1",
@@ -146,7 +148,7 @@ def main() -> None:
     print(f"{'':42} median  spread          x empty program   ({args.runs} runs)")
     for what, values in found.items():
         middle = statistics.median(values)
-        spread = f"{min(values):.1f}–{max(values):.1f}"
+        spread = f"{min(values):.1f}-{max(values):.1f}"
         print(f"{what:42} {middle:5.1f} s  {spread:>12} s  {middle / floor:6.1f}")
 
 

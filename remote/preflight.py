@@ -37,8 +37,9 @@ def look(
     script, command = node.program(probe="look", hub_cache="look"), node.command(arguments)
 
     def one(connection: Connection) -> tuple[Facts, Mapping[str, Any]] | TrtSparkError:
+        session = shell(connection)
         try:
-            result = shell(connection).run(command, stdin=script, timeout=PROBE_TIMEOUT_S)
+            result = session.run(command, stdin=script, timeout=PROBE_TIMEOUT_S)
             if result.code:
                 said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
                 return Unreachable(
@@ -54,6 +55,8 @@ def look(
                 )
             return parsing.parse(connection.host, answer["probe"]), answer["hub_cache"]
         except TrtSparkError as error:
+            # Whoever mends it, by `usermod` say, should not meet the old login's rights next time.
+            session.close()
             return error
 
     with ThreadPoolExecutor(len(connections)) as pool:

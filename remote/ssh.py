@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +76,10 @@ class Shell(Protocol):
 
     def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
         """Run one command line there; `timeout` in seconds."""
+        ...
+
+    def close(self) -> None:
+        """Forget the connection; the next command logs in anew."""
         ...
 
 
@@ -156,6 +161,11 @@ class SshShell:
         local.unlink(missing_ok=True)
         self._control("forward", "-L", f"{local}:{remote_socket}")
         return str(local)
+
+    def close(self) -> None:
+        """End the shared connection: a new login sees what a shared one does not, like new groups."""
+        with suppress(Unreachable):
+            self._control("exit")
 
     def _control(self, verb: str, *words: str) -> None:
         done = subprocess.run(
