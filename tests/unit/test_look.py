@@ -91,6 +91,15 @@ def test_a_machine_that_is_not_prepared_is_named():
         run(shells)
 
 
+def test_a_refused_nodes_login_is_forgotten_so_that_new_groups_count():
+    shells = FakeShells(2)
+    denied = {"rc": 1, "out": "", "err": "permission denied while trying to connect to the Docker daemon"}
+    shells.documents["10.24.11.12"]["commands"]["docker-info"] = denied
+    with pytest.raises(TrtSparkError, match="usermod"):
+        run(shells)
+    assert shells.closed == ["10.24.11.12"]
+
+
 def test_what_does_not_fit_together_is_found_too():
     shells = FakeShells(2)
     shells.answers["spark12"] = lambda: shells.healthy("10.24.11.12", commit="f" * 40)
