@@ -73,7 +73,7 @@ def verify(props: Mapping[str, Any]) -> dict[str, Any]:
     answers = look(props)
     for connection, answer in zip(props["connections"], answers, strict=True):
         host = connection["host"]
-        todo = f"Run there `hf download {model} --revision {wanted}`."
+        todo = f"Run there `hf download {model}`."
         if answer["commit"] is None:
             raise NotPrepared(host, f"model {model} is not in {answer['folder']}.", todo)
         if answer["problems"]:

@@ -3,7 +3,7 @@
 Merges into /etc/docker/daemon.json (other keys stay) and sets one line of the runtime's config.toml;
 remembers what was there, byte for byte, and puts it back on `restore`. Restarts Docker only when the
 running daemon does not have what it must: node-generic-resources is not reloaded by SIGHUP.
-Runs as the plain user; sudo is used for tee, mv, mkdir, rm and systemctl only.
+Runs as the plain user; sudo is used for tee, mv, cp, cat, mkdir, rm, rmdir and systemctl only.
 """
 
 import json
