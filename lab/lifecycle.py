@@ -12,7 +12,7 @@ from lab import cgroups, disk, names, network, node, registry
 from lab.errors import LabError
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, write_json
-from lab.variants import parse, variant_of
+from lab.variants import Variant, parse, variant_of
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
@@ -94,10 +94,10 @@ def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
     variant = variant_of(plan.variants.get(each.name, []))
     lan = IPv4Network(plan.subnet)
     if node.has_power(each):
-        if variant.docker and not node.docker_answers(each):
+        if _expected(variant) is node.Docker.RUNS and not node.docker_answers(each):
             node.run_inside(each, "systemctl", "reset-failed", "docker")
             node.run_inside(each, "systemctl", "start", "docker")
-        node.wait_until_ready(each, docker=variant.docker)
+        node.wait_until_ready(each, _expected(variant))
         return False
     _power_off(lab, each)
     each.folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +109,14 @@ def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
     disk.trust_registry(each, address, registry.ca(lab))
     network.plug_in(lab, each, lan)
     node.boot(each)
-    node.wait_until_ready(each, docker=variant.docker)
+    node.wait_until_ready(each, _expected(variant))
     return True
+
+
+def _expected(variant: Variant) -> node.Docker:
+    if not variant.docker:
+        return node.Docker.OFF
+    return node.Docker.STARTED if variant.daemon_json else node.Docker.RUNS
 
 
 def _power_off(lab: Lab, each: Node) -> None:

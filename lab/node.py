@@ -1,10 +1,12 @@
 """Boot a node, look at it, cut its power."""
 
-import http.client
+import json
 import os
 import socket
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from lab import cgroups, process
 from lab.errors import LabError
@@ -69,11 +71,19 @@ def first_process(node: Node) -> Process | None:
     return None
 
 
-def wait_until_ready(node: Node, *, docker: bool) -> None:
-    """Wait until sshd and, if it is to run, dockerd answer.
+class Docker(Enum):
+    """What a booted node's Docker is expected to be: the variants' fault may be in its way."""
+
+    RUNS = "runs"
+    STARTED = "started"  # it may have refused its configuration
+    OFF = "off"
+
+
+def wait_until_ready(node: Node, docker: Docker) -> None:
+    """Wait until sshd answers, and dockerd as far as it is expected to.
 
     Raises:
-        LabError: the node died or did not become ready in time.
+        LabError: the node or its Docker gave up, or did not become ready in time.
     """
     log = f"See the end of {node.console} or `python3 -m lab logs {node.name}`."
 
@@ -82,7 +92,15 @@ def wait_until_ready(node: Node, *, docker: bool) -> None:
             raise LabError(f"{node.name} died while it booted: {_last_line(node.console)!r}. {log}")
         if not ssh_answers(node):
             return "sshd does not answer"
-        return None if not docker or docker_answers(node) else "dockerd does not answer"
+        if docker is Docker.OFF or docker_answers(node):
+            return None
+        unit = service(node, "docker.service")
+        if docker is Docker.STARTED and unit.get("restarting"):
+            return None
+        if unit.get("state") == "failed":
+            reason = _last_line(node.disk / "var/log/dockerd.log")
+            raise LabError(f"dockerd of {node.name} does not start: {reason!r}. {log}")
+        return "dockerd does not answer"
 
     until(missing, f"{node.name} to boot", BOOT_DEADLINE, hint=log)
 
@@ -102,30 +120,40 @@ def ssh_answers(node: Node) -> bool:
         return False
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("docker", timeout=ANSWER_DEADLINE)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(ANSWER_DEADLINE)
-        self.sock.connect(self.path)
+def _connect(node: Node, path: str) -> socket.socket:
+    """Connect to a Unix socket inside the node."""
+    first = first_process(node)
+    if first is None:
+        raise ConnectionRefusedError(f"{node.name} has no power")
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(ANSWER_DEADLINE)
+    try:
+        connection.connect(f"/proc/{first.pid}/root{path}")
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def docker_answers(node: Node) -> bool:
     """Return whether the node's dockerd serves its API."""
-    first = first_process(node)
-    if first is None:
-        return False
-    connection = _UnixConnection(f"/proc/{first.pid}/root/run/docker.sock")
     try:
-        connection.request("GET", "/_ping")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        with _connect(node, "/run/docker.sock") as connection:
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return connection.recv(64).split()[1:2] == [b"200"]
+    except OSError:
         return False
-    finally:
-        connection.close()
+
+
+def service(node: Node, unit: str) -> dict[str, Any]:
+    """Return what the node's service manager says of `unit`; nothing while it is not there."""
+    try:
+        with _connect(node, "/run/lab/service-manager") as connection:
+            connection.sendall(json.dumps({"verb": "show", "unit": unit}).encode())
+            answer = json.loads(connection.recv(65536))
+    except (OSError, ValueError):
+        return {}
+    return dict(answer)
 
 
 def execute(node: Node, command: list[str]) -> None:
