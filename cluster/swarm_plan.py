@@ -100,6 +100,13 @@ def plan(
         node_id = members[name].node_id if members[name].state == "active" else ""
         ours[node_id] = name
         labels = listed[node_id].labels if node_id in listed else {}
+        owner = labels.get(STACK_LABEL, stack)
+        if owner != stack:
+            raise NodeError(
+                name,
+                f"it serves stack {owner} already.",
+                f"Take it out of that stack's nodes, or end it there: `pulumi destroy --stack {owner}`.",
+            )
         if any(labels.get(key) != value for key, value in wanted.items()):
             steps.append(Label(name, rank))
     for node_id, entry in listed.items():

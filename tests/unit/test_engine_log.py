@@ -76,12 +76,15 @@ def test_nothing_wrong_has_no_cause():
     "line",
     [
         "RuntimeError: Executor worker returned error",
-        "Traceback (most recent call last):",
         "[trtspark] trtllm-serve has ended but its launcher goes on: ending it",
     ],
 )
 def test_fatal_lines_end_the_wait(line):
     assert engine_log.fatal(line)
+
+
+def test_a_traceback_that_the_engine_survives_is_not_the_end():
+    assert not engine_log.fatal("Traceback (most recent call last):")
 
 
 def test_waiting_for_a_peer_is_not_the_end():

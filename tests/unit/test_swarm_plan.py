@@ -93,6 +93,13 @@ def test_another_stacks_nodes_are_left_alone():
     assert swarm.plan(NAMES[:1]) == []
 
 
+def test_a_node_that_serves_another_stack_is_refused():
+    swarm = Model(NAMES[:2], {"spark-1": labels(0), "spark-2": labels(0, "other")})
+    with pytest.raises(NodeError, match="spark-2: it serves stack other already") as caught:
+        swarm.plan(NAMES[:2])
+    assert "pulumi destroy --stack other" in str(caught.value)
+
+
 def test_a_worker_of_another_swarm_is_refused_with_its_name():
     swarm = Model(NAMES[:2], {"spark-1": {}}, {"spark-2": "worker"})
     with pytest.raises(NodeError, match="spark-2: it belongs to another Swarm") as caught:
@@ -126,11 +133,12 @@ def test_a_broken_membership_is_refused(state, todo):
 def swarms(draw):
     """Any Swarm whose manager is spark-1, or none, with labels of ours, of others, or wrong ranks."""
     inside = {}
-    if draw(st.booleans()):
-        some = st.sampled_from([{}, {"zone": "a"}, OURS, *(labels(r) for r in range(4)), labels(0, "other")])
-        for name in ["spark-1", *draw(st.sets(st.sampled_from(NAMES[1:])))]:
-            inside[name] = dict(draw(some))
     nodes = ["spark-1", *draw(st.permutations(NAMES[1:]))][: draw(st.integers(1, 4))]
+    if draw(st.booleans()):
+        free = [{}, {"zone": "a"}, OURS, *(labels(r) for r in range(4))]
+        for name in ["spark-1", *draw(st.sets(st.sampled_from(NAMES[1:])))]:
+            some = free if name in nodes else [*free, labels(0, "other")]
+            inside[name] = dict(draw(st.sampled_from(some)))
     return Model(list(NAMES), inside), nodes
 
 
