@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -132,6 +133,8 @@ def _logs(given: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    # Ctrl-C ends this at once, boots in other threads included; `up` and `down` go on from anywhere.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     given = parser().parse_args()
     if os.geteuid() != 0:
         print("A lab makes namespaces and mounts: run it as root.", file=sys.stderr)

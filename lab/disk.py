@@ -110,23 +110,18 @@ class _Disk:
         (self.root / folder).chmod(MODES.get(str(folder), 0o755))
 
     def copy_tools(self) -> None:
-        for tool in (HERE / "tools").iterdir():
-            target = self.root / "usr/bin" / tool.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tool, target)
-            target.chmod(0o755)
+        """Install tools/nvidia_smi.sh as /usr/bin/nvidia-smi, and so on."""
+        for source, folder in (("tools", "usr/bin"), ("machinery", "usr/lib/lab")):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+            for program in (path for path in (HERE / source).iterdir() if path.is_file()):
+                target = self.root / folder / program.stem.replace("_", "-")
+                shutil.copyfile(program, target)
+                target.chmod(0o755)
         # nvidia-smi shows everybody every process on the GPU, so it may look at their open files.
         reader = self.root / "usr/lib/lab/open-files"
-        reader.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile("/usr/bin/find", reader)
         reader.chmod(0o755)
         os.setxattr(reader, "security.capability", MAY_READ_PROCESSES)
-        shutil.copytree(
-            HERE / "machinery",
-            self.root / "usr/lib/lab",
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
 
     def _copy_system_files(self, words: dict[str, str]) -> None:
         source = HERE / "rootfs"

@@ -4,12 +4,14 @@
 #   HIERARCHIES: lines "FOLDER:OPTIONS", the host's control group mounts ("" and "" for cgroup v2)
 # FOLDER holds disk/ (what differs from the host's files, survives a power cut) and docker/.
 set -euo pipefail
-folder=$1 name=$2 root=$1/root
+folder=$1 name=$2
 
 # The host's system, copy on write. Opaque folders on the disk hide what a Spark does not have.
-mkdir -p "$folder/work" "$root" "$folder/docker"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/disk,workdir=$folder/work" "$root"
-cd "$root"
+# Relative names: a comma or colon in the checkout's path would end an option.
+cd "$folder"
+mkdir -p work root docker
+mount -t overlay overlay -o lowerdir=/,upperdir=disk,workdir=work root
+cd root
 
 mount -t proc proc proc
 # What a Spark's kernel says of itself, as far as anybody reads it from files.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lab.shell import missing
 from lab.state import write_json
 from lab.waiting import until
 
@@ -49,17 +50,24 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def start(command: Sequence[str | Path], record: Path, log: Path, environment: Mapping[str, str]) -> Process:
-    """Start `command` in a session of its own, with its output in `log`, and write `record`."""
+    """Start `command` in a session of its own, with its output in `log`, and write `record`.
+
+    Raises:
+        LabError: there is no such command.
+    """
     with log.open("ab") as output:
-        child = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=dict(environment),
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            child = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(environment),
+                cwd="/",
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise missing(str(command[0])) from error
     process = identify(child.pid)
     child.returncode = 0  # it lives longer than this command: no warning about a running child
     write_json(record, asdict(process))

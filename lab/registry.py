@@ -7,7 +7,7 @@ from pathlib import Path
 from lab import process
 from lab.errors import LabError
 from lab.shell import run
-from lab.state import Lab
+from lab.state import Lab, write_json
 from lab.waiting import until
 
 PORT = 5000
@@ -44,17 +44,20 @@ def write(lab: Lab, address: str) -> None:
         "-addext", f"subjectAltName=IP:{address}", "-addext", "basicConstraints=critical,CA:FALSE",
         "-CA", ca(lab), "-CAkey", folder / "ca.key",
         "-keyout", folder / "server.key", "-out", folder / "server.pem")  # fmt: skip
-    (folder / "config.yml").write_text(
-        f"""\
-version: 0.1
-log: {{level: warn}}
-storage:
-  filesystem: {{rootdirectory: {folder / "data"}}}
-  delete: {{enabled: true}}
-http:
-  addr: {address}:{PORT}
-  tls: {{certificate: {folder / "server.pem"}, key: {folder / "server.key"}}}
-"""
+    write_json(
+        folder / "config.yml",  # JSON is YAML, whatever characters the path has
+        {
+            "version": "0.1",
+            "log": {"level": "warn"},
+            "storage": {
+                "filesystem": {"rootdirectory": str(folder / "data")},
+                "delete": {"enabled": True},
+            },
+            "http": {
+                "addr": f"{address}:{PORT}",
+                "tls": {"certificate": str(folder / "server.pem"), "key": str(folder / "server.key")},
+            },
+        },
     )
 
 

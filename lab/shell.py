@@ -19,13 +19,18 @@ def run(*command: str | Path, stdin: str | None = None, deadline: float = 30.0) 
             words, input=stdin, capture_output=True, text=True, timeout=deadline, check=False
         )
     except FileNotFoundError as error:
-        raise LabError(f"The command {words[0]} is missing here. Run scripts/setup lab first.") from error
+        raise missing(words[0]) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(words)}` did not end within {deadline:g} s.") from error
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or "nothing"
         raise LabError(f"`{' '.join(words)}` ended with {done.returncode} and said: {said}")
     return done.stdout
+
+
+def missing(command: str) -> LabError:
+    """Return the error for a command that is not installed."""
+    return LabError(f"The command {command} is missing here. Run scripts/setup lab first.")
 
 
 def ip(lines: Sequence[str], namespace: str | None = None) -> None:

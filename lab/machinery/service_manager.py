@@ -6,17 +6,20 @@ StartLimitBurst=3, StartLimitIntervalSec=60, KillMode=process): a fourth start w
 refused and leaves Docker stopped. `systemctl` talks to it over SOCKET, one JSON object each way.
 """
 
+import contextlib
 import json
-import os
 import selectors
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-SOCKET = "/run/lab/service-manager"
-NOTIFY = "/run/lab/notify"
-DISABLED = "/etc/lab/disabled"
+SOCKET = Path("/run/lab/service-manager")
+NOTIFY = Path("/run/lab/notify")
+DISABLED = Path("/etc/lab/disabled")
 RDMA_DEVICES = "/usr/lib/lab/rdma-devices"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RESTART_PAUSE = 2.0
@@ -28,21 +31,22 @@ STOP_DEADLINE = 90.0
 class Unit:
     """One service; `state` and `result` are systemd's words."""
 
-    def __init__(self, name, description, command, log, notifies):
+    def __init__(self, name: str, description: str, command: list[str], log: Path, *, notifies: bool) -> None:
         self.name, self.description, self.command = name, description, command
         self.log, self.notifies = log, notifies
-        self.state, self.result, self.process = "inactive", "success", None
+        self.state, self.result = "inactive", "success"
+        self.process: subprocess.Popen[bytes] | None = None
         self.wanted = False
         self.since = time.time()
-        self.starts = []
-        self.restart_at = None
-        self.waiting = []  # connections of `systemctl start` that wait for the end of the start
-        self.killed_at = None
+        self.starts: list[float] = []
+        self.restart_at: float | None = None
+        self.killed_at: float | None = None
+        self.waiting: list[socket.socket] = []  # `systemctl start`s that wait for the end of it
 
-    def become(self, state, result="success"):
+    def become(self, state: str, result: str = "success") -> None:
         self.state, self.result, self.since = state, result, time.time()
 
-    def start(self, limited=True):
+    def start(self, *, limited: bool = True) -> bool:
         """Return False when it was started too often."""
         now = time.monotonic()
         self.starts = [at for at in self.starts if now - at < START_INTERVAL]
@@ -54,31 +58,30 @@ class Unit:
         if limited:  # the start at boot is long past on a real machine
             self.starts.append(now)
         self.wanted = True
-        with open(self.log, "ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={"PATH": PATH, "LANG": "C.UTF-8", "NOTIFY_SOCKET": NOTIFY},
+                env={"PATH": PATH, "LANG": "C.UTF-8", "NOTIFY_SOCKET": str(NOTIFY)},
                 start_new_session=True,
             )
         self.become("activating" if self.notifies else "active")
         return True
 
-    def ended(self, status):
+    def ended(self, status: int) -> None:
         self.process = None
-        text = f"{self.name}: Main process exited, status={status}\n"
-        with open(self.log, "a") as log:
-            log.write(text)
+        with self.log.open("a") as log:
+            log.write(f"{self.name}: Main process exited, status={status}\n")
         if not self.wanted:
             self.become("inactive")
         else:
             self.become("activating", "exit-code")
             self.restart_at = time.monotonic() + RESTART_PAUSE
 
-    def show(self):
+    def show(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "description": self.description,
@@ -87,36 +90,29 @@ class Unit:
             "pid": self.process.pid if self.process else 0,
             "since": self.since,
             "enabled": self.name not in disabled(),
-            "log": self.log,
             "restarting": self.restart_at is not None,
         }
 
 
-def disabled():
-    try:
-        with open(DISABLED) as lines:
-            return lines.read().split()
-    except FileNotFoundError:
-        return []
+def disabled() -> list[str]:
+    return DISABLED.read_text().split() if DISABLED.exists() else []
 
 
-def set_enabled(name, wanted):
+def set_enabled(name: str, *, wanted: bool) -> None:
     names = [other for other in disabled() if other != name]
-    with open(DISABLED, "w") as out:
-        out.writelines(f"{each}\n" for each in (names if wanted else [*names, name]))
+    DISABLED.write_text("".join(f"{each}\n" for each in (names if wanted else [*names, name])))
 
 
 class Manager:
-    def __init__(self, units):
+    def __init__(self, units: list[Unit]) -> None:
         self.units = {unit.name: unit for unit in units}
-        self.stopping = {}  # unit: what to do once its process is gone
+        self.stopping: dict[str, Callable[[], None]] = {}  # unit: what to do once its process is gone
         self.selector = selectors.DefaultSelector()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.notify.bind(NOTIFY)
+        self.notify.bind(str(NOTIFY))
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.control.bind(SOCKET)
-        os.chmod(SOCKET, 0o666)
+        self.control.bind(str(SOCKET))
+        SOCKET.chmod(0o666)
         self.control.listen(16)
         self.wake, self.waker = socket.socketpair()
         self.waker.setblocking(False)
@@ -125,11 +121,11 @@ class Manager:
         for source, act in (
             (self.notify, self.on_notify),
             (self.control, self.on_control),
-            (self.wake, lambda: self.wake.recv(4096)),
+            (self.wake, self.on_signal),
         ):
             self.selector.register(source, selectors.EVENT_READ, act)
 
-    def run(self):
+    def run(self) -> None:
         for unit in self.units.values():
             if unit.name not in disabled():
                 unit.start(limited=False)
@@ -139,13 +135,13 @@ class Manager:
             self.reap()
             self.restart_and_kill()
 
-    def next_deadline(self):
+    def next_deadline(self) -> float | None:
         now = time.monotonic()
         moments = [u.restart_at for u in self.units.values() if u.restart_at]
         moments += [u.killed_at for u in self.units.values() if u.killed_at]
         return max(0.0, min(moments) - now) if moments else None
 
-    def reap(self):
+    def reap(self) -> None:
         for unit in self.units.values():
             status = unit.process.poll() if unit.process else None
             if status is None:
@@ -157,30 +153,33 @@ class Manager:
             if after:
                 after()
 
-    def restart_and_kill(self):
+    def restart_and_kill(self) -> None:
         now = time.monotonic()
         for unit in self.units.values():
             if unit.restart_at and now >= unit.restart_at:
                 unit.start()
             if unit.killed_at and now >= unit.killed_at:
                 unit.killed_at = None
-                unit.process.kill()
+                if unit.process:
+                    unit.process.kill()
 
-    def on_notify(self):
-        message, ancillary, _, _ = self.notify.recvmsg(4096, 256)
-        if b"READY=1" not in message.split(b"\n"):
+    def on_signal(self) -> None:
+        self.wake.recv(4096)
+
+    def on_notify(self) -> None:
+        if b"READY=1" not in self.notify.recv(4096).split(b"\n"):
             return
         for unit in self.units.values():
             if unit.notifies and unit.state == "activating" and unit.process:
                 unit.become("active")
                 self.answer(unit, "done")
 
-    def answer(self, unit, result):
+    def answer(self, unit: Unit, result: str) -> None:
         for connection in unit.waiting:
             reply(connection, {"answer": result, **unit.show()})
         unit.waiting = []
 
-    def on_control(self):
+    def on_control(self) -> None:
         connection, _ = self.control.accept()
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         by_root = int.from_bytes(credentials[4:8], "little") == 0
@@ -200,7 +199,7 @@ class Manager:
         else:
             getattr(self, f"do_{verb}")(unit, connection)
 
-    def do_start(self, unit, connection):
+    def do_start(self, unit: Unit, connection: socket.socket) -> None:
         if unit.process and unit.state == "active":
             reply(connection, {"answer": "done", **unit.show()})
         elif unit.process is None and not unit.start():
@@ -210,13 +209,13 @@ class Manager:
         else:
             reply(connection, {"answer": "done", **unit.show()})
 
-    def do_stop(self, unit, connection):
+    def do_stop(self, unit: Unit, connection: socket.socket) -> None:
         self.stop(unit, lambda: reply(connection, {"answer": "done", **unit.show()}))
 
-    def do_restart(self, unit, connection):
+    def do_restart(self, unit: Unit, connection: socket.socket) -> None:
         self.stop(unit, lambda: self.do_start(unit, connection))
 
-    def stop(self, unit, after):
+    def stop(self, unit: Unit, after: Callable[[], None]) -> None:
         unit.wanted, unit.restart_at = False, None
         if unit.process is None:
             if unit.state != "failed":
@@ -228,66 +227,56 @@ class Manager:
         unit.killed_at = time.monotonic() + STOP_DEADLINE
         unit.process.terminate()
 
-    def do_reload(self, unit, connection):
-        if unit.state != "active":
+    def do_reload(self, unit: Unit, connection: socket.socket) -> None:
+        if unit.state != "active" or unit.process is None:
             reply(connection, {"answer": "inactive", **unit.show()})
             return
         unit.process.send_signal(signal.SIGHUP)
         reply(connection, {"answer": "done", **unit.show()})
 
-    def do_forget(self, unit, connection):
+    def do_forget(self, unit: Unit, connection: socket.socket) -> None:
         """`systemctl reset-failed`."""
         unit.starts = []
         if unit.state == "failed":
             unit.become("inactive")
         reply(connection, {"answer": "done", **unit.show()})
 
-    def do_enable(self, unit, connection):
-        set_enabled(unit.name, True)
+    def do_enable(self, unit: Unit, connection: socket.socket) -> None:
+        set_enabled(unit.name, wanted=True)
         reply(connection, {"answer": "done", **unit.show()})
 
-    def do_disable(self, unit, connection):
-        set_enabled(unit.name, False)
+    def do_disable(self, unit: Unit, connection: socket.socket) -> None:
+        set_enabled(unit.name, wanted=False)
         reply(connection, {"answer": "done", **unit.show()})
 
 
-def reply(connection, message):
-    try:
+def reply(connection: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError), connection:  # systemctl may have been interrupted
         connection.sendall(json.dumps(message).encode())
-    except OSError:  # systemctl was interrupted
-        pass
-    connection.close()
 
 
-def main():
-    os.makedirs("/run/lab", exist_ok=True)
-    os.makedirs("/var/log", exist_ok=True)
+SSH = Unit(
+    "ssh.service",
+    "OpenBSD Secure Shell server",
+    ["/usr/sbin/sshd", "-D", "-e"],
+    Path("/var/log/sshd.log"),
+    notifies=False,
+)
+RDMA = Unit(
+    "rdma-devices.service",
+    "Simulated RDMA devices",
+    ["/usr/lib/lab/follow-links"],
+    Path("/var/log/rdma-devices.log"),
+    notifies=False,
+)
+DOCKER = Unit(
+    "docker.service",
+    "Docker Application Container Engine",
+    ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock"],
+    Path("/var/log/dockerd.log"),
+    notifies=True,
+)
+
+if __name__ == "__main__":
     subprocess.run([RDMA_DEVICES], check=True)
-    Manager(
-        [
-            Unit(
-                "ssh.service",
-                "OpenBSD Secure Shell server",
-                ["/usr/sbin/sshd", "-D", "-e"],
-                "/var/log/sshd.log",
-                notifies=False,
-            ),
-            Unit(
-                "rdma-devices.service",
-                "Simulated RDMA devices",
-                ["/usr/lib/lab/follow-links"],
-                "/var/log/rdma-devices.log",
-                notifies=False,
-            ),
-            Unit(
-                "docker.service",
-                "Docker Application Container Engine",
-                ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock"],
-                "/var/log/dockerd.log",
-                notifies=True,
-            ),
-        ]
-    ).run()
-
-
-main()
+    Manager([SSH, RDMA, DOCKER]).run()

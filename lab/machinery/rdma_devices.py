@@ -11,10 +11,12 @@ import ipaddress
 import json
 import os
 import subprocess
+from pathlib import Path
+from typing import Any
 
-CLASS = "/sys/class/infiniband"
-VERBS = "/sys/class/infiniband_verbs"
-DRAFT = "/sys/class/.rdma-devices"  # outside the folders that programs list
+CLASS = Path("/sys/class/infiniband")
+VERBS = Path("/sys/class/infiniband_verbs")
+DRAFT = Path("/sys/class/.rdma-devices")  # outside the folders that programs list
 PORTS = {
     "rocep1s0f0": "enp1s0f0np0",
     "rocep1s0f1": "enp1s0f1np1",
@@ -31,6 +33,8 @@ DEVICE = {
     "device/device": "0x1021",
     "device/numa_node": "-1",
 }
+GIDS = 8
+"""As many are shown at least; a real port shows 256."""
 ACTIVE = {"state": "4: ACTIVE", "phys_state": "5: LinkUp", "rate": "200 Gb/sec (4X HDR)"}
 DOWN = {"state": "1: DOWN", "phys_state": "3: Disabled", "rate": "40 Gb/sec (4X QDR)"}
 COUNTERS = (
@@ -47,37 +51,28 @@ COUNTERS = (
 )
 
 
-def write(path, text):
+def write(path: Path, text: str) -> None:
     """Put `text` there at once; readers never see half of it."""
-    try:
-        with open(path) as old:
-            if old.read() == text + "\n":
-                return
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(DRAFT, "w") as draft:
-        draft.write(text + "\n")
-    os.chmod(DRAFT, 0o644)
-    os.rename(DRAFT, path)
+    if path.exists() and path.read_text() == text + "\n":
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    DRAFT.write_text(text + "\n")
+    DRAFT.chmod(0o644)
+    DRAFT.rename(path)
 
 
-def remove(path):
-    if os.path.exists(path):
-        os.unlink(path)
-
-
-def full(address):
+def full(address: str) -> str:
     return ipaddress.IPv6Address(address).exploded
 
 
-def guid(mac):
+def guid(mac: str) -> str:
     """EUI-64 of a MAC address as four groups, as in `node_guid`."""
     octets = [int(word, 16) for word in mac.split(":")]
     octets = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
-    return ":".join(f"{high:02x}{low:02x}" for high, low in zip(octets[::2], octets[1::2]))
+    return ":".join(f"{high:02x}{low:02x}" for high, low in zip(octets[::2], octets[1::2], strict=True))
 
 
-def gids(link):
+def gids(link: dict[str, Any]) -> list[tuple[str, str]]:
     """[(gid, type), …], as the kernel orders them for a port with one IPv4 address."""
     own = full("fe80::" + guid(link["address"]))
     table = [(own, "IB/RoCE v1"), (own, "RoCE v2")]
@@ -88,37 +83,39 @@ def gids(link):
     return table
 
 
-def main():
+def write_port(port: Path, netdev: str, link: dict[str, Any]) -> None:
+    for file, text in (ACTIVE if link["operstate"] == "UP" else DOWN).items():
+        write(port / file, text)
+    write(port / "link_layer", "Ethernet")
+    for counter in COUNTERS:
+        if not (port / counter).exists():
+            write(port / counter, "0")
+    table = gids(link)
+    for index, (gid, kind) in enumerate(table):
+        write(port / f"gids/{index}", gid)
+        write(port / f"gid_attrs/types/{index}", kind)
+        write(port / f"gid_attrs/ndevs/{index}", netdev)
+    for unused in range(len(table), GIDS):
+        write(port / f"gids/{unused}", full("::"))
+        (port / f"gid_attrs/types/{unused}").unlink(missing_ok=True)
+        (port / f"gid_attrs/ndevs/{unused}").unlink(missing_ok=True)
+
+
+def main() -> None:
     shown = subprocess.run(["/usr/sbin/ip", "-j", "addr"], capture_output=True, check=True)
     links = {link["ifname"]: link for link in json.loads(shown.stdout)}
     for number, (name, netdev) in enumerate(PORTS.items()):
-        link = links[netdev]
-        base, port = f"{CLASS}/{name}", f"{CLASS}/{name}/ports/1"
+        base, verbs, device = CLASS / name, VERBS / f"uverbs{number}", Path(f"/dev/infiniband/uverbs{number}")
         for file, text in DEVICE.items():
-            write(f"{base}/{file}", text)
-        write(f"{base}/node_guid", guid(link["address"]))
-        os.makedirs(f"{base}/device/net/{netdev}", exist_ok=True)
-        for file, text in (ACTIVE if link["operstate"] == "UP" else DOWN).items():
-            write(f"{port}/{file}", text)
-        write(f"{port}/link_layer", "Ethernet")
-        for counter in COUNTERS:
-            if not os.path.exists(f"{port}/{counter}"):
-                write(f"{port}/{counter}", "0")
-        table = gids(link)
-        for index in range(max(4, len(table))):
-            used = index < len(table)
-            write(f"{port}/gids/{index}", table[index][0] if used else full("::"))
-            for folder, text in (("types", table[index][1] if used else ""), ("ndevs", netdev)):
-                path = f"{port}/gid_attrs/{folder}/{index}"
-                if used:
-                    write(path, text)
-                else:
-                    remove(path)
-        verbs = f"{VERBS}/uverbs{number}"
-        write(f"{verbs}/ibdev", name)
-        write(f"{verbs}/abi_version", "1")
-        device = os.stat(f"/dev/infiniband/uverbs{number}").st_rdev
-        write(f"{verbs}/dev", f"{os.major(device)}:{os.minor(device)}")
+            write(base / file, text)
+        write(base / "node_guid", guid(links[netdev]["address"]))
+        (base / "device/net" / netdev).mkdir(parents=True, exist_ok=True)
+        write_port(base / "ports/1", netdev, links[netdev])
+        write(verbs / "ibdev", name)
+        write(verbs / "abi_version", "1")
+        numbers = device.stat().st_rdev
+        write(verbs / "dev", f"{os.major(numbers)}:{os.minor(numbers)}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+#!/usr/bin/python3 -IS
+"""What nvidia-container-runtime 1.20 in mode `auto` changes of a container; then becomes runc.
+
+As the real one (from its source, and from runs of it without a GPU):
+- Variables named by `swarm-resource` in config.toml, if the container has any of them, replace
+  NVIDIA_VISIBLE_DEVICES; by default none is named.
+- Without a visible GPU nothing at all is injected; an unknown GPU keeps the container from starting.
+- A visible GPU brings its devices and nvidia-smi, and NVIDIA_VISIBLE_DEVICES reads `void` inside.
+- NVIDIA_MOFED=enabled, that word exactly, brings /dev/infiniband/uverbs* and rdma_cm with the right
+  to open them; fully qualified names (nvidia.com/gpu=all) do without that step.
+- `mode = "legacy"` with NVIDIA_MOFED loses the GPU, unless swarm-resource matched.
+
+Two things stand in for what is not there on this machine:
+- Limits are clamped to those of this process: without CAP_SYS_RESOURCE nobody may raise them, and
+  a container with memlock unlimited would not start.
+- /sys/class of a container on the host's network is the node's: a kernel with RDMA devices shows
+  them to it. Where it got RDMA devices it may write their counters, as their traffic would.
+"""
+
+import json
+import os
+import resource
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+CONFIG = Path("/etc/nvidia-container-runtime/config.toml")
+GPU = Path("/etc/lab/gpu")
+"""The GPU's UUID; missing without one."""
+GPU_DEVICES = tuple(map(Path, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")))
+RDMA_DEVICES = Path("/dev/infiniband")
+RDMA_CLASS = Path("/sys/class/infiniband")
+VENDOR = "nvidia.com/gpu="
+
+Json = dict[str, Any]
+
+
+class RefusalError(Exception):
+    """Why the container does not start."""
+
+
+def requested(environment: dict[str, str], config: Json) -> tuple[list[str], bool]:
+    """Return the GPUs asked for, and whether a swarm-resource variable asked."""
+    names = [name.strip() for name in config.get("swarm-resource", "").split(",")]
+    chosen = [environment[name] for name in names if name in environment]
+    value = ",".join(chosen) if chosen else environment.get("NVIDIA_VISIBLE_DEVICES", "")
+    words = [word for word in value.split(",") if word]
+    return ([] if {"void", "none"} & set(words) else words), bool(chosen)
+
+
+def check(words: list[str]) -> None:
+    """Every word has to name a GPU of this machine, or RefusalError is raised."""
+    if not GPU.exists():
+        raise RefusalError("failed to initialize NVML: ERROR_DRIVER_NOT_LOADED")
+    for word in words:
+        if word.removeprefix(VENDOR) not in ("all", "0", GPU.read_text().strip()):
+            raise RefusalError(f"failed to get device handle for {word!r}: Not Found")
+
+
+def edit_bundle(bundle: Path) -> None:
+    """Change a container before it is created."""
+    spec = json.loads((bundle / "config.json").read_text())
+    process = spec["process"]
+    environment = dict(word.split("=", 1) for word in process.get("env", []) if "=" in word)
+    config = tomllib.loads(CONFIG.read_text())
+    words, by_swarm = requested(environment, config)
+    rdma = False
+    if words:
+        check(words)
+        mofed = environment.get("NVIDIA_MOFED") == "enabled" and not words[0].startswith(VENDOR)
+        legacy = config.get("nvidia-container-runtime", {}).get("mode") == "legacy"
+        if not (legacy and mofed and not by_swarm):
+            add_gpu(spec)
+        if mofed:
+            rdma = add_rdma(spec)
+        process["env"] = [w for w in process["env"] if not w.startswith("NVIDIA_VISIBLE_DEVICES=")]
+        process["env"].append("NVIDIA_VISIBLE_DEVICES=void")
+    if on_host_network(spec):
+        bind(spec, RDMA_CLASS.parent, "rbind", "ro")
+        for device in sorted(RDMA_CLASS.iterdir()) if rdma else []:
+            bind(spec, device / "ports/1/counters", "bind", "rw")
+    clamp(process)
+    (bundle / "config.json").write_text(json.dumps(spec))
+
+
+def edit_process(file: Path) -> None:
+    """Change what `docker exec` or a health check is about to run."""
+    process = json.loads(file.read_text())
+    clamp(process)
+    file.write_text(json.dumps(process))
+
+
+def add_gpu(spec: Json) -> None:
+    for device in GPU_DEVICES:
+        add_device(spec, device)
+    for file in (Path("/usr/bin/nvidia-smi"), GPU):
+        bind(spec, file, "bind", "ro", "nosuid", "nodev")
+
+
+def add_rdma(spec: Json) -> bool:
+    """Return whether this machine has any; without them a container starts all the same."""
+    found = [*sorted(RDMA_DEVICES.glob("uverbs*")), *RDMA_DEVICES.glob("rdma_cm")]
+    for device in found:
+        add_device(spec, device)
+    return bool(found)
+
+
+def add_device(spec: Json, path: Path) -> None:
+    seen = path.stat()
+    numbers = {"type": "c", "major": os.major(seen.st_rdev), "minor": os.minor(seen.st_rdev)}
+    linux = spec["linux"]
+    linux.setdefault("devices", []).append(
+        {"path": str(path), **numbers, "fileMode": seen.st_mode & 0o777, "uid": 0, "gid": 0}
+    )
+    rules = linux.setdefault("resources", {}).setdefault("devices", [])
+    rules.append({"allow": True, **numbers, "access": "rwm"})
+
+
+def bind(spec: Json, path: Path, *options: str) -> None:
+    mount = {"destination": str(path), "source": str(path), "type": "bind", "options": list(options)}
+    spec["mounts"].append(mount)
+
+
+def on_host_network(spec: Json) -> bool:
+    """Whether the container shares this machine's network namespace."""
+    for namespace in spec["linux"].get("namespaces", []):
+        if namespace["type"] == "network":
+            path = namespace.get("path")
+            return bool(path) and Path(path).stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+    return True
+
+
+def clamp(process: Json) -> None:
+    for limit in process.get("rlimits") or []:
+        hard = resource.getrlimit(getattr(resource, limit["type"]))[1]
+        if hard != resource.RLIM_INFINITY:
+            limit["hard"] = min(limit["hard"], hard)
+            limit["soft"] = min(limit["soft"], hard)
+
+
+def option(words: list[str], *names: str) -> Path | None:
+    """The value of `--name VALUE` or `--name=VALUE`."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return Path(value if equals else words[index + 1])
+    return None
+
+
+def main(words: list[str]) -> NoReturn:
+    bundle, process = option(words, "--bundle", "-b"), option(words, "--process", "-p")
+    try:
+        if "create" in words and bundle:
+            edit_bundle(bundle)
+        elif "exec" in words and process:
+            edit_process(process)
+    except RefusalError as refusal:
+        text = f"nvidia-container-runtime: {refusal}"
+        print(text, file=sys.stderr)
+        if log := option(words, "--log"):  # containerd shows the last error of this file
+            with log.open("a") as file:
+                file.write(json.dumps({"level": "error", "msg": text}) + "\n")
+        sys.exit(1)
+    os.execvp("runc", ["runc", *words])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
