@@ -69,8 +69,9 @@ def parser() -> argparse.ArgumentParser:
     link.add_argument("node", metavar="NODE")
     link.add_argument("link", choices=list(network.LINKS))
     execute = command("exec", _exec, "run a command as root inside a node")
+    execute.usage = "python3 -m lab exec [-h] [--name NAME] NODE -- CMD…"
     execute.add_argument("node", metavar="NODE")
-    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="CMD")
     logs = command("logs", _logs, "print a node's console and the logs of its services")
     logs.add_argument("node", metavar="NODE")
     return top
