@@ -98,11 +98,11 @@ def options(connection: Connection) -> list[str]:
         f"KnownHostsCommand=/bin/echo %H {connection.host_key}",
         f"HostKeyAlgorithms={algorithms}",
         "ControlMaster=auto",
-        f"ControlPath={control_path(connection)}",
+        f'ControlPath="{control_path(connection)}"',
         f"ControlPersist={PERSIST_S}",
     ]
     if connection.identity:
-        words += [f"IdentityFile={connection.identity}", "IdentitiesOnly=yes"]
+        words += [f'IdentityFile="{connection.identity}"', "IdentitiesOnly=yes"]
     return [part for word in words for part in ("-o", word)]
 
 

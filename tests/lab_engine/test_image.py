@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import image, image_layer
-from lab.image_base import Release, host_release
+from lab.image_base import Release, release_for
 from lab.image_push import Registry, manifest_of
 
 DEB822 = """\
@@ -39,26 +39,22 @@ def system(folder, os_release, sources):
 PORTS = "http://ports.ubuntu.com/ubuntu-ports"
 
 
+BOOKWORM = "ID=debian\nVERSION_CODENAME=bookworm\n"
+MIRROR = "http://deb.debian.org/debian"
+BOTH = {"sources.list.d/debian.sources": DEB822, "sources.list.d/x.list": "deb http://x.example x main\n"}
+ONE_LINE = {"sources.list": f"# old\ndeb [arch=arm64 signed-by=/k.gpg] {PORTS} noble main\n"}
+
+
 @pytest.mark.parametrize(
-    ("os_release", "sources", "found"),
+    ("openmpi", "os_release", "sources", "found"),
     [
-        (
-            "ID=debian\nVERSION_CODENAME=bookworm\n",
-            {
-                "sources.list.d/debian.sources": DEB822,
-                "sources.list.d/x.list": "deb http://x.example x main\n",
-            },
-            ("bookworm", "http://deb.debian.org/debian", "main"),
-        ),
-        (
-            'ID=ubuntu\nVERSION_CODENAME="noble"\n',
-            {"sources.list": f"# old\ndeb [arch=arm64 signed-by=/k.gpg] {PORTS} noble main\n"},
-            ("noble", PORTS, "main,universe"),
-        ),
+        (4, BOOKWORM, BOTH, ("bookworm", MIRROR, "main")),
+        (5, BOOKWORM, BOTH, ("trixie", MIRROR, "main")),
+        (4, 'ID=ubuntu\nVERSION_CODENAME="noble"\n', ONE_LINE, ("noble", PORTS, "main,universe")),
     ],
 )
-def test_the_hosts_own_release(tmp_path, os_release, sources, found):
-    release = host_release(system(tmp_path, os_release, sources))
+def test_the_release_with_that_openmpi(tmp_path, openmpi, os_release, sources, found):
+    release = release_for(openmpi, system(tmp_path, os_release, sources))
     assert (release.suite, release.mirror, release.components) == found
     assert isinstance(release, Release)
 
@@ -69,7 +65,7 @@ def test_the_hosts_own_release(tmp_path, os_release, sources, found):
 )
 def test_no_release(tmp_path, os_release, said):
     with pytest.raises(RuntimeError, match=said):
-        host_release(system(tmp_path, os_release, {}))
+        release_for(4, system(tmp_path, os_release, {}))
 
 
 def contents(layer):
@@ -168,7 +164,7 @@ def registry(tmp_path):
         thread.join()
 
 
-def base_layer(cache, _say):
+def base_layer(cache, _say, _openmpi):
     """A small base in place of debootstrap's."""
     info = tarfile.TarInfo("etc/debian_version")
     return image_layer.pack(iter([(info, b"12\n")]), Path(cache) / "base.tar.gz", "00")

@@ -188,3 +188,10 @@ def test_which_private_key_is_read(known_hosts):
     assert logins.private_key(explicit, agent="/agent") == "mine"
     assert logins.private_key(connection(), agent="/agent") is None
     assert logins.private_key(connection(), agent=None) == "ed25519"
+
+
+def test_a_key_in_a_folder_with_a_space():
+    connection = Connection("spark-1", "nvidia", 22, samples.HOST_KEY, "/home/me/my keys/id")
+    words = ["ssh", "-G", *ssh.options(connection), "spark-1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "identityfile /home/me/my keys/id" in done.stdout, done.stderr
