@@ -34,13 +34,33 @@ def _folders(group: str) -> list[Path]:
     return [MOUNT / hierarchy / group for hierarchy in hierarchies()]
 
 
+LEAF = "init.scope"
+"""Where a node's own processes are in a cgroup v2 tree: next to its containers, not above them."""
+
+
 def create(group: str) -> list[Path]:
     """Make `group` (LAB/NODE) in every hierarchy; return the files that take a process's id."""
     for folder in _folders(group):
         for level in (folder.parent, folder):
             level.mkdir(exist_ok=True)
             _inherit_cpuset(level)
+        _hand_on_controllers(folder.parent)
     return [folder / "cgroup.procs" for folder in _folders(group)]
+
+
+def join(group: str) -> None:
+    """Move this process into a node's group."""
+    for folder in _folders(group):
+        leaf = folder / LEAF
+        (leaf if leaf.exists() else folder).joinpath("cgroup.procs").write_text(str(os.getpid()))
+
+
+def _hand_on_controllers(folder: Path) -> None:
+    """Below a folder of cgroup v2 there are only the controllers that it hands on."""
+    offered = folder / "cgroup.controllers"
+    if offered.exists():
+        words = " ".join(f"+{name}" for name in offered.read_text().split())
+        (folder / "cgroup.subtree_control").write_text(words)
 
 
 def _inherit_cpuset(folder: Path) -> None:

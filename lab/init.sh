@@ -1,10 +1,19 @@
 #!/bin/bash
 # First process of a node: builds its view of files and devices, then becomes its service manager.
 #   init.sh FOLDER NAME, with
+#   GROUP_FILES: the cgroup.procs files of the node's control group, one per line
 #   HIERARCHIES: lines "FOLDER:OPTIONS", the host's control group mounts ("" and "" for cgroup v2)
 # FOLDER holds disk/ (what differs from the host's files, survives a power cut) and docker/.
 set -euo pipefail
 folder=$1 name=$2
+
+# The control group it is in now becomes the root of what the node sees.
+if [[ -n ${GROUP_FILES-} ]]; then
+  for file in $GROUP_FILES; do
+    echo 0 >"$file"
+  done
+  exec env -u GROUP_FILES unshare --cgroup bash "$0" "$@"
+fi
 
 # The host's system, copy on write. Opaque folders on the disk hide what a Spark does not have.
 # Relative names: a comma or colon in the checkout's path would end an option.

@@ -163,8 +163,7 @@ def execute(node: Node, command: list[str]) -> None:
         LabError: the node has no power.
     """
     words = _entering(node, command)
-    for file in cgroups.create(group(node)):
-        file.write_text(str(os.getpid()))  # a power cut has to end it, too
+    cgroups.join(group(node))  # a power cut has to end it, too
     os.execvpe(words[0], words, _ENVIRONMENT)
 
 
@@ -190,4 +189,4 @@ def _entering(node: Node, command: Sequence[str]) -> list[str]:
     if first is None:
         raise LabError(f"{node.name} has no power. Give it some: python3 -m lab power on {node.name}")
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
-    return ["nsenter", f"--target={first.pid}", *spaces, "--root", "--wd=/root", "--", *command]
+    return ["nsenter", f"--target={first.pid}", *spaces, "--root", "--wdns=/root", "--", *command]

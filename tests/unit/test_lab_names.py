@@ -1,0 +1,63 @@
+"""Names, addresses and variants of labs: derived, stable and never shared."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from lab import names
+from lab.errors import LabError
+from lab.network import LINKS, _wires
+from lab.state import Lab, Plan
+from lab.variants import parse, variant_of
+
+LINUX_INTERFACE_NAME = 15
+
+
+def test_two_checkouts_and_two_labs_of_one_have_nothing_in_common():
+    labs = [Lab(name, Path(folder)) for folder in ("/a", "/b") for name in ("demo", "test")]
+    assert len({lab.id for lab in labs}) == 4
+    macs = {names.mac(lab.id, "spark-1", names.MANAGEMENT) for lab in labs}
+    assert len(macs) == 4
+    assert len({names.gpu_uuid(lab.id, node) for lab in labs for node in ("spark-1", "spark-2")}) == 8
+
+
+def test_interface_names_are_short_enough():
+    lab = Lab("demo")
+    ports = [port for node in lab.nodes(Plan("10.100.0.0/24", names.MAX_NODES)) for port in _wires(node)]
+    for name in [lab.id, *LINKS.values(), *(name for ports_of in ports for name in ports_of[:2])]:
+        assert len(name) <= LINUX_INTERFACE_NAME
+
+
+def test_subnet_moves_on_when_it_is_taken():
+    free = names.subnet("lab-1", [])
+    other = names.subnet("lab-1", [free.supernet(new_prefix=23)])
+    assert names.subnet("lab-1", []) == free
+    assert not other.overlaps(free)
+    with pytest.raises(ValueError, match="is taken"):
+        names.subnet("lab-1", [IPv4Network("10.0.0.0/8")])
+
+
+def test_addresses_are_those_of_the_contract():
+    lan = IPv4Network("10.100.7.0/24")
+    node = Lab("demo").nodes(Plan(str(lan), 2))[1]
+    assert str(node.host) == "10.100.7.12"
+    assert [str(address) for address in node.fabric] == ["192.168.100.12", "192.168.101.12"]
+    assert str(names.operator_address(lan)) == "10.100.7.1"
+
+
+def test_variants_are_of_one_node_or_of_all(tmp_path):
+    daemon = tmp_path / "a:b.json"
+    daemon.touch()
+    nodes = ["spark-1", "spark-2"]
+    found = parse(["no-gpu", "spark-2:no-docker", f"daemon-json={daemon}"], nodes)
+    assert variant_of(found["spark-1"]).docker
+    assert not variant_of(found["spark-2"]).docker
+    assert {variant_of(words).daemon_json for words in found.values()} == {daemon}
+    for wrong, reason in {
+        "no-gpus": "no such variant",
+        "spark-3:no-gpu": "no node 'spark-3'",
+        "daemon-json=/nowhere": "no file /nowhere",
+    }.items():
+        with pytest.raises(LabError, match=reason):
+            parse([wrong], nodes)
