@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.image_base import build, host_release
+from lab.engine.tensorrt_llm.version import at_least
+from lab.image_base import build, release_for
 from lab.image_layer import EPOCH, Layer, Member, pack
 from lab.image_push import Registry, manifest_of
 
 REPOSITORY = "nvidia/tensorrt-llm/release"
 VERSION = "1.3.0rc5"
 """The pin of NVIDIA's two-node recipe for the Spark (April 2026)."""
+OPENMPI_5 = "1.3.0rc27"
+"""First release whose image has OpenMPI 5."""
 ENGINE = Path(__file__).parent / "engine"
 MODULES = "usr/lib/python3/dist-packages"
 
@@ -55,7 +58,7 @@ def publish(
         OSError: the registry cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="trtllm-image-") as work:
-        base = build(cache, say)
+        base = build(cache, say, openmpi_of(version))
         engine = pack(engine_members(base.python_magic), Path(work, "engine.tar.gz"))
         config = image_config([base, engine], version)
         digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
@@ -69,12 +72,17 @@ def publish(
     return f"{registry}/{REPOSITORY}:{version}"
 
 
+def openmpi_of(version: str) -> int:
+    """The generation of OpenMPI in the real image of that release."""
+    return 5 if at_least(OPENMPI_5, version) else 4
+
+
 def image_config(layers: list[Layer], version: str) -> bytes:
     """The image's configuration document: what `docker inspect` shows."""
     created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     environment = {**ENVIRONMENT, "TRT_LLM_VERSION": version}
     document = {
-        "architecture": host_release().arch,
+        "architecture": release_for(openmpi_of(version)).arch,
         "os": "linux",
         "created": created,
         "config": {
@@ -143,4 +151,4 @@ def _folders(*names: str) -> Iterator[Member]:
 
 
 if __name__ == "__main__":
-    print(publish(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    print(publish(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), version=(sys.argv[4:] or [VERSION])[0]))

@@ -38,7 +38,7 @@ PACKAGES = (
     "procps",
     "ca-certificates",
 )
-RECIPE = 4
+RECIPE = 5
 """Raise it when what is done to the file system below changes: it is part of the cache's key."""
 _EMPTIED = (
     "dev",
@@ -70,12 +70,19 @@ _EMPTIED = (
 )
 """Folders of which the layer keeps the name only."""
 _DROPPED = (
+    "etc/hostname",  # debootstrap copies this machine's
+    "etc/resolv.conf",
     "usr/bin/perl*",
-    "usr/lib/*/libX11.so*",
+    "usr/lib/*/libLLVM*.so*",  # from here for AMD's GPUs, which Debian 13's UCX can use
+    "usr/lib/*/libamd*.so*",
+    "usr/lib/*/libhsa*.so*",
+    "usr/lib/*/libz3.so*",
+    "usr/lib/*/ucx/*rocm*",
+    "usr/lib/*/libX11.so*",  # from here for hwloc's plugins
     "usr/lib/*/libicu*.so*",
     "usr/lib/*/libxml2.so*",
 )
-"""Files that nothing left in the layer needs: together a third of it."""
+"""Files that nothing left in the layer needs: a third of it, or two thirds with OpenMPI 5."""
 
 Progress = Callable[[str], None]
 
@@ -90,8 +97,17 @@ class Release:
     arch: str
 
 
-def host_release(root: Path = Path("/")) -> Release:
-    """The running system's own release and mirror.
+_SUITES = {
+    "debian": {4: ("bookworm", "bullseye"), 5: ("trixie", "forky")},
+    "ubuntu": {4: ("noble", "jammy"), 5: ("resolute", "questing")},
+}
+"""Releases by the generation of OpenMPI in them."""
+
+
+def release_for(openmpi: int, root: Path = Path("/")) -> Release:
+    """The distribution's release with that OpenMPI (4 or 5), from the running system's mirror.
+
+    The system's own release is taken when it fits.
 
     Raises:
         RuntimeError: the system is neither Debian nor Ubuntu, or apt has no source for it.
@@ -101,11 +117,12 @@ def host_release(root: Path = Path("/")) -> Release:
     suite, distro = osrel.get("VERSION_CODENAME", ""), osrel.get("ID", "")
     if distro not in ("debian", "ubuntu") or not suite:
         raise RuntimeError(f"The lab's image needs Debian or Ubuntu, this is {distro or 'neither'}.")
+    wanted = suite if suite in _SUITES[distro][openmpi] else _SUITES[distro][openmpi][0]
     arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     for uri, suites in _apt_sources(root / "etc/apt"):
         if suite in suites:
             components = "main,universe" if distro == "ubuntu" else "main"
-            return Release(suite, uri, components, arch)
+            return Release(wanted, uri, components, arch)
     raise RuntimeError(f"apt has no source for {suite}: add one to /etc/apt/sources.list.d.")
 
 
@@ -127,13 +144,15 @@ def _apt_sources(apt: Path) -> Iterator[tuple[str, list[str]]]:
                     yield uri, fields.get("Suites", [])
 
 
-def build(cache: Path, say: Progress = print) -> Layer:
+def build(cache: Path, say: Progress = print, openmpi: int = 4) -> Layer:
     """The base layer, from the cache or built into it (about two minutes, as root).
+
+    `openmpi` is the generation of OpenMPI, 4 or 5.
 
     Raises:
         RuntimeError: debootstrap is missing or failed; the message has its last lines.
     """
-    release = host_release()
+    release = release_for(openmpi)
     words = [str(RECIPE), release.suite, release.arch, release.components, *PACKAGES]
     key = hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
     path = cache / f"base-{release.suite}-{release.arch}-{key}.tar.gz"

@@ -28,8 +28,9 @@ def checkout(tmp_path_factory):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for tools in (".venv", ".tools"):
-        (folder / tools).symlink_to(ROOT / tools)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    # A copy, because set-up writes this checkout's own paths into it.
+    shutil.copytree(ROOT / ".tools", folder / ".tools", symlinks=True)
     yield folder
     run(folder, "scripts/demo --down")
 

@@ -35,32 +35,45 @@ exec chroot "$ROOT" "$@"
 
 
 @pytest.fixture(scope="session")
-def image_root():
-    """The unpacked image with a GPU's nvidia-smi, as the NVIDIA runtime would mount it."""
-    root = Path(tempfile.mkdtemp(prefix="trtllm-image-", dir="/var/tmp"))
+def roots():
+    """Unpacked images by the generation of OpenMPI, each made when it is first asked for."""
+    made = {}
+
+    def root(openmpi):
+        if openmpi not in made:
+            made[openmpi] = Path(tempfile.mkdtemp(prefix="trtllm-image-", dir="/var/tmp"))
+            unpack(openmpi, made[openmpi])
+        return made[openmpi]
+
     try:
-        base = image_base.build(CACHE)
-        with tempfile.TemporaryDirectory() as work:
-            engine = image_layer.pack(image.engine_members(base.python_magic), Path(work, "engine.tar.gz"))
-            for layer in (base, engine):
-                subprocess.run(["tar", "-xzf", layer.path, "-C", root], check=True)
-        tool = root / "usr/bin/nvidia-smi"
-        tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GB10 (UUID: GPU-lab-1)'\n")
-        tool.chmod(0o755)
-        (root / "etc/hosts").write_text(f"127.0.0.1 localhost {os.uname().nodename}\n")
-        shutil.copy(DRIVER, root / "drive.py")
         yield root
     finally:
-        shutil.rmtree(root)
+        for folder in made.values():
+            shutil.rmtree(folder)
+
+
+def unpack(openmpi, root):
+    """The image's layers, and a GPU's nvidia-smi as the NVIDIA runtime would mount it."""
+    base = image_base.build(CACHE, openmpi=openmpi)
+    with tempfile.TemporaryDirectory() as work:
+        engine = image_layer.pack(image.engine_members(base.python_magic), Path(work, "engine.tar.gz"))
+        for layer in (base, engine):
+            subprocess.run(["tar", "-xzf", layer.path, "-C", root], check=True)
+    tool = root / "usr/bin/nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GB10 (UUID: GPU-lab-1)'\n")
+    tool.chmod(0o755)
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {os.uname().nodename}\n")
+    shutil.copy(DRIVER, root / "drive.py")
 
 
 @pytest.fixture
-def drive(image_root, hf_home):
+def drive(roots, hf_home):
     """Run one task of drive.py in the image, in a network of its own; what it saw."""
 
-    def run(command, asks=None, version=image.VERSION, files=None, **task):
+    def run(command, asks=None, version=image.VERSION, files=None, openmpi=4, **task):
+        root = roots(openmpi)
         for name, text in (files or {}).items():
-            (image_root / name).write_text(text)
+            (root / name).write_text(text)
         inside = {
             **image.ENVIRONMENT,
             "TRT_LLM_VERSION": version,
@@ -86,7 +99,7 @@ def drive(image_root, hf_home):
         words += ["python3", "/drive.py", json.dumps({"command": command, "asks": asks, **task})]
         done = subprocess.run(
             words,
-            env={**inside, "ROOT": str(image_root), "HF": str(hf_home)},
+            env={**inside, "ROOT": str(root), "HF": str(hf_home)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -270,3 +283,19 @@ def test_a_port_is_blocked_for_a_minute_after_a_crash(drive):
     seen = drive(["bash", "-c", script.replace("MODEL", QWEN)])
     assert seen["exit"] == 1
     assert "Failed to bind socket to localhost:8355" in seen["log"]
+
+
+@pytest.mark.long
+def test_openmpi_5_of_late_2026(drive):
+    completion = {"model": "any", "prompt": "hi", "max_tokens": 3}
+    command = [*MPIRUN, *serve(QWEN, "--tp_size", "2")]
+    late = {"version": "1.3.0rc29", "openmpi": 5}
+    seen = drive(
+        command, [["POST", "/v1/completions", completion]], kill="/usr/local/bin/trtllm-serve", **late
+    )
+    assert seen["answers"][0][0] == 200
+    assert "Rank0 Task exit code: 143" in seen["log"]
+    assert seen["exit"] == 143
+    seen = drive(command, [], kill="mgmn_worker_node", signal=signal.SIGKILL, **late)
+    assert seen["exit"] == 137
+    assert "prterun detected that one or more processes exited with non-zero status" in seen["log"]

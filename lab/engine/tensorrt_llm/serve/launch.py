@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from .. import checkpoint, gpu, hub, llm_args, startup_log
@@ -89,8 +91,26 @@ def _bind(host: str, port: int) -> socket.socket:
 def _run(app: Any, host: str, port: int, listener: socket.socket | None) -> None:
     import uvicorn  # its import takes as long as everything before
 
+    received: list[int] = []
+
+    class Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is untyped here
+        """Remembers the signal that ended it, as newer releases of uvicorn do."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            received.append(sig)
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="info", timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        loop="asyncio", ws="none",
-    )  # fmt: skip
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener] if listener else None))
+        app,
+        host=host,
+        port=port,
+        log_level="info",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        loop="asyncio",
+        ws="none",
+    )
+    asyncio.run(Server(config).serve(sockets=[listener] if listener else None))
+    if signal.SIGTERM in received:
+        # The uvicorn of the real image raises the signal again when all is shut down: exit code 143.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
