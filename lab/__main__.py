@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from lab import lifecycle, names, network, node, status
 from lab.errors import LabError
-from lab.state import Lab
+from lab.state import DEFAULT_NAME, Lab
 from lab.variants import VARIANTS
 
 EPILOG = """\
@@ -24,7 +24,7 @@ A lab's files are in .lab/NAME/ of the checkout; lab.json there is for programs 
 
 def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--name", default="demo", help="the lab's name (default: demo)")
+    common.add_argument("--name", default=DEFAULT_NAME, help="the lab's name (default: %(default)s)")
     top = argparse.ArgumentParser(
         prog="python3 -m lab",
         description=__doc__,

@@ -159,6 +159,8 @@ class _Disk:
             (etc / "sudoers.d/90-nopasswd").unlink()
         if not variant.gpu:
             (etc / "lab/gpu").unlink()
+            devices = (etc / "lab/devices").read_text().splitlines(keepends=True)
+            (etc / "lab/devices").write_text("".join(d for d in devices if not d.startswith("nvidia")))
         if not variant.docker:
             (etc / "lab/disabled").write_text("docker.service\n")
         if variant.daemon_json:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import cgroups, disk, names, network, node, registry
 from lab.errors import LabError
 from lab.shell import run
-from lab.state import CACHE, Lab, Node, Plan, write_json
+from lab.state import CACHE, Lab, Node, Plan, command, write_json
 from lab.variants import Variant, parse, variant_of
 
 HERE = Path(__file__).parent
@@ -53,7 +53,9 @@ def _plan(lab: Lab, nodes: int | None, variants: list[str]) -> Plan:
     count = nodes or (old.nodes if old else 2)
     wanted = parse(variants, [names.node_name(number) for number in range(1, count + 1)])
     if old and count < old.nodes:
-        raise LabError(f"Lab {lab.name!r} has {old.nodes} nodes. Take it down first: python3 -m lab down")
+        raise LabError(
+            f"Lab {lab.name!r} has {old.nodes} nodes. Take it down first: {command(lab.name, 'down')}"
+        )
     if (
         old
         and variants
@@ -61,7 +63,7 @@ def _plan(lab: Lab, nodes: int | None, variants: list[str]) -> Plan:
     ):
         raise LabError(
             f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
-            " boot. Take the lab down first: python3 -m lab down"
+            f" boot. Take the lab down first: {command(lab.name, 'down')}"
         )
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
     plan = Plan(subnet, count, {**(old.variants if old else {}), **wanted})

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab import names
 from lab.errors import LabError
 from lab.shell import ip, run
-from lab.state import Lab, Node
+from lab.state import Lab, Node, command
 
 NAMESPACES = Path("/run/netns")
 MTU = 9216
@@ -142,7 +142,9 @@ def set_link(lab: Lab, node: Node, link: str, *, up: bool) -> None:
         LabError: the node has no power.
     """
     if not (NAMESPACES / node.namespace).exists():
-        raise LabError(f"{node.name} has no power. Give it some: python3 -m lab power on {node.name}")
+        raise LabError(
+            f"{node.name} has no power. Give it some: {command(node.lab_name, 'power', 'on', node.name)}"
+        )
     ip([f"link set {switch_port(node, link)} {'up' if up else 'down'}"], lab.switch)
 
 

@@ -14,6 +14,7 @@ from lab.network import NAMESPACES
 from lab.process import Process
 from lab.shell import run
 from lab.state import Node
+from lab.state import command as command_line
 from lab.waiting import until
 
 HERE = Path(__file__).parent
@@ -85,7 +86,7 @@ def wait_until_ready(node: Node, docker: Docker) -> None:
     Raises:
         LabError: the node or its Docker gave up, or did not become ready in time.
     """
-    log = f"See the end of {node.console} or `python3 -m lab logs {node.name}`."
+    log = f"See the end of {node.console} or `{command_line(node.lab_name, 'logs', node.name)}`."
 
     def missing() -> str | None:
         if not has_power(node):
@@ -187,6 +188,8 @@ _ENVIRONMENT = {
 def _entering(node: Node, command: Sequence[str]) -> list[str]:
     first = first_process(node)
     if first is None:
-        raise LabError(f"{node.name} has no power. Give it some: python3 -m lab power on {node.name}")
+        raise LabError(
+            f"{node.name} has no power. Give it some: {command_line(node.lab_name, 'power', 'on', node.name)}"
+        )
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
     return ["nsenter", f"--target={first.pid}", *spaces, "--root", "--wdns=/root", "--", *command]

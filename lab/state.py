@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,21 @@ LOCK_DEADLINE = 300.0
 """Seconds to wait for another command on the same lab: the first `up` of a machine is the slowest."""
 
 
+DEFAULT_NAME = "demo"
+
+
+def command(lab_name: str, *words: str) -> str:
+    """Return the command line for a message, e.g. `python3 -m lab power --name t on spark-1`."""
+    name = [] if lab_name == DEFAULT_NAME else ["--name", lab_name]
+    return shlex.join(["python3", "-m", "lab", words[0], *name, *words[1:]])
+
+
 @dataclass(frozen=True)
 class Node:
-    """One simulated Spark; `folder` holds its disk and its console."""
+    """One simulated Spark; `folder` holds its disk and its console, `lab` is the lab's id."""
 
     lab: str
+    lab_name: str
     number: int
     folder: Path
     host: IPv4Address
@@ -116,6 +127,7 @@ class Lab:
         return [
             Node(
                 lab=self.id,
+                lab_name=self.name,
                 number=number,
                 folder=self.folder / "nodes" / names.node_name(number),
                 host=names.node_address(lan, number),
@@ -132,7 +144,7 @@ class Lab:
         """
         plan = self.read_plan()
         if plan is None:
-            raise LabError(f"There is no lab {self.name!r} here. Start it: python3 -m lab up")
+            raise LabError(f"There is no lab {self.name!r} here. Start it: {command(self.name, 'up')}")
         found = {node.name: node for node in self.nodes(plan)}
         if name not in found:
             raise LabError(f"Lab {self.name!r} has no node {name!r}, only {', '.join(found)}.")

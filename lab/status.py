@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab import network, node, registry
-from lab.state import Lab, Node
+from lab.state import Lab, Node, command
 
 
 def look(lab: Lab) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _look_at(lab: Lab, each: Node) -> dict[str, Any]:
 def table(seen: dict[str, Any]) -> str:
     """Return it for a person."""
     if not seen["nodes"]:
-        return f"There is no lab {seen['name']!r}. Start it: python3 -m lab up"
+        return f"There is no lab {seen['name']!r}. Start it: {command(seen['name'], 'up')}"
     lines = [f"{'NODE':9} {'HOST':15} {'POWER':6} {'SSH':4} {'DOCKER':7} LINKS"]
     for each in seen["nodes"]:
         links = " ".join(f"{link} {state}" for link, state in each["links"].items()) or "-"
