@@ -10,9 +10,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from lab import names
-from lab.errors import LabError
 from lab.shell import ip, run
-from lab.state import Lab, Node, command
+from lab.state import Lab, Node
 
 NAMESPACES = Path("/run/netns")
 MTU = 9216
@@ -142,9 +141,7 @@ def set_link(lab: Lab, node: Node, link: str, *, up: bool) -> None:
         LabError: the node has no power.
     """
     if not (NAMESPACES / node.namespace).exists():
-        raise LabError(
-            f"{node.name} has no power. Give it some: {command(node.lab_name, 'power', 'on', node.name)}"
-        )
+        raise node.without_power()
     ip([f"link set {switch_port(node, link)} {'up' if up else 'down'}"], lab.switch)
 
 

@@ -188,8 +188,6 @@ _ENVIRONMENT = {
 def _entering(node: Node, command: Sequence[str]) -> list[str]:
     first = first_process(node)
     if first is None:
-        raise LabError(
-            f"{node.name} has no power. Give it some: {command_line(node.lab_name, 'power', 'on', node.name)}"
-        )
+        raise node.without_power()
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
     return ["nsenter", f"--target={first.pid}", *spaces, "--root", "--wdns=/root", "--", *command]

@@ -61,6 +61,11 @@ class Node:
     def console(self) -> Path:
         return self.folder / "console.log"
 
+    def without_power(self) -> LabError:
+        """Return the error for what only a running node can do."""
+        remedy = command(self.lab_name, "power", "on", self.name)
+        return LabError(f"{self.name} has no power. Give it some: {remedy}")
+
     @property
     def process_record(self) -> Path:
         return self.folder / "process.json"
