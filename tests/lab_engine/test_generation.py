@@ -22,6 +22,7 @@ class IdleEngine:
     """Ranks that are always where they should be."""
 
     facts = Facts(("spark-1",), "none")
+    broken = ""
 
     def __init__(self):
         self.begun, self.ended = 0, 0

@@ -1,5 +1,7 @@
 """From MODEL to files, offline."""
 
+from pathlib import Path
+
 import pytest
 
 from lab.engine.tensorrt_llm import hub
@@ -28,6 +30,8 @@ def test_a_revision_is_a_commit_or_a_name(snapshot):
 def test_a_folder_is_served_under_its_last_name(snapshot):
     assert hub.resolve(str(snapshot)) == snapshot
     assert hub.served_name(str(snapshot)) == snapshot.name
+    assert hub.hub_id(str(snapshot), snapshot) == "Qwen/Qwen2.5-7B-Instruct"
+    assert hub.hub_id("/models/mine", Path("/models/mine")) == "/models/mine"
 
 
 def test_what_is_not_there():

@@ -138,6 +138,7 @@ def test_a_silent_rank_stops_the_requests(snapshot, monkeypatch, capsys):
         await engine.attach()
         with pytest.raises(proxy.EngineError, match="Hang detected"):
             await engine.begin("one")
+        assert engine.broken == "Hang detected after 0 seconds."
         await engine.close()
 
     asyncio.run(serve())

@@ -26,6 +26,12 @@ def served_name(model: str) -> str:
     return Path(model).name if Path(model).is_dir() else model
 
 
+def hub_id(model: str, folder: Path) -> str:
+    """The model's id on the Hub, also when it was named by its snapshot's path; else as named."""
+    match = re.search(r"models--([^/]+)/snapshots/", f"{folder}/")
+    return match[1].replace("--", "/", 1) if match else model
+
+
 def cache_folder() -> Path:
     """HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub."""
     if cache := os.environ.get("HF_HUB_CACHE"):

@@ -8,6 +8,8 @@ EARLY_2026 = "1.3.0rc1"
 """First release of age E."""
 LATE_2026 = "1.3.0rc22"
 """First release of age N."""
+HEALTH_IS_TRUE = "1.3.0rc13"
+"""First release whose /health knows the PyTorch backend's failures (by source; pull request 9057 did not)."""
 REUSE_ADDRESS = "1.3.0rc25"
 """First release whose server sets SO_REUSEADDR (pull request 17460, August 2026)."""
 _FINAL = 10_000  # a release without rc comes after all its candidates

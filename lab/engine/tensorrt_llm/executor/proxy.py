@@ -26,6 +26,7 @@ class Engine(Protocol):
     """What a running engine does for the handlers."""
 
     facts: Facts
+    broken: str  # why no request can be served any more, or nothing
 
     async def attach(self) -> None:
         """Called once in the server's event loop."""
@@ -65,6 +66,7 @@ class InProcess:
     """One rank, without MPI, inside the server."""
 
     def __init__(self, job: Job) -> None:
+        self.broken = ""
         self._rank = Rank(0, 1, lambda value: [value])
         try:
             self.facts = self._rank.load(job)
@@ -104,6 +106,7 @@ class Launched:
             self._socket.close()
             raise RuntimeError("Executor worker returned error")
         self.facts = Facts(tuple(answer["facts"]["hosts"]), answer["facts"]["transport"])
+        self.broken = ""
         self._until = 0.0
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._progress: asyncio.Event | None = None
@@ -164,6 +167,7 @@ class Launched:
 
     def _take(self, message: Message) -> None:
         assert self._progress is not None
+        self.broken = message.get("error") or self.broken
         if message["op"] == "progress":
             self._until = message["until"]
         elif message["op"] == "begun":

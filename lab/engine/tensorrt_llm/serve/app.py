@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..logger import logger
-from ..version import EARLY_2026, at_least, current
+from ..version import EARLY_2026, HEALTH_IS_TRUE, at_least, current
 from . import chat, completions, errors, responses
 from .model import Model
 
+UNAVAILABLE = "LLM is unavailable. Please check the server logs for more details."
 METRICS_SECONDS = 2.0
 """How long /metrics waits for iteration statistics that nobody collects."""
 
@@ -88,8 +89,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-async def _health(_: Model, __: Request) -> Response:
-    """Always 200 on the PyTorch backend of these releases, whatever became of the ranks."""
+async def _health(model: Model, _: Request) -> Response:
+    """Up to spring 2026 always 200 on the PyTorch backend, whatever became of the ranks."""
+    if model.engine.broken and at_least(HEALTH_IS_TRUE):
+        return PlainTextResponse(UNAVAILABLE, 503)
     return Response(status_code=200)
 
 

@@ -43,7 +43,7 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
 
     model = Model(
         name=values.get("served_model_name") or hub.served_name(values["model"]),
-        label=values["model"],
+        label=hub.hub_id(values["model"], folder),
         harmony=config["model_type"] == "gpt_oss",
         max_seq_len=startup_log.max_seq_len(args, config),
         args=args,

@@ -15,7 +15,7 @@ class Model:
     """The served model, its engine and the counts of what was served."""
 
     name: str  # as /v1/models lists it
-    label: str  # as the command line named it
+    label: str  # its id on the Hub
     harmony: bool  # gpt-oss: chat needs OpenAI's vocabularies
     max_seq_len: int
     args: dict[str, Any]
