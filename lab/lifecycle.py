@@ -96,6 +96,9 @@ def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
     variant = variant_of(plan.variants.get(each.name, []))
     lan = IPv4Network(plan.subnet)
     if node.has_power(each):
+        for link, state in network.link_states(lab, each).items():
+            if state == "down":
+                network.set_link(lab, each, link, up=True)
         if _expected(variant) is node.Docker.RUNS and not node.docker_answers(each):
             node.run_inside(each, "systemctl", "reset-failed", "docker")
             node.run_inside(each, "systemctl", "start", "docker")
