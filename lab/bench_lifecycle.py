@@ -3,8 +3,8 @@
 usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_lifecycle [--runs 5]
 
 Starts a lab of its own. Each figure is the median of all runs with its spread (smallest to largest), in
-seconds of wall-clock time. "load" is the engine's own time from its container's start to its first answer;
-it is taken out where the text says so. Ratios to the floor carry over to other machines; seconds do not.
+seconds of wall-clock time. "load" is the engine's own time, from its first log line to the one that says
+that it serves; it is taken out where the text says so. Ratios to the floor carry over to other machines; seconds do not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,22 +86,25 @@ def empty_program(folder: Path, env: dict[str, str]) -> Callable[[], Any]:
 
 
 def load_seconds(stack: stacks.Stack) -> float:
-    """The engine's own start: its container's start to the gate's first answer, by the gate's clock."""
-    text = stacks.inside(
+    """The engine's own start, by its log: from its first line to the one that says it serves.
+
+    What comes before (the container, the wait for the other ranks, mpirun) is ours and is not taken out.
+    """
+    log = stacks.inside(
         stack.lab,
         0,
-        "docker inspect --format '{{.State.StartedAt}}' "
-        "$(docker ps --quiet --filter label=trtspark.rank=0); "
-        "docker logs --timestamps $(docker ps --quiet --filter label=trtspark.rank=0) 2>&1 "
-        "| grep -m 1 'Uvicorn running' | cut -d ' ' -f 1",
-    ).split()
-    started, ready = (_epoch(word) for word in text[:2])
-    return ready - started
+        "docker logs --timestamps $(docker ps --quiet --filter label=trtspark.rank=0) 2>&1",
+    )
+    first, last = (
+        next(line.split()[0] for line in log.splitlines() if sign in line)
+        for sign in ("TensorRT LLM version", "Application startup complete")
+    )
+    return (_time(last) - _time(first)).total_seconds()
 
 
-def _epoch(word: str) -> float:
-    whole, _, fraction = word.rstrip("Z").partition(".")
-    return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
+def _time(word: str) -> datetime:
+    """Docker's nanoseconds are more than Python reads."""
+    return datetime.fromisoformat(word[:26])
 
 
 def measure(runs: int, folder: Path, lab: dict[str, Any]) -> dict[str, list[float]]:
