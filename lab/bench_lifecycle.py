@@ -4,7 +4,8 @@ usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_lifecycle [--runs 5]
 
 Starts a lab of its own. Each figure is the median of all runs with its spread (smallest to largest), in
 seconds of wall-clock time. "load" is the engine's own time, from its first log line to the one that says
-that it serves; it is taken out where the text says so. Ratios to the floor carry over to other machines; seconds do not.
+that it serves; it is taken out where the text says so. Ratios to the floor carry over to other machines;
+seconds do not.
 """
 
 from __future__ import annotations
