@@ -7,7 +7,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import pulumi  # noqa: E402
-from pulumi.runtime.config import CONFIG  # noqa: E402
+from pulumi.runtime.config import CONFIG, is_config_secret  # noqa: E402
 
 from cluster.config import load  # noqa: E402
 from cluster.errors import TrtSparkError  # noqa: E402
@@ -20,7 +20,7 @@ def main() -> None:
     """One run of the program; a user's mistake ends it with its sentence and nothing else."""
     stack = pulumi.get_stack()
     try:
-        settings = load(CONFIG.get(), pulumi.get_project())
+        settings = load(CONFIG.get(), pulumi.get_project(), is_config_secret)
         logins = connections(settings)
         found = look(stack, settings, logins)
         key = private_key(logins[0], os.environ.get("SSH_AUTH_SOCK"))

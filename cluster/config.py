@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
@@ -243,12 +243,23 @@ class Settings(_Frozen):
 _STRUCTURED = ("nodes", "nccl", "extraArgs")
 
 
-def load(raw: Mapping[str, str], project: str = "trtllm-dgx-spark") -> Settings:
+def load(
+    raw: Mapping[str, str],
+    project: str = "trtllm-dgx-spark",
+    is_secret: Callable[[str], bool] = lambda _key: True,
+) -> Settings:
     """Settings from Pulumi's own configuration.
 
     `raw` maps `project:key` to the value as Pulumi gives it to a program: text, and JSON text for
-    structured values. Raises ConfigError with one line per wrong key.
+    structured values; `is_secret` tells whether a key was set with --secret. Raises ConfigError with one
+    line per wrong key.
     """
+    token = f"{project}:hfToken"
+    if raw.get(token) and not is_secret(token):
+        raise ConfigError(
+            f"{token}: it is stored in clear; set it anew with `pulumi config set --secret hfToken`, and "
+            "revoke the old one if the file was shared"
+        )
     values: dict[str, Any] = {}
     for full, value in raw.items():
         namespace, _, key = full.partition(":")

@@ -92,6 +92,13 @@ def test_a_token_is_never_shown():
     assert "hf_canary" not in message(hfToken="hf_canary", port="x")
 
 
+def test_a_token_in_clear_is_refused_without_showing_it():
+    with pytest.raises(ConfigError, match="stored in clear") as caught:
+        load(raw(hfToken="hf_canary"), is_secret=lambda _key: False)
+    assert "hf_canary" not in str(caught.value)
+    assert load(raw(hfToken=""), is_secret=lambda _key: False).hf_token is None
+
+
 def test_every_problem_is_listed_once():
     said = message(port="0", modle="x/y")
     assert said.count(":port:") == 1
