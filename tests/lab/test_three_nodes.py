@@ -1,0 +1,43 @@
+"""More than two: the same program with a longer list, on three simulated Sparks of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from tests.lab import stack as stacks
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+NAME = "test-three"
+RESOURCES = 30
+
+
+@pytest.fixture
+def three(tmp_path):
+    words = [sys.executable, "-m", "lab"]
+    subprocess.run([*words, "up", "--name", NAME, "--nodes", "3"], cwd=stacks.ROOT, check=True)
+    try:
+        lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+        yield stacks.create(tmp_path / "project", lab)
+    finally:
+        subprocess.run([*words, "down", "--name", NAME], cwd=stacks.ROOT, check=True)
+
+
+def test_three_nodes_answer_and_are_given_back(three):
+    before = stacks.leavings(three.lab)
+    assert three.up().counts == {"created": RESOURCES}
+    assert sorted(line.split(":")[0] for line in three.output("transport")) == [
+        "spark-1",
+        "spark-2",
+        "spark-3",
+    ]
+    body = {"model": three.output("model"), "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+    answer = requests.post(f"{three.output('endpoint')}/v1/chat/completions", json=body, timeout=30)
+    assert answer.status_code == 200
+    assert three.up().counts == {"unchanged": RESOURCES}
+    assert three.destroy().counts == {"deleted": RESOURCES}
+    stacks.same(three.lab, before)
