@@ -77,11 +77,10 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self),
         )
         workers = self._workers()
-        rank0_spec = self._rank0_spec()
         configs = self._configs(providers[0])
-        rank0 = self._service(0, rank0_spec, [*configs, weights, *[w for w, _ in workers]])
+        rank0 = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
         if settings.running:
-            self._gate([rank0, *[worker for worker, _ in workers]])
+            self._gate([rank0, *workers])
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
     def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
@@ -154,15 +153,13 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             **more,
         )
 
-    def _workers(self) -> list[tuple[SwarmService, dict[str, Any]]]:
+    def _workers(self) -> list[SwarmService]:
         """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
-        specs = [
-            rank_service(self._rank(index, command=["sleep", "infinity"]))
-            for index in range(1, len(self.nodes))
-        ]
         return [
-            (self._service(index, spec, self.cluster.ready), spec)
-            for index, spec in enumerate(specs, start=1)
+            self._service(
+                index, rank_service(self._rank(index, command=["sleep", "infinity"])), self.cluster.ready
+            )
+            for index in range(1, len(self.nodes))
         ]
 
     def _rank0_spec(self) -> dict[str, Any]:

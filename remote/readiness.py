@@ -71,7 +71,7 @@ class _Watch:
         failed = [t for t in tasks if _failed(t) and t["ID"] not in self.known]
         current = next((t for t in tasks if t["DesiredState"] == "running"), {})
         status = current.get("Status", {})
-        self.container = status.get("ContainerStatus", {}).get("ContainerID", "") or self.container
+        self.container = (_container(current) if current else "") or self.container
         lines = self.log()
         last = lines[-1].strip() if lines else ""
         text = f"{status.get('State', 'no task')} {waited:.0f} s: {status.get('Err') or last}"[:160]
@@ -91,15 +91,8 @@ class _Watch:
 
     def log(self) -> list[str]:
         """The last lines of rank 0's newest container."""
-        node = connect(Connection.from_props(self.props["manager"]))
-        container = self.container or next(iter(self._running()), "")
-        if not container:
-            return []
-        try:
-            raw = node.logs(container, tail=LOG_LINES)
-        except Exception:
-            return []
-        return _lines(raw)
+        running = (_container(task) for task in self._tasks() if task["Status"]["State"] == "running")
+        return self._log_of(self.container or next(running, ""))
 
     def explained(self, what: str) -> str:
         lines = self._failed_log() or self.log()
@@ -113,33 +106,27 @@ class _Watch:
         return f"{text} The whole log: `docker service logs {self.props['service']}` on the head."
 
     def _failed_log(self) -> list[str]:
-        node = connect(Connection.from_props(self.props["manager"]))
-        for task in self._tasks():
-            container = task["Status"].get("ContainerStatus", {}).get("ContainerID")
-            if _failed(task) and task["ID"] not in self.known and container:
-                try:
-                    raw = node.logs(container, tail=LOG_LINES)
-                except Exception:
-                    continue
-                return _lines(raw)
-        return []
+        """The last lines of the newest container that failed since the wait began, if it is still there."""
+        failed = (task for task in self._tasks() if _failed(task) and task["ID"] not in self.known)
+        return next((lines for task in failed if (lines := self._log_of(_container(task)))), [])
 
-    def _running(self) -> Sequence[str]:
-        ids = [
-            t["Status"].get("ContainerStatus", {}).get("ContainerID", "")
-            for t in self._tasks()
-            if t["Status"]["State"] == "running"
-        ]
-        return [i for i in ids if i]
+    def _log_of(self, container: str) -> list[str]:
+        """Without the colours that the engine and uvicorn put in; [] when the container has just gone."""
+        if not container:
+            return []
+        try:
+            raw = self.manager.logs(container, tail=LOG_LINES)
+        except requests.RequestException:  # docker's own errors are of this kind
+            return []
+        return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
 
     def _tasks(self) -> list[dict[str, Any]]:
         found = self.manager.tasks(filters={"service": self.props["service"]})
         return sorted(found, key=lambda t: t["CreatedAt"], reverse=True)
 
 
-def _lines(raw: bytes) -> list[str]:
-    """A log's lines without the colours that the engine and uvicorn put in."""
-    return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
+def _container(task: Mapping[str, Any]) -> str:
+    return str(task["Status"].get("ContainerStatus", {}).get("ContainerID", ""))
 
 
 def _over(task: Mapping[str, Any]) -> bool:
@@ -150,26 +137,19 @@ def _failed(task: Mapping[str, Any]) -> bool:
     return task["Status"]["State"] in ("failed", "rejected")
 
 
-def served(url: str) -> str:
-    answer = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
-    answer.raise_for_status()
-    return str(answer.json()["data"][0]["id"])
-
-
 def serving_now(url: str) -> str:
     """The model that answers at `url`; "" when none does."""
     try:
-        return served(url)
+        answer = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
+        answer.raise_for_status()
+        return str(answer.json()["data"][0]["id"])
     except (requests.RequestException, ValueError, LookupError):
         return ""
 
 
 def _answers(props: Mapping[str, Any]) -> bool:
     """Whether the right model answers a completion of one token."""
-    try:
-        if served(props["url"]) != props["model"]:
-            return False
-    except (requests.RequestException, ValueError, LookupError):
+    if serving_now(props["url"]) != props["model"]:
         return False
     body = {
         "model": props["model"],
