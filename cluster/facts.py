@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from cluster.errors import NotPrepared
@@ -18,7 +18,11 @@ from cluster.errors import NotPrepared
 
 @dataclass(frozen=True)
 class Hca:
-    """One half of a ConnectX-7 port: an RDMA device and the interface it belongs to."""
+    """One half of a ConnectX-7 port: an RDMA device and the interface it belongs to.
+
+    A cable in QSFP port `cage` (0 or 1) shows as two devices, one per PCI `half` (0: domain 0000,
+    1: domain 0002). Rates in Gb/s, MTU in bytes.
+    """
 
     name: str
     active: bool
@@ -27,6 +31,10 @@ class Hca:
     mtu: int
     address: IPv4Interface | None
     gid_index: int | None
+    pci: str = ""
+    half: int | None = None
+    cage: int | None = None
+    mac: str = ""
 
     @property
     def usable(self) -> bool:
@@ -35,14 +43,102 @@ class Hca:
 
 
 @dataclass(frozen=True)
+class Container:
+    """A container that runs on the node. `ours`: a rank of some stack of ours."""
+
+    name: str
+    image: str
+    ours: bool
+    restarts: bool
+    """Whether its own restart policy brings it back after a restart of Docker."""
+
+
+@dataclass(frozen=True)
+class SwarmState:
+    """The node's own view of its Swarm (`docker info`)."""
+
+    state: str = "inactive"
+    node_id: str = ""
+    manager: bool = False
+    address: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Docker:
-    """The engine as the node's user sees it."""
+    """The engine as the node's user sees it; `problem` is "" when it answers."""
 
     version: str
     runtimes: tuple[str, ...]
     default_runtime: str
     swarm_state: str
     live_restore: bool
+    problem: str = ""
+    """"" or one of: missing, denied (no right to the socket), silent (not running)."""
+    said: str = ""
+    """What it said when there is a problem, one line."""
+    api: str = ""
+    min_api: str = ""
+    generic_resources: tuple[str, ...] = ()
+    """As daemon.json writes them: KIND=VALUE."""
+    root: str = "/var/lib/docker"
+    storage: str = ""
+    """The storage driver: overlay2, or overlayfs where images are in containerd's store."""
+    cgroup: str = ""
+    swarm: SwarmState = SwarmState()
+    containers: tuple[Container, ...] = ()
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """NVIDIA's container toolkit. Empty strings: not there, or the line is commented out."""
+
+    version: str = ""
+    mode: str = ""
+    swarm_resource: str = ""
+    config: bool = False
+    """Whether /etc/nvidia-container-runtime/config.toml is there."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Room under a folder, in bytes and inodes, for a plain user."""
+
+    path: str
+    mount: str
+    total: int
+    free: int
+    inodes_free: int
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that uses the GPU, by nvidia-smi."""
+
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """What a plain user (or sudo without password) can tell of it. `known` is False when nothing could."""
+
+    tool: str = ""
+    """ufw, nftables, iptables; "" when none is active."""
+    known: bool = False
+    closed: tuple[str, ...] = ()
+    """Of the ports we need, those it does not let in: "2377/tcp"."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """/proc/meminfo, in bytes; GB10 shares it all with the GPU."""
+
+    total: int = 0
+    available: int = 0
+    free: int = 0
+    page_cache: int = 0
+    swap: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +166,33 @@ class Facts:
     listening: tuple[tuple[str, int], ...]
     ranks: tuple[tuple[str, str, str], ...]
     """(stack, rank, port) of every rank container of ours that runs there, any stack's."""
+    # What follows came with the wider probe; the defaults are a machine of which nothing more is known.
+    gpu_problem: str = ""
+    """What nvidia-smi says when no GPU is found, one line."""
+    gpu_processes: tuple[GpuProcess, ...] = ()
+    cuda: str = ""
+    container_toolkit: Toolkit = Toolkit()
+    ram: Memory = Memory()
+    disks: Mapping[str, Disk] = field(default_factory=dict)
+    """By what it is for: "cache" (the Hugging Face cache's path) and "docker" (Docker's root)."""
+    groups: tuple[str, ...] = ()
+    """The login's groups as they are in /etc/group: a login from before a change does not have all."""
+    clock_offset: float | None = None
+    """Seconds the node is ahead of the operator, as far as the round trip lets one tell."""
+    firewall: Firewall = Firewall()
+    management: str = ""
+    """The interface that has `address`."""
+    cmdline: str = ""
+    """The kernel's command line."""
+    memlock: int | None = None
+    """Bytes a login's process may lock; None for unlimited."""
+    locale: str = ""
+    netplan: tuple[str, ...] = ()
+    """Names of the files in /etc/netplan."""
+    routes: tuple[IPv4Network, ...] = ()
+    """Destinations in the routing table, and networks of its own addresses."""
+    udp: tuple[tuple[str, int], ...] = ()
+    """(address, port) of every UDP socket that is bound."""
 
     def stable(self) -> dict[str, Any]:
         """What changes only when somebody changes the machine: drift worth a line in the preview."""

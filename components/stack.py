@@ -26,7 +26,7 @@ def deploy(
     """Register every resource of the stack; the stack's outputs by name."""
     active = settings.active_nodes
     network = fabric.plan(look.facts, [node.fabric for node in active])
-    for warning in network.warnings:
+    for warning in (*look.warnings, *network.warnings):
         pulumi.log.warn(warning)
     nodes = [
         SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))

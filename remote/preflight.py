@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import checks
 from cluster import facts as parsing
-from cluster import preflight
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.facts import Facts
@@ -20,10 +20,13 @@ PROBE_TIMEOUT_S = 45
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: each node's facts and its answer about the model, head first."""
+    """What one look found: each node's facts and its answer about the model, head first; and what is
+    worth a warning, a line each.
+    """
 
     facts: tuple[Facts, ...]
     caches: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...] = ()
 
 
 def look(
@@ -64,8 +67,9 @@ def look(
     _raise([answer for answer in answers if isinstance(answer, TrtSparkError)])
     found = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
     facts, caches = tuple(f for f, _ in found), tuple(c for _, c in found)
-    _raise(preflight.problems(stack, settings, facts, caches))
-    return Look(facts, caches)
+    wrong = checks.findings(checks.Context(stack, settings, facts, caches))
+    _raise([one.error() for one in wrong if one.level == "FAIL"])
+    return Look(facts, caches, tuple(str(one) for one in wrong if one.level == "WARN"))
 
 
 def _raise(errors: Sequence[TrtSparkError]) -> None:

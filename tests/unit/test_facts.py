@@ -46,7 +46,8 @@ def document(case: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown(facts: Facts) -> dict[str, Any]:
     """Facts in the plain words of the case files."""
-    docker = vars(facts.docker) | {"runtimes": list(facts.docker.runtimes)}
+    first = ("version", "runtimes", "default_runtime", "swarm_state", "live_restore")
+    docker = {key: getattr(facts.docker, key) for key in first} | {"runtimes": list(facts.docker.runtimes)}
     return {
         "usable": [
             f"{h.name} {h.netdev} {h.address} gid {h.gid_index} {h.rate_gbps} Gb/s mtu {h.mtu}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster import preflight
+from cluster import checks
 from cluster.facts import Facts
 from tests import samples
 
@@ -19,8 +19,8 @@ def problems(
 ) -> list[str]:
     nodes = nodes if nodes is not None else samples.facts(2)
     caches = caches if caches is not None else [samples.cache() for _ in nodes]
-    found = preflight.problems("dgx", samples.settings(len(nodes), **changes), nodes, caches)
-    return [str(error) for error in found]
+    context = checks.Context("dgx", samples.settings(len(nodes), **changes), nodes, caches)
+    return [str(one) for one in checks.findings(context)]
 
 
 def head(**changes: Any) -> list[Facts]:

@@ -1,0 +1,13 @@
+"""Checks: what can be known to be wrong from the facts alone, each with its level and its fix.
+
+One table serves four places: `pulumi preview` and `up` refuse what FAILs and print what WARNs, the doctor
+shows all of them, and docs/checks.md is generated from it. A check is one function over a `Context`; it
+yields a `Finding` for everything that is wrong and nothing where all is well.
+"""
+
+from __future__ import annotations
+
+from cluster.checks import docker, machine, serving, weights  # noqa: F401  # each registers its checks
+from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings
+
+__all__ = ["CHECKS", "Check", "Context", "Finding", "check", "findings"]

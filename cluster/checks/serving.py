@@ -1,0 +1,38 @@
+"""Checks of what the server needs on the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.checks.table import Context, Finding, check
+
+#: Addresses of a listener that keep us from binding the head's own address.
+_ANY = ("0.0.0.0", "::")
+
+
+@check(
+    "serving.port",
+    "The API's port is free on the head, or ours.",
+    "Stop the other program, or choose another port: `pulumi config set port …`.",
+)
+def port(context: Context) -> Iterator[Finding]:
+    """A listener that is not our own rank 0."""
+    if not context.settings.running:
+        return
+    head, number = context.nodes[0], context.settings.port
+    ours = any(rank == (context.stack, "0", str(number)) for rank in head.ranks)
+    taken = any(
+        found == number and (address in _ANY or address == str(head.address))
+        for address, found in head.listening
+    )
+    if ours or not taken:
+        return
+    other = next((rank[0] for rank in head.ranks if rank[2] == str(number)), None)
+    by = f"stack {other}" if other else "another program"
+    yield Finding(
+        "FAIL",
+        head.node,
+        f"port {number} is in use by {by}.",
+        f"Stop it (`sudo ss -ltnp 'sport = :{number}'` names it), or choose another: "
+        f"`pulumi config set port {number + 1}`.",
+    )

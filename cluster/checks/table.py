@@ -1,0 +1,83 @@
+"""The table of checks, and the decorator that enters a function into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cluster.config import Settings
+from cluster.errors import NotPrepared, PlanError, TrtSparkError
+from cluster.facts import Facts
+
+Level = Literal["FAIL", "WARN"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a check may look at. `nodes` and `caches` head first; `caches[i]` is
+    remote/node/hub_cache.py's answer of node i.
+    """
+
+    stack: str
+    settings: Settings
+    nodes: Sequence[Facts]
+    caches: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. `node` is "" where it is wrong between the machines."""
+
+    level: Level
+    node: str
+    found: str
+    todo: str
+    check: str = ""
+
+    def error(self) -> TrtSparkError:
+        """The same as an error: a sentence for where and what was found, one for what to do."""
+        if self.node:
+            return NotPrepared(self.node, self.found, self.todo)
+        return PlanError(f"{self.found} {self.todo}")
+
+    def __str__(self) -> str:
+        return str(self.error())
+
+
+Run = Callable[[Context], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row of the table. `about`: what it looks at; `fix`: what helps, in general. Both are sentences."""
+
+    id: str
+    about: str
+    levels: tuple[Level, ...]
+    fix: str
+    run: Run = field(repr=False)
+
+    def __call__(self, context: Context) -> list[Finding]:
+        """Its findings, each marked with the check's id."""
+        return [Finding(one.level, one.node, one.found, one.todo, self.id) for one in self.run(context)]
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(id: str, about: str, fix: str, *levels: Level) -> Callable[[Run], Run]:
+    """Enter a function into the table under `id` (dotted: what it is about, then what is wrong)."""
+
+    def enter(run: Run) -> Run:
+        if id in CHECKS:
+            raise ValueError(f"check {id} is there twice")
+        CHECKS[id] = Check(id, about, levels or ("FAIL",), fix, run)
+        return run
+
+    return enter
+
+
+def findings(context: Context) -> list[Finding]:
+    """Everything wrong, in the order of the table."""
+    return [one for each in CHECKS.values() for one in each(context)]
