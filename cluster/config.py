@@ -180,6 +180,12 @@ class Settings(_Frozen):
         le=86400,
         description="seconds the server may take to answer, 5 to 86400",
     )
+    drain_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="seconds that requests in flight get to finish when the server stops, 0 to 3600",
+    )
     ssh_key: str | None = Field(
         default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"
     )
