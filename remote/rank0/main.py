@@ -20,6 +20,7 @@ from .codes import say
 WATCH_INTERVAL_S = 0.5
 #: The server's process gets this long to appear before its absence counts.
 SERVER_START_S = 60
+LAST_WORDS_S = 1.0
 #: SIGTERM, then SIGKILL after this: what was worth finishing was drained before.
 STOP_GRACE_S = 1.5
 DEFAULT_READY_S = 86400
@@ -87,6 +88,7 @@ def watch(child, signs, asked, port, drain_s):
         seen = seen or pid is not None
         late = time.monotonic() - started > SERVER_START_S
         if pid is None and (seen or late) and child.poll() is None:
+            asked.wait(LAST_WORDS_S)  # mpirun brings its last words: they are the cause
             raise codes.Ended(codes.SERVER_DIED, "trtllm-serve has ended but its launcher goes on")
         for sign in signs:
             sign()
@@ -105,10 +107,17 @@ def _own_ranks(since):
 
 
 def stop(child):
-    """SIGTERM to the whole session, then SIGKILL; what is left after that dies with the container."""
-    for number, patience in ((signal.SIGTERM, STOP_GRACE_S), (signal.SIGKILL, 5)):
+    """SIGTERM to mpirun, which ends the ranks; SIGKILL to its whole session; the rest dies with the container.
+
+    Not SIGTERM to all of them: an mpirun of OpenMPI 4.1 whose ranks end under its hands can crash, and the
+    trace of that hides the cause in the log.
+    """
+    for tell, number, patience in (
+        (os.kill, signal.SIGTERM, STOP_GRACE_S),
+        (os.killpg, signal.SIGKILL, 5),
+    ):
         try:
-            os.killpg(child.pid, number)
+            tell(child.pid, number)
         except ProcessLookupError:
             return
         deadline = time.monotonic() + patience
