@@ -107,7 +107,7 @@ def _own_ranks(since):
 
 
 def stop(child):
-    """SIGTERM to mpirun, which ends the ranks; SIGKILL to its whole session; the rest dies with the container.
+    """SIGTERM to mpirun, which ends the ranks; SIGKILL to its session; the rest dies with the container.
 
     Not SIGTERM to all of them: an mpirun of OpenMPI 4.1 whose ranks end under its hands can crash, and the
     trace of that hides the cause in the log.
