@@ -25,9 +25,11 @@ def deploy(
 ) -> dict[str, Any]:
     """Register every resource of the stack; the stack's outputs by name."""
     active = settings.active_nodes
-    network = fabric.plan(look.facts, [node.fabric for node in active])
-    for warning in (*look.warnings, *network.warnings):
+    network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
+    for warning in look.warnings:
         pulumi.log.warn(warning)
+    for replaced in fabric.overridden(network, settings.nccl):
+        pulumi.log.info(f"nccl: {replaced}, on your word")
     nodes = [
         SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
         for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
