@@ -91,7 +91,7 @@ def look(args):
     document["commands"] = commands
     document["docker"] = dict(docker)
     document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
-    document["disks"] = _disks(args, document["docker"], user.pw_dir)
+    document["disks"] = _disks(args, document["docker"], document["home"])
     _hide(document)
     document["time_after"] = time.time()
     return document

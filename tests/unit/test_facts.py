@@ -76,8 +76,8 @@ def document(case: Mapping[str, Any]) -> dict[str, Any]:
     links = json.loads(whole["commands"]["ip-addr"]["out"])
     kept = [link for link in links if link["ifname"] not in without.get("links", ())]
     whole["commands"]["ip-addr"]["out"] = json.dumps(kept)
-    whole = merged(whole, case.get("change", {}))
-    return whole
+    changed: dict[str, Any] = merged(whole, case.get("change", {}))
+    return changed
 
 
 def shown(facts: Facts) -> dict[str, Any]:
@@ -118,10 +118,9 @@ def findings(facts: Facts) -> list[checks.Finding]:
     second = samples.facts(2)[1]
     if facts.clock_offset is not None:
         second = dataclasses.replace(second, clock_offset=0.0)
-    conf = samples.settings(
-        2, nodes=[{"host": n, "hostKey": samples.HOST_KEY} for n in ("spark-1", "spark-2")]
-    )
-    return checks.findings(checks.Context("dgx", conf, [facts, second], [samples.cache()] * 2))
+    nodes = [{"host": host, "hostKey": samples.HOST_KEY} for host in ("spark-1", "spark-2")]
+    two = samples.settings(2, nodes=nodes)
+    return checks.findings(checks.Context("dgx", two, [facts, second], [samples.cache()] * 2))
 
 
 @pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
@@ -180,28 +179,36 @@ def test_asked_without_a_cache_or_a_port():
     assert "cache" not in parse("spark-1", bare).disks
 
 
-@settings(deadline=None, max_examples=60)
+#: Valid, but not what is expected there.
+WORDS = st.sampled_from(
+    [
+        "0",
+        "null",
+        "{}",
+        "[1]",
+        '[{"ifname": "a"}]',
+        "1, 2, GPU-, 3",
+        "a:b:c:d",
+        "nvidia-container-runtime = 3",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=100)
 @given(
-    st.sampled_from(
-        [
-            "nvidia-smi",
-            "nvidia-smi-apps",
-            "nvidia-smi-version",
-            "ibdev2netdev",
-            "nvidia-ctk",
-            "ip-addr",
-            "sudo",
-        ]
-    ),
+    st.sampled_from(sorted(samples.probe("pair-port0")["commands"])),
     st.integers(0, 255),
-    st.text(max_size=60),
+    st.text(max_size=60) | WORDS,
 )
 def test_no_command_can_print_what_breaks_the_parser(name, code, out):
     parse("a", merged(samples.probe("pair-port0"), {"commands": {name: {"rc": code, "out": out}}}))
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.sampled_from(sorted(samples.probe("pair-port0")["files"])), st.none() | st.text(max_size=60))
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(sorted(samples.probe("pair-port0")["files"])),
+    st.none() | st.text(max_size=60) | WORDS,
+)
 def test_no_file_can_hold_what_breaks_the_parser(name, text):
     parse("a", merged(samples.probe("pair-port0"), {"files": {name: text}}))
 
