@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator
 
 from cluster import fabric
-from cluster.checks.table import Context, Finding, check
+from cluster.checks.table import Context, Finding, Level, check
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
 
 #: The first release that puts RDMA devices into a container (NVIDIA_MOFED).
 MOFED_TOOLKIT = (1, 11)
-#: Gb/s: what every QSFP port of a Spark does with the right cable.
-FULL_RATE_GBPS = 200
 
 
 def _plan(context: Context) -> Fabric | None:
@@ -24,11 +22,20 @@ def _plan(context: Context) -> Fabric | None:
         return None
 
 
+def _finding(level: Level, context: Context, text: str) -> Finding:
+    """The plan's own words: the node they begin with, what was found, and after the first stop what to do."""
+    node = next((f.node for f in context.nodes if text.startswith(f"{f.node}: ")), "")
+    found, stop, todo = (text.removeprefix(f"{node}: ") if node else text).partition(". ")
+    return Finding(level, node, f"{found}.", todo) if stop else Finding(level, node, found, "")
+
+
 @check(
     "fabric.transport",
     "The ranks can talk over RDMA where they must (`transport`).",
     "Check the QSFP cable and the addresses of its two interfaces (`ibdev2netdev`, `ip -br addr`), or "
     "allow sockets: `pulumi config set transport any`.",
+    "FAIL",
+    "WARN",
 )
 def transport(context: Context) -> Iterator[Finding]:
     """Everything that the plan refuses, and NCCL variables that contradict `transport`."""
@@ -36,8 +43,10 @@ def transport(context: Context) -> Iterator[Finding]:
     try:
         found = fabric.plan(context.nodes, wanted, context.settings.transport)
     except PlanError as error:
-        yield Finding("FAIL", "", str(error), "")
+        yield _finding("FAIL", context, str(error))
         return
+    if found.transport == "Socket":
+        yield from (_finding("WARN", context, text) for text in found.warnings)
     nccl = context.settings.nccl
     if context.settings.transport == "rdma" and fabric.expected_transport(found, nccl) == "Socket":
         yield Finding(
@@ -55,52 +64,10 @@ def transport(context: Context) -> Iterator[Finding]:
     "WARN",
 )
 def halves(context: Context) -> Iterator[Finding]:
-    """What the plan warns of."""
+    """What the plan warns of where it uses RDMA."""
     found = _plan(context)
-    for warning in found.warnings if found else ():
-        node = next((f.node for f in context.nodes if warning.startswith(f"{f.node}: ")), "")
-        yield Finding("WARN", node, warning.removeprefix(f"{node}: ") if node else warning, "")
-
-
-@check(
-    "fabric.mtu",
-    "The two ends of every cable have one MTU.",
-    "Set the same MTU on both, 9000 best (netplan: `mtu: 9000`).",
-    "WARN",
-)
-def mtu(context: Context) -> Iterator[Finding]:
-    """RoCE takes the smaller of a port's own; ends that differ lose packets or the connection."""
-    found = _plan(context)
-    for wire in fabric.wires(found) if found else ():
-        here, there = wire.ends
-        if here.mtu != there.mtu:
-            first, second = (context.nodes[rank].node for rank in wire.ranks)
-            yield Finding(
-                "WARN",
-                second,
-                f"{there.netdev} has MTU {there.mtu}; {here.netdev} of {first}, which it faces, {here.mtu}.",
-                f"Set one on both, 9000 best: `sudo ip link set {there.netdev} mtu …`, and in netplan.",
-            )
-
-
-@check(
-    "fabric.rate",
-    "Every used link runs at 200 Gb/s.",
-    "Another cable or port: `ethtool IFACE` should say 200000Mb/s.",
-    "WARN",
-)
-def rate(context: Context) -> Iterator[Finding]:
-    """A cable or a switch port of 100 Gb/s works, at half the speed."""
-    found = _plan(context)
-    for facts, rank in zip(context.nodes, found.ranks if found else (), strict=False):
-        for hca in rank.hcas:
-            if 0 < hca.rate_gbps < FULL_RATE_GBPS:
-                yield Finding(
-                    "WARN",
-                    facts.node,
-                    f"the link of {hca.netdev} ({hca.name}) does {hca.rate_gbps} of {FULL_RATE_GBPS} Gb/s.",
-                    "Another cable or switch port; `ethtool` there should say 200000Mb/s.",
-                )
+    if found and found.transport == "IB":
+        yield from (_finding("WARN", context, text) for text in found.warnings)
 
 
 @check(

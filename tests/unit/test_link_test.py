@@ -233,7 +233,7 @@ def test_wires_of_a_plan_are_plain_data():
         "node": "spark-2",
         "address": "192.168.100.12",
         "netdev": "enp1s0f0np0",
-        "mtu": 1500,
+        "mtu": 9000,
         "rate": 200,
     }
 

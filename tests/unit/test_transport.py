@@ -102,9 +102,9 @@ def test_a_half_that_stood_still_is_named_with_its_cause():
 
 def test_ends_with_different_mtu_explain_a_half_that_stands_still():
     changed = network()
-    changed[1]["hcas"][1]["mtu"] = 9000.0  # as Pulumi hands numbers back
+    changed[1]["hcas"][1]["mtu"] = 1500.0  # as Pulumi hands numbers back
     [first, _] = transport.problems(transport.expected(changed), well(), moved(roceP2p1s0f0=0))
-    assert "enP2p1s0f0np0 has MTU 1500, and enP2p1s0f0np0 of 10.24.11.12 9000: set one on both." in first
+    assert "enP2p1s0f0np0 has MTU 9000, and enP2p1s0f0np0 of 10.24.11.12 1500: set one on both." in first
 
 
 def test_what_moved_is_a_difference():
