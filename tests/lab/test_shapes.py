@@ -23,8 +23,8 @@ RING_RELEASE = "1.3.0rc29"
 def lab(request) -> Iterator[dict[str, Any]]:
     """A lab by the words of `lab up`."""
     words = [sys.executable, "-m", "lab"]
-    variants = ["--variant", "docker-group", "--variant", "sudo-nopasswd"]
-    subprocess.run([*words, "up", "--name", NAME, *variants, *request.param], cwd=stacks.ROOT, check=True)
+    up = [*words, "up", "--name", NAME, *stacks.PREPARED, *request.param]
+    subprocess.run(up, cwd=stacks.ROOT, check=True)
     try:
         yield json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
     finally:
@@ -43,8 +43,8 @@ def newer_image(lab: dict[str, Any]) -> str:
     stacks.inside(
         lab,
         0,
-        f"docker pull -q {lab['image']}; id=$(docker create {lab['image']}); docker commit {change} $id {image};"
-        f" docker rm $id; docker push -q {image}",
+        f"docker pull -q {lab['image']}; id=$(docker create {lab['image']});"
+        f" docker commit {change} $id {image}; docker rm $id; docker push -q {image}",
     )
     return image
 

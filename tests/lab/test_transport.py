@@ -24,9 +24,8 @@ def stack(lab, tmp_path_factory):
 
 def container_of_rank_1(lab) -> None:
     """Make it anew, so that it gets what its node now has."""
-    stacks.inside(
-        lab, 1, "docker ps --quiet --filter label=trtspark.rank=1 | xargs --no-run-if-empty docker kill"
-    )
+    mine = "docker ps --quiet --filter label=trtspark.rank=1"
+    stacks.inside(lab, 1, f"{mine} | xargs --no-run-if-empty docker kill")
 
 
 def test_the_cables_are_tested_and_the_ranks_proven(stack):
