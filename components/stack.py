@@ -29,7 +29,7 @@ def deploy(
     for warning in (*look.warnings, *network.warnings):
         pulumi.log.warn(warning)
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
+        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group))
         for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)

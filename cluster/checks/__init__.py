@@ -13,6 +13,8 @@ from cluster.checks import (  # noqa: F401  # each registers its checks
     machine,
     network,
     serving,
+    swarm,
+    toolkit,
     weights,
 )
 from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings
