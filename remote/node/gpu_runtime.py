@@ -242,6 +242,15 @@ def in_group():
     return me.pw_uid == 0 or me.pw_gid == there.gr_gid or me.pw_name in there.gr_mem
 
 
+def old_login():
+    """Whether this login is from before its user came into the group."""
+    return os.geteuid() != 0 and grp.getgrnam(GROUP).gr_gid not in (os.getgid(), *os.getgroups())
+
+
+def group_members():
+    return grp.getgrnam(GROUP).gr_mem
+
+
 def join_group(record):
     record["group"] = user()
     as_root.put(RECORD, json.dumps(record, sort_keys=True))
@@ -251,13 +260,13 @@ def join_group(record):
 
 def leave_group(record):
     """Undo `join_group`; True when this user's groups changed."""
-    if not record["group"] or record["group"] not in grp.getgrnam(GROUP).gr_mem:
+    if not record["group"] or record["group"] not in group_members():
         return False
     as_root.sudo("gpasswd", "-d", record["group"], GROUP)
     return True
 
 
 def unanswered():
-    if in_group() and grp.getgrnam(GROUP).gr_gid not in (os.getgid(), *os.getgroups()):
-        return "this login is from before its user came into group %s. Run the same again." % GROUP
+    if in_group() and old_login():
+        return "this login is from before its user came into group %s. Run the same again in a minute." % GROUP
     return "Docker does not answer. Start it: `sudo systemctl start docker`; its log: `journalctl -u docker`."
