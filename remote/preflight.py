@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cluster import checks
@@ -74,7 +75,7 @@ def examine(
     script, command = node.program(probe="look", hub_cache="look"), node.command(arguments)
     shells = [shell(connection) for connection in connections]
     with ThreadPoolExecutor(len(connections)) as pool:
-        answers = list(pool.map(lambda *one: _ask(*one, script, command), connections, shells))
+        answers = list(pool.map(partial(_ask, script, command), connections, shells))
     errors = tuple(answer for answer in answers if isinstance(answer, TrtSparkError))
     reached = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
     facts, caches = tuple(f for f, _ in reached), tuple(c for _, c in reached)
@@ -89,7 +90,7 @@ def examine(
 
 
 def _ask(
-    connection: Connection, session: Shell, script: str, command: str
+    script: str, command: str, connection: Connection, session: Shell
 ) -> tuple[Facts, Mapping[str, Any]] | TrtSparkError:
     before = time.time()
     try:

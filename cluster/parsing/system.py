@@ -95,9 +95,10 @@ def toolkit(out: str, config: str | None) -> Toolkit:
         found = tomllib.loads(config or "")
     except tomllib.TOMLDecodeError:
         found = {}
+    runtime = found.get("nvidia-container-runtime")
     return Toolkit(
         version=toolkit_version(out),
-        mode=str(found.get("nvidia-container-runtime", {}).get("mode", "")),
+        mode=str(runtime.get("mode", "")) if isinstance(runtime, dict) else "",
         swarm_resource=str(found.get("swarm-resource", "")),
         config=config is not None,
     )

@@ -61,7 +61,7 @@ def look(args):
     document = {"format": 2, "asked": args, "time": time.time()}
     deadline = time.monotonic() + DEADLINE_S
     running = {name: _start(argv) for name, argv in COMMANDS.items()}
-    docker: dict = {}
+    docker = {"program": True, "info": _no_answer()}
     asking = threading.Thread(target=_docker, args=(docker, deadline), daemon=True)
     asking.start()
     user = pwd.getpwuid(os.getuid())
@@ -89,9 +89,9 @@ def look(args):
         commands["ufw-rules"] = _finish(_start(["sudo", "-n", "cat", UFW_RULES]), deadline)
     asking.join(max(0.0, deadline - time.monotonic()))
     document["commands"] = commands
-    document["docker"] = dict(docker) or {"program": True, "info": _no_answer()}
+    document["docker"] = dict(docker)
     document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
-    document["disks"] = _disks(args, document["docker"], user.pw_dir)
+    document["disks"] = _disks(args, document["docker"], document["home"])
     _hide(document)
     document["time_after"] = time.time()
     return document

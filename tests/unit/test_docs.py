@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.catalog import CATALOG
-from remote.node import gpu_runtime
+from remote.node import gpu_runtime, probe
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(
@@ -138,7 +138,7 @@ def used_commands(monkeypatch, present: bool) -> set[tuple[str, ...]]:
 
 
 def test_the_sudoers_lines_are_the_commands_used(monkeypatch):
-    used = {("true",)}  # the probe's question
+    used = {("true",), ("cat", probe.UFW_RULES)}  # the probe's questions
     for present in (True, False):
         with monkeypatch.context() as patch:
             used |= used_commands(patch, present)
