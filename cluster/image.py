@@ -16,9 +16,9 @@ def agreed(image: str, nodes: Sequence[str], digests: Sequence[str]) -> str:
     for node, digest in zip(nodes, digests, strict=True):
         if digest != digests[0]:
             raise PlanError(
-                f"{image} is not the same image on all nodes: {nodes[0]} has {_short(digests[0])}, "
-                f"{node} has {_short(digest)}. The tag moved between their pulls: `docker pull {image}` on both, or set "
-                "image to a digest."
+                f"{image} is not one image on all nodes: {nodes[0]} has {_short(digests[0])}, "
+                f"{node} has {_short(digest)}. The tag moved between their pulls: `docker pull {image}` on "
+                "both, or set image to a digest."
             )
     return digests[0]
 

@@ -32,8 +32,8 @@ def live_restore(context: Context) -> Iterator[Finding]:
             yield Finding(
                 "FAIL",
                 facts.node,
-                "daemon.json has live-restore, which the running Docker has not read yet: with a Swarm it would "
-                "not start again.",
+                "daemon.json has live-restore, which the running Docker has not read yet: with a Swarm it "
+                "would not start again.",
                 'Take "live-restore" out of /etc/docker/daemon.json.',
             )
 

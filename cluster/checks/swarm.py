@@ -20,15 +20,15 @@ LONGER = "docker swarm update --cert-expiry 87600h"
     alone=True,
 )
 def certificates(context: Context) -> Iterator[Finding]:
-    """A running node renews its own; one that was off for 18 to 90 days may come back with none that counts."""
+    """A running node renews its own; one that was off for 18 to 90 days may come back with an old one."""
     for facts in context.nodes:
         days = facts.docker.swarm.certificate_days
         if days is not None and days < SHORT_DAYS:
             yield Finding(
                 "WARN",
                 facts.node,
-                f"its Swarm's certificates are good for {days:.0f} days: machines that are off for months come "
-                "back without a Swarm.",
+                f"its Swarm's certificates are good for {days:.0f} days: machines that are off for months "
+                "come back without a Swarm.",
                 f"Run there `{LONGER}`.",
             )
 

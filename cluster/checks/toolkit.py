@@ -56,8 +56,8 @@ def there(context: Context) -> Iterator[Finding]:
     alone=True,
 )
 def mode(context: Context) -> Iterator[Finding]:
-    """ "cdi" and "csv" do not process NVIDIA_MOFED. "legacy" with 1.19 and later hides the GPU of a task that
-    asks for RDMA devices, unless swarm-resource names Swarm's variable: preparing sees to that. With any
+    """ "cdi" and "csv" do not process NVIDIA_MOFED. "legacy" with 1.19 and later hides the GPU of a task
+    that asks for RDMA devices, unless swarm-resource names Swarm's variable: preparing sees to that. With any
     version, `systemctl daemon-reload` takes the GPU from containers that "legacy" gave it.
     """
     for facts in context.nodes:
@@ -77,8 +77,8 @@ def mode(context: Context) -> Iterator[Finding]:
             yield Finding(
                 "WARN",
                 facts.node,
-                f'the NVIDIA runtime is in mode "legacy":{why} a `systemctl daemon-reload` takes the GPU from '
-                "running containers.",
+                f'the NVIDIA runtime is in mode "legacy":{why} a `systemctl daemon-reload` takes the GPU '
+                "from running containers.",
                 todo,
             )
 
@@ -91,7 +91,7 @@ def mode(context: Context) -> Iterator[Finding]:
     alone=True,
 )
 def config(context: Context) -> Iterator[Finding]:
-    """Without it a task gets the GPU by NVIDIA_VISIBLE_DEVICES alone, which is right on a machine with one."""
+    """Without it a task gets the GPU by NVIDIA_VISIBLE_DEVICES alone: right on a machine with one GPU."""
     for facts in context.nodes:
         if facts.container_toolkit.version and not facts.container_toolkit.config:
             yield Finding(

@@ -39,7 +39,7 @@ def merged(text, path, gpu):
     was there}. Nothing is in it that was so before.
     """
     found = settings(text, path)
-    changes: dict = {}
+    changes: dict[str, object] = {}
     new = text if text is not None and text.strip() else "{}\n"
     if "nvidia" not in found.get("runtimes", {}):
         new = json_text.put(new, ["runtimes", "nvidia"], RUNTIME)

@@ -268,5 +268,7 @@ def leave_group(record):
 
 def unanswered():
     if in_group() and old_login():
-        return "this login is from before its user came into group %s. Run the same again in a minute." % GROUP
+        return (
+            "this login is from before its user came into group %s. Run the same again in a minute." % GROUP
+        )
     return "Docker does not answer. Start it: `sudo systemctl start docker`; its log: `journalctl -u docker`."

@@ -83,7 +83,7 @@ def test_what_the_owner_made_of_the_line_since_stays():
 
 @pytest.mark.parametrize("text", ["swarm-resource = \n", "[x\n", 'a = "\n'])
 def test_what_is_not_toml_is_refused(text):
-    with pytest.raises(stop.Stop, match="is not valid TOML .* it was not touched"):
+    with pytest.raises(stop.Stop, match=r"is not valid TOML .* it was not touched"):
         merged(text)
 
 

@@ -96,6 +96,6 @@ def test_of_a_repeated_key_the_last_counts():
 def test_nested_members_are_indented_as_their_neighbours():
     text = '{\n  "runtimes": {\n    "kata": {\n      "path": "/kata"\n    }\n  }\n}\n'
     assert json_text.put(text, ["runtimes", "nvidia"], {"path": "n"}) == (
-        '{\n  "runtimes": {\n    "kata": {\n      "path": "/kata"\n    },\n    "nvidia": {\n      "path": "n"\n'
-        "    }\n  }\n}\n"
+        '{\n  "runtimes": {\n    "kata": {\n      "path": "/kata"\n    },\n'
+        '    "nvidia": {\n      "path": "n"\n    }\n  }\n}\n'
     )
