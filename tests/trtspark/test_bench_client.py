@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 import pytest
+import uvloop
 
 from tests.trtspark.sse_server import Behaviour, serving
 from trtspark.bench import measure
@@ -23,7 +24,7 @@ def run(how: Behaviour, load: Load, stop_after: float | None = None) -> Run:
                 asyncio.get_running_loop().call_later(stop_after, stop.set)
             return await drive(Target(server.url), [BODY], load, stop=stop)
 
-    return asyncio.run(go())
+    return uvloop.run(go())
 
 
 def test_times_are_the_servers_own_times():

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -103,8 +103,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, self.usable = transport, True
+        # uvloop's transports are not of asyncio's class.
+        self.transport, self.usable = cast(asyncio.Transport, transport), True
 
     def data_received(self, data: bytes) -> None:
         """Stamp first, understand after."""
