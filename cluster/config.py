@@ -185,6 +185,11 @@ class Settings(_Frozen):
         le=86400,
         description="seconds the server may take to answer, 5 to 86400",
     )
+    docker_group: bool = Field(
+        default=False,
+        description="true or false: put the nodes' users into group docker where they are not in it "
+        "(it makes them as powerful as root; destroy takes them out again)",
+    )
     ssh_key: str | None = Field(
         default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_command import remote
 
+from cluster import preparation
 from cluster.facts import Facts
+from dynamic_providers.gpu_runtime import GpuRuntime
 from remote import node
 from remote.ssh import Connection
 
@@ -19,11 +21,15 @@ DIAL_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class SparkNodeArgs:
-    """A machine's login and what the look before the plan found of it."""
+    """A machine's login and what the look before the plan found of it.
+
+    `docker_group`: whether preparing may put the user into group docker.
+    """
 
     connection: Connection
     facts: Facts
     private_key: str | None
+    docker_group: bool = False
 
 
 def connection_args(args: SparkNodeArgs) -> remote.ConnectionArgs:
@@ -66,15 +72,14 @@ class SparkNode(pulumi.ComponentResource):
             logging=remote.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.prepared = remote.Command(
+        self.prepared = GpuRuntime(
             f"{name}-gpu-runtime",
-            connection=self.connection,
-            create=node.command({"gpu_runtime": {"action": "apply", "gpu": args.facts.gpu_uuid}}),
-            delete=node.command({"gpu_runtime": {"action": "restore"}}),
-            stdin=node.program(gpu_runtime="main"),
-            add_previous_output_in_env=False,
-            logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
+            args.facts.gpu_uuid,
+            args.connection.as_props(),
+            args.docker_group,
+            preparation.wanted(args.facts),
+            preparation.steps(args.facts),
+            pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
         self.facts = self.probe.stdout
         self.register_outputs({"facts": self.facts})

@@ -33,7 +33,7 @@ def deploy(
     for replaced in fabric.overridden(network, settings.nccl):
         pulumi.log.info(f"nccl: {replaced}, on your word")
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
+        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group))
         for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)

@@ -22,13 +22,14 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.seen: list[pulumi.runtime.MockResourceArgs] = []
+        self.digests: dict[str, str] = {}
 
     def new_resource(self, args):
         assert (args.typ, args.name) not in {(r.typ, r.name) for r in self.seen}, "duplicate name"
         self.seen.append(args)
         outs = dict(args.inputs)
         if args.typ == "docker:index/remoteImage:RemoteImage":
-            outs["repoDigest"] = DIGEST
+            outs["repoDigest"] = self.digests.get(args.name, DIGEST)
         if args.typ == "command:remote:Command":
             outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
         if args.typ.endswith(":SwarmService"):
@@ -47,8 +48,11 @@ class Recorder(pulumi.runtime.Mocks):
         return {r.name for r in self.seen}
 
 
-def run(count: int = 2, preview: bool = False, **changes: Any) -> tuple[Recorder, dict[str, Any]]:
+def run(
+    count: int = 2, preview: bool = False, digests: dict[str, str] | None = None, **changes: Any
+) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
+    recorder.digests = digests or {}
     pulumi.runtime.set_mocks(recorder, project="trtllm-dgx-spark", stack="test", preview=preview)
     outputs: dict[str, Any] = {}
     settings = samples.settings(count, **changes)
@@ -146,6 +150,38 @@ def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
 
 
+def test_a_node_with_another_digest_ends_the_run_with_both_names():
+    with pytest.raises(pulumi.RunError) as caught:
+        run(digests={"trtllm-image-1": DIGEST.replace("a" * 64, "b" * 64)})
+    assert "10.24.11.11 has sha256:aaaaaaaaaaaa, 10.24.11.12 has sha256:bbbbbbbbbbbb" in str(caught.value)
+
+
+def test_a_fresh_sparks_preview_says_what_preparing_will_do():
+    inputs = run(dockerGroup=True)[0].inputs("head-gpu-runtime")
+    assert inputs["gpu"] == samples.facts(1)[0].gpu_uuid
+    assert inputs["group"] is True
+    assert inputs["connection"]["hostKey"] == samples.HOST_KEY
+    assert "Docker restarts" in inputs["steps"]
+    assert "daemon.json default-runtime: none -> nvidia" in inputs["steps"]
+    assert inputs["things"]["daemon.json default-runtime"] == "nvidia"
+
+
+def test_placement_does_not_rely_on_host_names():
+    """Nodes are told apart by labels on their Swarm ids: two may have one name."""
+    for rank in (0, 1):
+        spec = run()[0].inputs(f"trtllm-rank-{rank}")["spec"]["TaskTemplate"]
+        assert not [c for c in spec["Placement"]["Constraints"] if "hostname" in c]
+        assert "node.labels.trtspark.rank==" + str(rank) in [
+            c.replace(" ", "") for c in spec["Placement"]["Constraints"]
+        ]
+
+
+def test_a_task_gets_its_gpu_whatever_the_toolkit_makes_of_swarm_resource():
+    """1.18 ignores swarm-resource in mode auto, and takes this variable then."""
+    env = run()[0].inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NVIDIA_VISIBLE_DEVICES=all" in env
+
+
 def test_the_private_key_is_a_secret_wherever_it_goes():
     recorder, _ = run()
     for resource in recorder.seen:
@@ -160,7 +196,7 @@ def test_the_private_key_is_a_secret_wherever_it_goes():
 def test_host_keys_are_pinned_for_every_command():
     recorder, _ = run()
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
-    assert len(commands) == 6
+    assert len(commands) == 4
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     for index in (0, 1):
         opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
@@ -171,7 +207,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 6
+    assert len(payloads) == 8
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 
