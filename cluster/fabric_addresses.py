@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from itertools import combinations
-from typing import Any
 
 from cluster import netplan
 from cluster.errors import NotPrepared, PlanError
+from cluster.fabric_files import Seen, refuse_others, repair
 from cluster.fabric_links import Half, active, described, ports, rails, segments
 from cluster.fabric_subnets import PREFIX, free, host, numbers
 from cluster.facts import Facts
@@ -23,26 +23,6 @@ from cluster.facts import Facts
 #: The first IPv4 address of an interface gives its RDMA device GIDs 2 (RoCE v1) and 3 (RoCE v2); 0 and 1 are
 #: IPv6's. The node program checks it after applying.
 GID_INDEX = 3
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the second look found on a node."""
-
-    stack: str = ""
-    """Whose our file is: the stack that our record names; "" without a record."""
-    addresses: Mapping[str, IPv4Interface] = field(default_factory=dict)
-    """What the record says that we gave to which interface."""
-    file: str = ""
-    """The text of our file; "" when it is not there."""
-    merged: str = ""
-    """What `netplan get` printed."""
-    problem: str = ""
-    """Why it printed nothing, one line."""
-    neighbours: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """MAC addresses that answered on an interface."""
-    dynamic: frozenset[str] = frozenset()
-    """Interfaces whose IPv4 address is DHCP's."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +44,6 @@ class Choice:
 
     nodes: tuple[NodeAddresses, ...]
     notes: tuple[str, ...] = ()
-
-
-def seen(document: Mapping[str, Any]) -> Seen:
-    """From the look's answer (remote/node/fabric_config.py)."""
-    record, merged = document["record"] or {}, document["netplan"]
-    said = (merged["err"].strip() or merged["out"].strip() or f"exit code {merged['rc']}").splitlines()[-1]
-    return Seen(
-        stack=record.get("stack", ""),
-        addresses={name: IPv4Interface(text) for name, text in record.get("addresses", {}).items()},
-        file=document["file"] or "",
-        merged="" if merged["rc"] else merged["out"],
-        problem=said if merged["rc"] else "",
-        neighbours=document["neighbours"],
-        dynamic=frozenset(document["dynamic"]),
-    )
 
 
 def undecided(facts: Facts) -> list[str]:
@@ -119,8 +84,9 @@ def choose(
             for (j, netdev), address in whole.items()
             if j == i and (netdev in ours[i] or now.get((i, netdev)) != address)
         }
-        _refuse_others(stack, facts, look, write)
-        parts.append(NodeAddresses(write, _repair(facts, look, write) if ours[i] else ""))
+        if write:
+            refuse_others(stack, facts, look, write)
+        parts.append(NodeAddresses(write, repair(facts, look, write) if write and ours[i] else ""))
     notes = [
         f"fabric: {facts.node}: {', '.join(f'{n} {a}' for n, a in sorted(part.addresses.items()))}, "
         f"MTU {netplan.MTU}, by {netplan.FILE}."
@@ -216,35 +182,29 @@ def _fixed(
                 "no RDMA device has a link.",
                 "Plug in the QSFP cable (`ibdev2netdev` shows it Up), or use `fabric: detect`.",
             )
-        for netdev in up:
-            kept = mine.get(netdev) or (None if netdev in look.dynamic else now.get((i, netdev)))
-            if kept and (not given[i] or kept.ip in given[i]):
-                found[(i, netdev)] = kept
-        if given[i]:
-            found |= _given(i, facts, up, given[i], found)
-        elif set(up) <= set(mine):
+        theirs = {netdev: now.get((i, netdev)) for netdev in up if netdev not in look.dynamic}
+        kept = {netdev: address for netdev, address in {**theirs, **mine}.items() if address and netdev in up}
+        if not given[i] and set(up) <= set(mine):
             # A cable that is out for now: what we wrote for it stays.
-            found |= {(i, netdev): address for netdev, address in mine.items()}
+            kept = dict(mine)
+        chosen = {**kept, **_given(facts, up, given[i], kept)}
+        found |= {(i, netdev): address for netdev, address in chosen.items()}
     return found
 
 
 def _given(
-    i: int,
-    facts: Facts,
-    up: Sequence[str],
-    wanted: Sequence[IPv4Address],
-    found: Mapping[Half, IPv4Interface],
-) -> dict[Half, IPv4Interface]:
-    """The configured addresses that are nowhere yet, in order on the halves that have none."""
-    placed = {address.ip for (j, _), address in found.items() if j == i}
-    rest = [address for address in wanted if address not in placed]
-    room = [netdev for netdev in up if (i, netdev) not in found]
+    facts: Facts, up: Sequence[str], wanted: Sequence[IPv4Address], kept: Mapping[str, IPv4Interface]
+) -> dict[str, IPv4Interface]:
+    """The configured addresses by interface: where they are already, the others in order on the rest."""
+    placed = {netdev: address for netdev, address in kept.items() if address.ip in wanted}
+    rest = [one for one in wanted if one not in {address.ip for address in placed.values()}]
+    room = [netdev for netdev in up if netdev not in placed]
     if len(rest) > len(room):
         raise PlanError(
             f"{facts.node}: nodes[].fabric has {len(wanted)} addresses for {len(up)} interfaces with a link "
             f"({', '.join(up) or 'none'}). Give one for each, in this order."
         )
-    return {(i, n): IPv4Interface((address, PREFIX)) for n, address in zip(room, rest, strict=False)}
+    return placed | {n: IPv4Interface((one, PREFIX)) for n, one in zip(room, rest, strict=False)}
 
 
 def _filled(
@@ -272,9 +232,7 @@ def _filled(
     return found
 
 
-def _must_join(
-    nodes: Sequence[Facts], looks: Sequence[Seen], whole: Mapping[Half, IPv4Interface]
-) -> None:
+def _must_join(nodes: Sequence[Facts], looks: Sequence[Seen], whole: Mapping[Half, IPv4Interface]) -> None:
     """Raises PlanError unless every two nodes share a subnet and no address is there twice."""
     twice: dict[IPv4Address, int] = {}
     for (i, _), address in whole.items():
@@ -293,64 +251,3 @@ def _must_join(
                 f"(seen: {how}). Every two nodes need one: two by cables, three as a ring, more by a switch. "
                 "If they have one, give the addresses in nodes[].fabric."
             )
-
-
-def _refuse_others(stack: str, facts: Facts, look: Seen, write: Mapping[str, IPv4Interface]) -> None:
-    """Raises NotPrepared where writing would override what somebody else has written down."""
-    if not write:
-        return
-    if look.stack not in ("", stack):
-        raise NotPrepared(
-            facts.node,
-            f"{netplan.FILE} is stack {look.stack}'s.",
-            "Use `fabric: detect` in one of the two.",
-        )
-    if look.file and not look.stack:
-        raise NotPrepared(
-            facts.node,
-            f"{netplan.FILE} is there, and this program has no record of writing it.",
-            f"Look at it (`sudo cat {netplan.FILE}`), and remove it or use `fabric: detect`.",
-        )
-    if look.problem:
-        raise NotPrepared(
-            facts.node,
-            f"`sudo netplan get` does not tell what is configured: {look.problem}.",
-            "Allow it without a password (docs/preparing.md has the lines), or use `fabric: detect`.",
-        )
-    found, mine = netplan.network(look.merged), netplan.network(look.file)
-    macs = {hca.netdev: hca.mac for hca in facts.hcas}
-    for netdev, address in sorted(write.items()):
-        known = {str(address), str(look.addresses.get(netdev)), *netplan.static(mine, netdev, "")}
-        theirs = [one for one in netplan.static(found, netdev, macs.get(netdev, "")) if one not in known]
-        if why := (", ".join(theirs) or netplan.taken_by(found, netdev)):
-            raise NotPrepared(
-                facts.node,
-                f"{netdev} is configured by a netplan file of yours ({why}; files: "
-                f"{', '.join(facts.netplan) or 'unknown'}), and has no address that works with the others.",
-                "Take it out of that file, or correct it there and use `fabric: detect`.",
-            )
-    management = facts.management or next(
-        (name for name, found_ in facts.interfaces.items() if any(a.ip == facts.address for a in found_)), ""
-    )
-    if netplan.takes_away(found, management, "", facts.address):
-        raise NotPrepared(
-            facts.node,
-            f"`netplan apply` would take the address {facts.address} from {management}: the files in "
-            "/etc/netplan give it another.",
-            "Apply or correct them first, at the machine itself.",
-        )
-
-
-def _repair(facts: Facts, look: Seen, write: Mapping[str, IPv4Interface]) -> str:
-    """What somebody changed since we wrote it; "" when all is as it should be, or all is to go."""
-    if not write:
-        return ""
-    if look.file != netplan.render(write):
-        return f"{netplan.FILE} was {'edited' if look.file else 'removed'}"
-    for half in active(facts):
-        wanted = write.get(half.netdev)
-        if wanted and wanted not in facts.interfaces.get(half.netdev, ()):
-            return f"{half.netdev} has lost {wanted}"
-        if wanted and half.mtu != netplan.MTU:
-            return f"{half.netdev} has MTU {half.mtu}"
-    return ""

@@ -47,7 +47,9 @@ def _taken(nodes: Sequence[Facts]) -> Iterator[IPv4Network]:
 
 def _pools(facts: Facts) -> Iterator[IPv4Network]:
     settings = facts.daemon_json
-    texts = [pool.get("base") for pool in settings.get("default-address-pools") or [] if isinstance(pool, dict)]
+    texts = [
+        pool.get("base") for pool in settings.get("default-address-pools") or [] if isinstance(pool, dict)
+    ]
     for text in (*texts, settings.get("bip"), settings.get("fixed-cidr")):
         try:
             yield IPv4Interface(str(text)).network

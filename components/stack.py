@@ -9,7 +9,7 @@ import pulumi
 
 from cluster import fabric
 from cluster.config import Settings
-from components.spark_node import SparkNode, SparkNodeArgs
+from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
 from remote.preflight import Look
@@ -28,9 +28,12 @@ def deploy(
     network = fabric.plan(look.facts, [node.fabric for node in active])
     for warning in (*look.warnings, *network.warnings):
         pulumi.log.warn(warning)
+    for note in look.fabric.notes:
+        pulumi.log.info(note)
+    parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
-        for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
+        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key, stack, part))
+        for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
     revision = look.caches[0]["commit"] or ""

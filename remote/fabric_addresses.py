@@ -15,7 +15,8 @@ from cluster import fabric_addresses as choosing
 from cluster import netplan
 from cluster.config import Settings
 from cluster.errors import NodeError, NotPrepared, Unreachable
-from cluster.fabric_addresses import Choice, NodeAddresses, Seen
+from cluster.fabric_addresses import Choice, NodeAddresses
+from cluster.fabric_files import Seen, seen
 from cluster.facts import Facts
 from remote import node
 from remote.ssh import Connection, FreshShell, Shell, SshShell
@@ -52,15 +53,11 @@ def settle(
     if not configure:
         return _without(stack, facts, looks)
     choice = choosing.choose(stack, facts, looks, [one.fabric for one in settings.active_nodes])
-    future = [
-        choosing.applied(one, part.addresses) for one, part in zip(facts, choice.nodes, strict=True)
-    ]
+    future = [choosing.applied(one, part.addresses) for one, part in zip(facts, choice.nodes, strict=True)]
     return tuple(future), choice
 
 
-def _without(
-    stack: str, facts: Sequence[Facts], looks: Sequence[Seen]
-) -> tuple[tuple[Facts, ...], Choice]:
+def _without(stack: str, facts: Sequence[Facts], looks: Sequence[Seen]) -> tuple[tuple[Facts, ...], Choice]:
     """With `fabric: detect`, the addresses that this stack set before go; another stack's stay."""
     parts = tuple(NodeAddresses() for _ in facts)
     mine = [look.addresses if look.stack == stack else {} for look in looks]
@@ -92,7 +89,7 @@ def _looks(connections: Sequence[Connection], facts: Sequence[Facts], shell: Dia
                 "a change of its fabric addresses was under way, and has ended just now.",
                 "Run the same again.",
             )
-        return choosing.seen(answer)
+        return seen(answer)
 
     with ThreadPoolExecutor(len(connections)) as pool:
         return list(pool.map(one, zip(connections, facts, strict=True)))
@@ -127,7 +124,7 @@ def apply(
             connection.host,
             f"the fabric's addresses were not kept ({ended['reason'] or 'no reason'}); its network is as "
             "it was.",
-            f"Look at `{netplan.FILE}` in the preview and at /etc/netplan there; docs/fabric.md has the causes.",
+            "Look at the file in the preview and at /etc/netplan there; docs/fabric.md has the causes.",
         )
     _must_have_gids(connection, props["gids"], ended["gids"])
     return {**props, "mtu": netplan.MTU}

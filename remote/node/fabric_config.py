@@ -7,6 +7,7 @@ management address for about a second (field reports), and may for good: nobody 
 Runs as the plain user; sudo is used for netplan, install, mv, cat, rm, mkdir, rmdir and ip only.
 """
 
+import contextlib
 import fcntl
 import glob
 import json
@@ -186,10 +187,11 @@ def guard(args, before, _lock):
     if verdict == "keep":
         try:
             keep(args["file"])
-            status("kept")
-            return
         except Stop as error:
             verdict = str(error)
+        else:
+            status("kept")
+            return
     run(["rm", "-f", TRIAL], root=True)
     for _ in range(APPLY_TRIES):
         done = run(["netplan", "apply"], root=True)
@@ -338,10 +340,8 @@ def write(path, text):
 def finish():
     """The guard's folder goes; ours around it too when nothing else is in it."""
     shutil.rmtree(GUARD, ignore_errors=True)
-    try:
+    with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(GUARD))
-    except OSError:
-        pass
 
 
 def detached(work):
