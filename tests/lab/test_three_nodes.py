@@ -19,7 +19,8 @@ RESOURCES = 30
 @pytest.fixture
 def three(tmp_path):
     words = [sys.executable, "-m", "lab"]
-    subprocess.run([*words, "up", "--name", NAME, "--nodes", "3"], cwd=stacks.ROOT, check=True)
+    up = [*words, "up", "--name", NAME, "--nodes", "3", *stacks.PREPARED]
+    subprocess.run(up, cwd=stacks.ROOT, check=True)
     try:
         lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
         yield stacks.create(tmp_path / "project", lab)
