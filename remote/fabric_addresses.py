@@ -28,7 +28,11 @@ SETTLE_S = 20
 #: A guard of somebody else's ends within this: its apply, its wait, and apply again.
 GUARD_S = 120
 LOOK_TIMEOUT_S = GUARD_S + 30
-RETRY_S = 0.5
+ASK_TIMEOUT_S = 30
+RETRY_S = 0.3
+#: One question waits this long for the guard to get further.
+POLL_S = 0.5
+ENDS = ("kept", "restored", "removed")
 
 Dial = Callable[[Connection], Shell]
 
@@ -115,10 +119,8 @@ def apply(
     ended = _ask(shell, connection, LOOK_TIMEOUT_S, action="begin", keep_s=keep_s, **arguments)
     if ended["phase"] == "applying":
         say(f"netplan apply: the old network comes back unless a new login works within {keep_s:.0f} s")
-        settle_s = min(SETTLE_S, keep_s * 2 / 3)
-        ended = _until_ended(
-            shell, connection, keep_s, {"action": "confirm", "settle_s": settle_s, **arguments}
-        )
+        settled = {**arguments, "settle_s": min(SETTLE_S, keep_s * 2 / 3)}
+        ended = _until_ended(shell, connection, keep_s, settled)
     if ended["phase"] != "kept":
         raise NodeError(
             connection.host,
@@ -135,6 +137,7 @@ def remove(props: Mapping[str, Any], say: Callable[[str], None], dial: Dial = Fr
     connection = Connection.from_props(props["connection"])
     arguments = {
         "stack": props["stack"],
+        "file": "",
         "addresses": dict(props["addresses"]),
         "mtu": netplan.MTU,
         "wait_s": GUARD_S,
@@ -143,7 +146,7 @@ def remove(props: Mapping[str, Any], say: Callable[[str], None], dial: Dial = Fr
     ended = _ask(shell, connection, LOOK_TIMEOUT_S, action="remove", **arguments)
     if ended["phase"] == "applying":
         say("netplan apply: the interfaces go back to what the other files say")
-        ended = _until_ended(shell, connection, KEEP_S, {"action": "outcome", **arguments})
+        ended = _until_ended(shell, connection, KEEP_S, arguments)
     if ended["reason"]:
         raise NodeError(
             connection.host,
@@ -164,19 +167,32 @@ def read(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
 def _until_ended(
     shell: Shell, connection: Connection, keep_s: float, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The guard's end, over as many new logins as it takes: its address is gone for a while at least."""
+    """The guard's end, over as many new logins as it takes: its address is gone for a while at least.
+
+    The confirmation has a login of its own, made after the guard was seen waiting: one made earlier could
+    have lived through a change that lets no new one in.
+    """
     deadline = time.monotonic() + keep_s + GUARD_S
     while True:
         try:
-            return _ask(shell, connection, keep_s + GUARD_S, **arguments)
+            found = _ask(
+                shell, connection, ASK_TIMEOUT_S, **{**arguments, "action": "outcome", "wait_s": POLL_S}
+            )
+            if found["phase"] == "waiting":
+                found = _ask(shell, connection, keep_s + GUARD_S, **{**arguments, "action": "confirm"})
+            if found["phase"] in ENDS:
+                return found
         except Unreachable as error:
-            if time.monotonic() > deadline:
-                raise NodeError(
-                    connection.host,
-                    "it was lost while its fabric addresses were applied, and its guard has not brought it "
-                    f"back within {keep_s + GUARD_S:.0f} s ({error.found})",
-                    "Look at the machine itself: a restart brings the old network back.",
-                ) from None
+            lost = error.found
+        else:
+            lost = f"it is {found['phase']} still."
+        if time.monotonic() > deadline:
+            raise NodeError(
+                connection.host,
+                "its fabric addresses were applied, and its guard has not come to an end within "
+                f"{keep_s + GUARD_S:.0f} s: {lost}",
+                "Look at the machine itself: a restart brings the old network back.",
+            )
         time.sleep(RETRY_S)
 
 

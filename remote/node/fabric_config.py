@@ -57,7 +57,9 @@ def look(args):
         "netplan": merged,
         "neighbours": neighbours(args["neighbours"]),
         "dynamic": sorted(
-            name for name, link in links().items() if any(a.get("dynamic") for a in link["addr_info"])
+            name
+            for name, link in links().items()
+            if any(row.get("dynamic") for row in link["addr_info"] if row.get("family") == "inet")
         ),
     }
 
@@ -99,13 +101,15 @@ def read(args):
 
 
 def links():
-    """{interface: its entry in `ip -j -4 addr`}."""
-    shown = run(["ip", "-j", "-4", "addr", "show"])
+    """{interface: its entry in `ip -j addr`}: with -4 those without an address would be left out."""
+    shown = run(["ip", "-j", "addr", "show"])
     return {link["ifname"]: link for link in json.loads(shown["out"] or "[]") if "ifname" in link}
 
 
 def ipv4(link):
-    return {"%s/%d" % (a["local"], a["prefixlen"]) for a in (link or {}).get("addr_info", [])}
+    """The IPv4 addresses of an entry of `links`, with their prefixes."""
+    rows = [row for row in (link or {}).get("addr_info", []) if row.get("family") == "inet"]
+    return {"%s/%d" % (row["local"], row["prefixlen"]) for row in rows}
 
 
 def lacking(args):
@@ -213,11 +217,9 @@ def keep(text):
 
 
 def confirm(args):
-    """Over a new connection: keep it when the interfaces have what they should, within `settle_s`.
-
-    Returns as `outcome`, with the GID index of every interface in `gids`.
+    """Keep it when the interfaces have what they should within `settle_s`, else give it up. Returns as
+    `outcome`. To be asked over a connection that was made while the guard was waiting already.
     """
-    wait_for(lambda: phase()["phase"] != "applying", APPLY_S)
     if phase()["phase"] == "waiting":
         wait_for(lambda: not lacking(args), args["settle_s"])
         verdict(lacking(args) or "keep")
@@ -225,10 +227,17 @@ def confirm(args):
 
 
 def outcome(args):
-    """How it ended: {"phase": kept | restored | removed | …, "reason", "gids"}."""
+    """How far it is after `wait_s` at most: {"phase": applying | waiting | kept | restored | removed,
+    "reason", "gids": {interface: index}}. Once told of an end the guard forgets it, and what is there tells.
+    """
     wait_for(lambda: phase()["phase"] in ENDS or not busy(), args["wait_s"])
     found = phase()
     if found["phase"] in ENDS:
+        finish()
+    elif not busy():
+        kept = bool(args["file"]) and ours() == args["file"] and not lacking(args)
+        end = "kept" if kept else "restored" if args["file"] else "removed"
+        found = {"phase": end, "reason": "" if kept or not args["file"] else "its guard is gone"}
         finish()
     return {**found, "gids": gids(args)}
 
