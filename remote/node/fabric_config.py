@@ -154,7 +154,12 @@ def begin(args):
     Also: `addresses` {interface: "a.b.c.d/24"}, `mtu`, `gids`; `wait_s` for another's guard to end,
     `keep_s` for the confirmation to come.
     """
-    lock = locked(args["wait_s"])
+    with locked(args["wait_s"]) as lock:
+        return attempt(args, lock)
+
+
+def attempt(args, lock):
+    """The change itself, one at a time."""
     new = json.dumps({"stack": args["stack"], "addresses": args["addresses"]}, sort_keys=True)
     before = text_of(RECORD)
     if before != new:
@@ -175,12 +180,12 @@ def begin(args):
         finish()
         return {"phase": "kept", "reason": "", "gids": gids(args)}
     status("applying")
-    detached(lambda: guard(args, before, lock))
+    detached(lambda: guard(args, before), lock)
     return {"phase": "applying", "reason": "", "gids": {}}
 
 
-def guard(args, before, _lock):
-    """Apply, wait for the verdict, and end as kept or restored. `_lock` is held by being referred to."""
+def guard(args, before):
+    """Apply, wait for the verdict, and end as kept or restored."""
     time.sleep(HEAD_START_S)
     done = run(["netplan", "apply"], root=True)
     if done["rc"]:
@@ -249,7 +254,12 @@ def gids(args):
 
 def remove(args):
     """Take our file away, and only ours: another stack's record means that the file is its."""
-    lock = locked(args["wait_s"])
+    with locked(args["wait_s"]) as lock:
+        return removal(args, lock)
+
+
+def removal(args, lock):
+    """The removal itself; what is not there needs none."""
     record = json.loads(text_of(RECORD) or "null")
     if record is None or record.get("stack") != args["stack"]:
         finish()
@@ -262,11 +272,11 @@ def remove(args):
         finish()
         return {"phase": "removed", "reason": "", "gids": {}}
     status("applying")
-    detached(lambda: taking_back(record["addresses"], args["mtu"], lock))
+    detached(lambda: taking_back(record["addresses"], args["mtu"]), lock)
     return {"phase": "applying", "reason": "", "gids": {}}
 
 
-def taking_back(addresses, mtu, _lock):
+def taking_back(addresses, mtu):
     time.sleep(HEAD_START_S)
     done = run(["netplan", "apply"], root=True)
     give_back(addresses, mtu)
@@ -299,16 +309,20 @@ def put_back(record):
 # --- the guard's own files ---------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
 def locked(wait_s):
-    """The lock that one change at a time holds, its guard included; an open file."""
+    """The lock that one change at a time holds, its guard included: a file descriptor."""
     os.makedirs(GUARD, mode=0o700, exist_ok=True)
-    lock = open(GUARD + "/lock", "w")
-    if not wait_for(lambda: try_lock(lock), wait_s):
-        raise Stop("Another change of the fabric is under way here. Try the same again in a minute.")
-    for name in ("status", "verdict"):
-        if os.path.exists(GUARD + "/" + name):
-            os.remove(GUARD + "/" + name)
-    return lock
+    lock = os.open(GUARD + "/lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        if not wait_for(lambda: try_lock(lock), wait_s):
+            raise Stop("Another change of the fabric is under way here. Try the same again in a minute.")
+        for name in ("status", "verdict"):
+            if os.path.exists(GUARD + "/" + name):
+                os.remove(GUARD + "/" + name)
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def try_lock(lock):
@@ -353,8 +367,10 @@ def finish():
         os.rmdir(os.path.dirname(GUARD))
 
 
-def detached(work):
-    """Run `work` in a session of its own, so that the end of ours does not end it."""
+def detached(work, _lock):
+    """Run `work` in a session of its own, so that the end of ours does not end it. It holds the lock too:
+    a child has its parent's files, and a lock lasts until the last of them is closed.
+    """
     if os.fork():
         return
     try:
