@@ -1,4 +1,4 @@
-"""The node's side of `fabric: configure` on a machine of the test's own: real files, a netplan that applies."""
+"""The node's side of `fabric: configure`: a machine of the test's own, real files, a netplan that applies."""
 
 from __future__ import annotations
 
