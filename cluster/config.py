@@ -110,6 +110,10 @@ class Settings(_Frozen):
         "port (22), hostKey and fabric addresses"
     )
     head_only: bool = Field(default=False, description="true or false: serve from the first node alone")
+    fabric: Literal["detect", "configure"] = Field(
+        default="detect",
+        description="detect or configure: use the fabric addresses that are there, or set what is missing",
+    )
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
     image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535")

@@ -9,8 +9,6 @@ from cluster.checks.table import Context, Finding, Level, check
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
 
-#: The first release that puts RDMA devices into a container (NVIDIA_MOFED).
-
 
 def _plan(context: Context) -> Fabric | None:
     wanted = [node.fabric for node in context.settings.active_nodes]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
 import pulumi
 import pytest
 
+from cluster import fabric_addresses
 from components.stack import deploy
-from tests import samples
+from remote.preflight import Look
+from tests import samples, sparks
 
 SECRET = "4dabf18193072939515e22adb298388d"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
@@ -150,12 +153,6 @@ def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
 
 
-def test_a_node_with_another_digest_ends_the_run_with_both_names():
-    with pytest.raises(pulumi.RunError) as caught:
-        run(digests={"trtllm-image-1": DIGEST.replace("a" * 64, "b" * 64)})
-    assert "10.24.11.11 has sha256:aaaaaaaaaaaa, 10.24.11.12 has sha256:bbbbbbbbbbbb" in str(caught.value)
-
-
 def test_a_fresh_sparks_preview_says_what_preparing_will_do():
     inputs = run(dockerGroup=True)[0].inputs("head-gpu-runtime")
     assert inputs["gpu"] == samples.facts(1)[0].gpu_uuid
@@ -209,6 +206,30 @@ def test_providers_are_in_the_state_by_reference():
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
     assert len(payloads) == 8
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
+
+
+def configured() -> Look:
+    """A pair whose fabric has no addresses yet, as looked at with `fabric: configure`."""
+    nodes = [sparks.spark(i, [0]) for i in range(2)]
+    choice = fabric_addresses.choose("test", nodes, sparks.looks(nodes), [[], []])
+    facts = [
+        fabric_addresses.applied(one, part.addresses) for one, part in zip(nodes, choice.nodes, strict=True)
+    ]
+    return dataclasses.replace(samples.look(2), facts=tuple(facts), fabric=choice)
+
+
+def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
+    found = configured()
+    monkeypatch.setattr(samples, "look", lambda _count: found)
+    recorder, _ = run(preview=True)
+    assert recorder.names() == PAIR | {"head-fabric-addresses", "worker-1-fabric-addresses"}
+    inputs = recorder.inputs("worker-1-fabric-addresses")
+    assert inputs["addresses"] == {"enP2p1s0f0np0": "172.16.101.12/24", "enp1s0f0np0": "172.16.100.12/24"}
+    assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
+    env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NCCL_IB_GID_INDEX=3" in env
+    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 
 def test_environment_is_each_ranks_own_and_the_users_word_is_last():
