@@ -83,4 +83,4 @@ def _stage(name: str, ends: list[int]) -> int:
     found = _LAYER.search(name)
     if found:
         return next((i for i, end in enumerate(ends) if int(found[1]) < end), len(ends) - 1)
-    return 0 if _EMBEDDING.search(name) or _WHOLE.match(name) and "norm" not in name else len(ends) - 1
+    return 0 if _EMBEDDING.search(name) or (_WHOLE.match(name) and "norm" not in name) else len(ends) - 1
