@@ -7,35 +7,17 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cluster.errors import PlanError
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """One file at one commit. `size` in bytes; `sha256` of the content where it is kept in LFS or Xet,
-    else `blob_id` alone, git's own SHA-1 of it ("" where only a node's cache was asked).
-    """
-
-    path: str
-    size: int
-    sha256: str | None = None
-    blob_id: str = ""
+from cluster.weights_plan import ModelFile, ModelFiles
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model at one commit: what to download, or what is there. `files` are the needed ones, by path."""
+    """A model at one commit. `gated`: a licence has to be accepted on the Hub; False where only the
+    nodes' caches were asked (`files.endpoint` is "" then, and digests are unknown).
+    """
 
-    model: str
-    commit: str
-    files: tuple[HubFile, ...]
+    files: ModelFiles
     gated: bool
-    endpoint: str
-    """The Hub's address, without a slash at its end; "" when the answer is the nodes' own."""
-
-    @property
-    def bytes(self) -> int:
-        """The sizes of all needed files together."""
-        return sum(file.size for file in self.files)
 
 
 #: What an engine reads beside the weights. Folders are never read: `original/` and `metal/` hold the same
@@ -46,7 +28,7 @@ _PICKLED = (".bin", ".pth", ".pt")
 _OTHER_FORMATS = (".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".tflite")
 
 
-def needed(model: str, files: Iterable[HubFile], trust_remote_code: bool) -> tuple[HubFile, ...]:
+def needed(model: str, files: Iterable[ModelFile], trust_remote_code: bool) -> tuple[ModelFile, ...]:
     """The files to have on every node, by path.
 
     Top level only, as the engine's loader looks nowhere else (its `*.safetensors` glob); remote code may
@@ -68,16 +50,16 @@ def needed(model: str, files: Iterable[HubFile], trust_remote_code: bool) -> tup
 _OTHER = "Choose a repository in the transformers layout."
 
 
-def _text(file: HubFile) -> bool:
+def _text(file: ModelFile) -> bool:
     name = file.path
     return _at_top(file) and name.endswith(_TEXT) and name not in _NEVER
 
 
-def _at_top(file: HubFile) -> bool:
+def _at_top(file: ModelFile) -> bool:
     return len(PurePosixPath(file.path).parts) == 1
 
 
-def _without(files: list[HubFile]) -> str:
+def _without(files: list[ModelFile]) -> str:
     """What it has in their place."""
     suffixes = {PurePosixPath(file.path).suffix for file in files}
     if found := sorted(suffixes & set(_PICKLED)):

@@ -46,6 +46,7 @@ class ModelFiles:
     def from_props(props: Mapping[str, Any]) -> ModelFiles:
         """The inverse of `as_props`; Pulumi hands numbers back as floats."""
         files = tuple(
-            ModelFile(one["path"], int(one["size"]), one["digest"], bool(one["lfs"])) for one in props["files"]
+            ModelFile(one["path"], int(one["size"]), one["digest"], bool(one["lfs"]))
+            for one in props["files"]
         )
         return ModelFiles(props["model"], props["commit"], props["endpoint"], files)

@@ -28,18 +28,19 @@ def deploy(
     network = fabric.plan(look.facts, [node.fabric for node in active])
     for warning in (*look.warnings, *network.warnings):
         pulumi.log.warn(warning)
+    for note in look.notes:
+        pulumi.log.info(note)
     nodes = [
         SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
         for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    revision = look.caches[0]["commit"] or ""
-    args = DeploymentArgs(stack, settings, network, revision)
+    args = DeploymentArgs(stack, settings, network, look.revision)
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
         "model": settings.model if settings.running else "",
-        "revision": revision,
+        "revision": look.revision,
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
         "transport": deployment.transport,
