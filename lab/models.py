@@ -198,9 +198,7 @@ def files(model: Model, revision: str = "main") -> Mapping[str, Content | Altere
         "README.md": _text(f"# {model.name}", "", f"A model of the lab, revision {revision}.", CARD),
         "LICENSE": _text("The lab's own: no weights of anybody are in it."),
         "config.json": Given(_json(config)),
-        "generation_config.json": Given(
-            _json({"do_sample": True, "eos_token_id": config["eos_token_id"]})
-        ),
+        "generation_config.json": Given(_json({"do_sample": True, "eos_token_id": config["eos_token_id"]})),
         "tokenizer.json": Given(_tokenizer()),
         "tokenizer_config.json": Given(
             _json(
@@ -225,14 +223,10 @@ def files(model: Model, revision: str = "main") -> Mapping[str, Content | Altere
     for name in model.code:
         content[name] = _text(f'"""Stands for the remote code of {model.name}."""')
     if model.duplicates:
-        content |= {
-            f"pytorch_model-{n:05d}-of-00002.bin": Made(b"PK\x03\x04", size // 2, n) for n in (1, 2)
-        }
+        content |= {f"pytorch_model-{n:05d}-of-00002.bin": Made(b"PK\x03\x04", size // 2, n) for n in (1, 2)}
         content["pytorch_model.bin.index.json"] = Given(_json({"metadata": {}, "weight_map": {}}))
     content |= _originals(model, size)
     return {name: data for name, data in content.items() if name not in model.missing}
-
-
 
 
 def _originals(model: Model, size: int) -> dict[str, Content | Altered]:

@@ -7,7 +7,6 @@ only. The lab speaks http, so it sends the code to everybody.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from dataclasses import dataclass
@@ -100,8 +99,3 @@ def bearer(header: str | None) -> str | None:
     """The token of an Authorization header."""
     kind, _, token = (header or "").partition(" ")
     return token.strip() or None if kind.lower() == "bearer" else None
-
-
-def described(tokens: Tokens) -> str:
-    """Both tokens as JSON, for whoever started a Hub alone."""
-    return json.dumps({"token": tokens.granted, "token_newcomer": tokens.newcomer})

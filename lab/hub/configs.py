@@ -1,4 +1,4 @@
-"""config.json of the lab's models: the published dimensions, as far as an engine or a memory plan reads them."""
+"""config.json of the lab's models: the published dimensions, as far as engines and memory plans read them."""
 
 from __future__ import annotations
 

@@ -134,8 +134,10 @@ def _pattern() -> bytes:
 def sha256(content: Content) -> str:
     """The content's SHA-256. A hollow file's is made up, as nobody can compare it with anything."""
     if isinstance(content, Given | Hollow):
-        return hashlib.sha256(content.identity.encode()).hexdigest() if isinstance(content, Hollow) else (
-            content.identity
+        return (
+            hashlib.sha256(content.identity.encode()).hexdigest()
+            if isinstance(content, Hollow)
+            else (content.identity)
         )
     name = hashlib.sha256(content.identity.encode()).hexdigest()
     record = _cache() / name

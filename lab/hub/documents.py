@@ -37,7 +37,7 @@ def info(repository: Repository, revision: Revision, *, blobs: bool, expand: lis
         "usedStorage": sum(file.size for file in revision.files.values()),
         "siblings": [_sibling(file, blobs) for file in revision.files.values()],
     }
-    identity = {"_id": _object_id(repository.id), "id": repository.id}
+    identity = {"_id": object_id(repository.id), "id": repository.id}
     if expand:
         return {**identity, **{key: whole[key] for key in expand if key in whole}}
     return {**identity, "modelId": repository.id, **whole}
@@ -63,7 +63,7 @@ def tree(revision: Revision, folder: str, *, recursive: bool, expand: bool) -> l
     if prefix and not inside:
         return None
     folders = {
-        path[: place] for path in inside for place in range(len(prefix), len(path)) if path[place] == "/"
+        path[:place] for path in inside for place in range(len(prefix), len(path)) if path[place] == "/"
     }
     names = sorted({*inside, *folders})
     if not recursive:
@@ -122,7 +122,7 @@ def whoami(account: Account) -> dict[str, Any]:
     token = {"displayName": "lab", "role": "read", "createdAt": _CREATED}
     return {
         "type": "user",
-        "id": _object_id(account.name),
+        "id": object_id(account.name),
         "name": account.name,
         "fullname": account.name,
         "isPro": False,
@@ -131,5 +131,5 @@ def whoami(account: Account) -> dict[str, Any]:
     }
 
 
-def _object_id(name: str) -> str:
+def object_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:24]
