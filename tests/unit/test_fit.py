@@ -75,7 +75,8 @@ def test_llama_70b_on_two_sparks_as_reported():
 
 
 def test_qwen3_235b_fp4_needs_two_sparks():
-    packed = Model(shape(config("Qwen3-235B-A22B")), nvfp4(config("Qwen3-235B-A22B")))
+    packed_config = nvfp4(config("Qwen3-235B-A22B"))
+    packed = Model(shape(packed_config), tensors(packed_config))
     assert packed.bytes / 1e9 == pytest.approx(134, rel=0.02)  # the catalog's, from the model card
     assert fit.estimate(packed, load(1, 32768), SPARK).word == "does not fit"
     assert fit.estimate(packed, load(2, 32768), SPARK).word != "does not fit"
