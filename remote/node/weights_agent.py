@@ -10,6 +10,7 @@ import errno
 import os
 import threading
 import time
+from typing import Any
 
 from remote.node import weights_cache as cache
 from remote.node.weights_hub import Broken, Hub, Patience
@@ -61,13 +62,19 @@ class Agent:
     def __init__(self, job, sockets):
         self.job, self.store = job, cache.Store(job)
         self.stopping, self.error, self.note = threading.Event(), None, ""
-        self.state, self.bad, self.hashed, self.moved = "running", [], 0, 0
-        self.finished, self.lock = set(), threading.Lock()
-        self.incoming = {}
+        self.state, self.hashed = "running", 0
+        self.bad: list[int] = []
+        self.finished: set[int] = set()
+        self.lock = threading.Lock()
+        self.beat, self.connected = 0, not any(isinstance(source, int) for source in job["sources"])
+        # Two files of one content are one blob, and come once.
+        self.incoming: dict[int, Incoming] = {}
+        self.arriving: dict[str, Incoming] = {}
         self.journal = cache.read_json(self._path("journal.json"))
         for number, source in enumerate(job["sources"]):
             if source is not None:
-                self.incoming[number] = self._incoming(number)
+                final = self.store.blob(self.store.files[number])
+                self.incoming[number] = self.arriving.setdefault(final, self._incoming(number))
         if sockets:
             Server(sockets, bytes.fromhex(job["key"]), self._entry, self.finished.add)
 
@@ -96,7 +103,7 @@ class Agent:
         self._publish()
         if self.state == "done":
             self._serve()
-        for incoming in self.incoming.values():
+        for incoming in self.arriving.values():
             incoming.close()
 
     def fail(self, sentence):
@@ -108,7 +115,8 @@ class Agent:
     # Hashing what is there
 
     def _hash(self):
-        todo, good = list(self.job["hash"]), []
+        todo: list[int] = list(self.job["hash"])
+        good: list[tuple[str, dict[str, Any]]] = []
 
         def work():
             while todo and not self.stopping.is_set():
@@ -123,7 +131,10 @@ class Agent:
                 except OSError as error:
                     self.fail(_sentence(error))
                     return
-                (good if fine else self.bad).append((path, file) if fine else number)
+                if fine:
+                    good.append((path, file))
+                else:
+                    self.bad.append(number)
 
         _together([threading.Thread(target=work) for _ in range(min(len(todo), os.cpu_count() or 1))])
         if good:
@@ -138,7 +149,7 @@ class Agent:
     def _room(self):
         """The disk must hold what is missing, before the first byte is asked for."""
         need = 0
-        for incoming in self.incoming.values():
+        for incoming in self.arriving.values():
             kept = self.journal.get(incoming.final, {}).get("spans", [])
             need += incoming.size - sum(end - start for start, end in kept)
         if not self.incoming:
@@ -165,10 +176,12 @@ class Agent:
         _together(threads)
 
     def _groups(self):
-        by_source = {}
+        by_source: dict[str, list[Incoming]] = {}
         for number, source in enumerate(self.job["sources"]):
             if source is not None:
-                by_source.setdefault(str(source), []).append(self.incoming[number])
+                mine = by_source.setdefault(str(source), [])
+                if self.incoming[number] not in mine:
+                    mine.append(self.incoming[number])
         for incoming in by_source.pop("sent", []):
             self._take_sent(incoming)
         if "hub" in by_source:
@@ -179,7 +192,8 @@ class Agent:
         for source, files in by_source.items():
             links = [tuple(link) for link in peers[source]]
             key = bytes.fromhex(self.job["key"])
-            readers = [Reader(links, key, lane, self.job["me"]) for lane in range(self.job["streams"])]
+            streams = self.job["streams"] or _streams(len(links))
+            readers = [Reader(links, key, lane, self.job["me"]) for lane in range(streams)]
             yield Group(files, readers, Patience(PEER_STALL_S, PEER_STALL_S))
 
     def _take_sent(self, incoming):
@@ -196,6 +210,7 @@ class Agent:
         while True:
             found = cache.read_json(self._path("peers.json"))
             if found.get("job") == self.job["job"]:
+                self.connected = True
                 return found["peers"]
             if time.monotonic() > deadline or self.stopping.is_set():
                 raise cache.Stop("the addresses of the other nodes did not come")
@@ -289,7 +304,7 @@ class Agent:
 
     def _publish(self):
         arriving, done, whole = [], 0, 0
-        for incoming in self.incoming.values():
+        for incoming in self.arriving.values():
             count = incoming.size if incoming.whole else incoming.extents.count
             done, whole = done + count, whole + incoming.whole
             if count and not incoming.whole:
@@ -297,22 +312,26 @@ class Agent:
         document = {
             "job": self.job["job"],
             "pid": os.getpid(),
+            "nodes": self.job["nodes"],
+            "connected": self.connected,
+            "beat": self.beat,
             "state": self.state,
             "error": self.error,
             "note": self.note,
             "bad": self.bad,
             "hashed": self.hashed,
             "bytes": done,
-            "size": sum(incoming.size for incoming in self.incoming.values()),
+            "size": sum(incoming.size for incoming in self.arriving.values()),
             "arriving": arriving,
             "whole": whole,
         }
         with self.lock:
+            self.beat += 1
             cache.write_json(self._path("status.json"), document)
 
     def _save(self):
         """What has arrived is put on the disk, then on record: it is there after a power cut too."""
-        for incoming in self.incoming.values():
+        for incoming in self.arriving.values():
             try:
                 spans = incoming.saved()
             except OSError:
@@ -325,6 +344,11 @@ class Agent:
 
     def _path(self, name):
         return os.path.join(self.store.folder, name)
+
+
+def _streams(links):
+    """Half of the cores receive, hash and write; the other half is the engine's. The same on every link."""
+    return links * max(1, min(8, (os.cpu_count() or 1) // 2) // links)
 
 
 def _together(threads):

@@ -35,7 +35,7 @@ class Store:
     def blob(self, file):
         """Where the content belongs; through the link when the blob is one."""
         if file.get("extra"):
-            return os.path.join(self.cache, file["path"])
+            return os.path.realpath(os.path.join(self.cache, file["path"]))
         return os.path.realpath(os.path.join(self.model, "blobs", file["digest"]))
 
     def link(self, file):
@@ -83,7 +83,7 @@ class Store:
         """Make every file findable where the engine looks, and the commit the one in use."""
         for file in self.files:
             link, blob = self.link(file), os.path.join(self.model, "blobs", file["digest"])
-            if file.get("extra") or (os.path.exists(link) and os.stat(link).st_size == file["size"]):
+            if file.get("extra") or self._leads(link, blob, file):
                 continue
             os.makedirs(os.path.dirname(link), exist_ok=True)
             draft = link + ".trtspark"
@@ -94,6 +94,12 @@ class Store:
         if read_text(main) != self.commit:
             os.makedirs(os.path.dirname(main), exist_ok=True)
             write_text(main, self.commit)
+
+    def _leads(self, link, blob, file):
+        """Whether the engine finds the file already; a copy in place of the link will do without a blob."""
+        if not os.path.exists(link) or os.stat(link).st_size != file["size"]:
+            return False
+        return os.path.realpath(link) == os.path.realpath(blob) or not os.path.exists(blob)
 
 
 def state_folder(stack):

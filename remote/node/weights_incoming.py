@@ -65,7 +65,7 @@ class Incoming:
         self.changed = threading.Condition()
         self.streams, self.whole, self.error, self.attempts = 0, False, None, 0
         self._journal = journal
-        self._descriptor = None
+        self._descriptor: int = -1
         self._restart(Extents())
 
     def _restart(self, extents):
@@ -75,7 +75,7 @@ class Incoming:
     def open(self):
         """Make the incomplete file, or take up the one that is there; before anything is written."""
         with self.changed:
-            if self._descriptor is not None:
+            if self._descriptor >= 0:
                 return
             os.makedirs(os.path.dirname(self.part), exist_ok=True)
             fresh = not os.path.exists(self.part)
@@ -167,7 +167,7 @@ class Incoming:
         """What would be there after a power cut now, for the journal; None before it is begun or after."""
         with self.changed:
             spans = [list(span) for span in self.extents.spans]
-            if self._descriptor is None or self.whole or not spans:
+            if self._descriptor < 0 or self.whole or not spans:
                 return None
         os.fdatasync(self._descriptor)
         with self.changed:
@@ -177,8 +177,8 @@ class Incoming:
     def close(self):
         """Give the descriptor back and, when whole, its pages: the memory is the GPU's too."""
         with self.changed:
-            descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
             if self.whole:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)

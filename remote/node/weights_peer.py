@@ -114,7 +114,7 @@ class Reader:
 
     def __init__(self, links, key, lane, me, timeout=QUIET_S):
         self.links, self.key, self.lane, self.me, self.timeout = links, key, lane, me, timeout
-        self.connection = None
+        self.connection: socket.socket | None = None
         self.buffer = memoryview(bytearray(BLOCK))
 
     def read(self, file, start, end, sink, alive):
@@ -126,7 +126,7 @@ class Reader:
             while start < end:
                 (length,) = FRAME.unpack(_exactly(self.connection, FRAME.size))
                 alive()
-                start = self._frame(start, min(end, start + length), sink)
+                start = self._frame(self.connection, start, min(end, start + length), sink)
         except (OSError, Refused, Broken) as error:
             where = self.links[self.lane % len(self.links)]
             self.close()
@@ -134,10 +134,10 @@ class Reader:
             why = "it does not know the key" if isinstance(error, Refused) else error
             raise Broken("%s, port %d: %s" % (where[2], where[3], why)) from None
 
-    def _frame(self, start, stop, sink):
+    def _frame(self, connection, start, stop, sink):
         while start < stop:
             block = self.buffer[: min(BLOCK, stop - start)]
-            count = self.connection.recv_into(block, len(block), socket.MSG_WAITALL)
+            count = connection.recv_into(block, len(block), socket.MSG_WAITALL)
             if not count:
                 raise Broken("the connection ended")
             sink(block[:count], start)
