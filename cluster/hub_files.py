@@ -13,7 +13,7 @@ from cluster.weights_plan import ModelFile, ModelFiles
 @dataclass(frozen=True)
 class Resolved:
     """A model at one commit. `gated`: a licence has to be accepted on the Hub; False where only the
-    nodes' caches were asked (`files.endpoint` is "" then, and digests are unknown).
+    nodes' caches were asked (`files.endpoint` is "" then, and a digest may be, where it is not known).
     """
 
     files: ModelFiles

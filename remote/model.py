@@ -48,7 +48,7 @@ def settle(
     if isinstance(answer, Resolved):
         resolved, why = answer, ""
     elif isinstance(answer, HubUnavailable):
-        resolved, why = from_caches(settings.model, nodes, caches, answer), str(answer)
+        resolved, why = from_caches(settings, nodes, caches, answer), str(answer)
     else:
         raise answer
     missing = any(missing_bytes(resolved.files, cache) for cache in caches)

@@ -214,7 +214,8 @@ def sentence(found: Estimate) -> str:
     load = found.load
     return (
         f"{_gib(found.weights)} weights + {_gib(found.overhead)} overhead + {_gib(found.wanted)} KV cache "
-        f"({load.max_batch_size} x {found.longest} tokens; {_gib(found.pool)} possible) on each of "
+        f"({load.max_batch_size} x {found.longest} tokens; room for {_gib(found.pool)}, or "
+        f"{_gib(found.worst_pool)} beside the page cache of its files) on each of "
         f"{load.tensor * load.pipeline} rank(s), of {_gib(found.memory.total)} with "
         f"{_gib(found.memory.others)} for the system"
     )

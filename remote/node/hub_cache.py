@@ -15,7 +15,8 @@ TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
 def look(args):
     """`args`: {"hf_cache", "model", "revision" (a commit, branch or tag; None: main)}.
     {"models": [ids], "commit": str | None, "files": {name: bytes},
-    "problems": [sentences], "tiktoken": bool, "folder": the cache's absolute path}.
+    "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
+    "tiktoken": bool, "folder": the cache's absolute path}.
     """
     cache = os.path.expanduser(args["hf_cache"])
     hub = os.path.join(cache, "hub")
@@ -24,6 +25,7 @@ def look(args):
         "models": _models(hub),
         "commit": None,
         "files": {},
+        "blobs": {},
         "problems": [],
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
@@ -39,6 +41,9 @@ def look(args):
             relative = os.path.relpath(path, snapshot)
             try:
                 answer["files"][relative] = os.stat(path).st_size
+                digest = os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
+                if len(digest) in (40, 64) and not digest.strip("0123456789abcdef"):
+                    answer["blobs"][relative] = digest
             except OSError:
                 answer["problems"].append(relative + " is a link to nothing")
     answer["problems"] += _missing(snapshot, answer["files"])
