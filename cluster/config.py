@@ -37,6 +37,8 @@ DEFAULT_READY_TIMEOUT_S = 1800
 MAX_NODES = 8
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+#: What git lets a branch or tag be called, as far as one on the Hub is.
+_REVISION = re.compile(r"[A-Za-z0-9_][\w./+-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _ENV_PREFIXES = ("NCCL_", "UCX_", "GLOO_")
@@ -168,6 +170,10 @@ class Settings(_Frozen):
     )
     head_only: bool = Field(default=False, description="true or false: serve from the first node alone")
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
+    revision: str | None = Field(
+        default=None,
+        description="a commit, branch or tag of the model on the Hub (default: main, as it is at each run)",
+    )
     image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535")
     hf_cache: str = Field(
@@ -239,6 +245,10 @@ class Settings(_Frozen):
         description="where gpt-oss's vocabularies come from: a map of folder (on your machine, for nodes "
         "without internet), url and pins (SHA-256 and size by name)",
     )
+    allow_overcommit: bool = Field(
+        default=False,
+        description="true or false: deploy even where the model does not fit in memory by our estimate",
+    )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"
     )
@@ -260,6 +270,13 @@ class Settings(_Frozen):
     def _model_is_a_hub_id(cls, value: str) -> str:
         if not _HUB_ID.fullmatch(value):
             raise ValueError("not a Hub id")
+        return value
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and (not _REVISION.fullmatch(value) or ".." in value):
+            raise ValueError("not a revision")
         return value
 
     @field_validator("image")

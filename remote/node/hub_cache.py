@@ -13,7 +13,8 @@ TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
 
 
 def look(args):
-    """`args`: {"hf_cache", "model"}. {"models": [ids], "commit": str | None, "files": {name: bytes},
+    """`args`: {"hf_cache", "model", "revision" (a commit, branch or tag; None: main)}.
+    {"models": [ids], "commit": str | None, "files": {name: bytes},
     "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
     "tiktoken": bool, "folder": the cache's absolute path}.
     """
@@ -29,7 +30,7 @@ def look(args):
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
-    commit = _text(os.path.join(model, "refs", "main"))
+    commit = _commit(model, args.get("revision") or "main")
     if not commit:
         return answer
     answer["commit"] = commit
@@ -47,6 +48,13 @@ def look(args):
                 answer["problems"].append(relative + " is a link to nothing")
     answer["problems"] += _missing(snapshot, answer["files"])
     return answer
+
+
+def _commit(model, revision):
+    """What the cache knows the revision as; a commit is its own name when its snapshot is there."""
+    if os.path.isdir(os.path.join(model, "snapshots", revision)):
+        return revision
+    return _text(os.path.join(model, "refs", *revision.split("/")))
 
 
 def _models(hub):
