@@ -234,10 +234,6 @@ class Settings(_Frozen):
     download_weights: bool = Field(
         default=True, description="true or false: fetch what is missing of the model (else it must be there)"
     )
-    allow_overcommit: bool = Field(
-        default=False,
-        description="true or false: deploy even where the model does not fit in memory by our estimate",
-    )
     weights: WeightsConfig = Field(
         default=WeightsConfig(),
         description="how the files come: a map of over (fabric, or any to allow the management link), "
@@ -248,6 +244,10 @@ class Settings(_Frozen):
         default=TiktokenConfig(),
         description="where gpt-oss's vocabularies come from: a map of folder (on your machine, for nodes "
         "without internet), url and pins (SHA-256 and size by name)",
+    )
+    allow_overcommit: bool = Field(
+        default=False,
+        description="true or false: deploy even where the model does not fit in memory by our estimate",
     )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"

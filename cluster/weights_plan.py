@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cluster import catalog
+from cluster.config import Settings
 from cluster.fabric import Fabric
+
+SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True)
@@ -164,17 +168,34 @@ def missing(files: ModelFiles, cache: Mapping[str, Any]) -> str:
     return f"{len(absent)} files ({sum(file.size for file in absent) / 1e9:.1f} GB)"
 
 
-def from_caches(model: str, caches: Sequence[Mapping[str, Any]]) -> ModelFiles | None:
-    """The files as the first node that holds the model whole has them; None where none does.
+def with_digests(files: ModelFiles, caches: Sequence[Mapping[str, Any]]) -> ModelFiles:
+    """The same files with the digests that the nodes' caches know, where the Hub was not asked.
 
-    For use without the Hub: the names of a cache's blobs are the Hub's digests.
+    A cache names its blobs by them. What stays unknown ("") is compared by its size alone.
     """
+    known: dict[str, str] = {}
     for cache in caches:
-        blobs = cache.get("blobs", {})
-        if cache["commit"] and not cache["problems"] and set(blobs) == set(cache["files"]):
-            files = tuple(
-                ModelFile(path, int(size), blobs[path], len(blobs[path]) == 64)
-                for path, size in sorted(cache["files"].items())
-            )
-            return ModelFiles(model, cache["commit"], "", files)
-    return None
+        if cache["commit"] == files.commit and not cache["problems"]:
+            known = {**cache.get("blobs", {}), **known}
+    found = tuple(
+        replace(file, digest=known[file.path], lfs=len(known[file.path]) == SHA256_DIGITS)
+        if not file.digest and file.path in known
+        else file
+        for file in files.files
+    )
+    return replace(files, files=found)
+
+
+def vocabularies(settings: Settings) -> list[dict[str, Any]]:
+    """OpenAI's vocabularies as files of the head's cache, for the models that need them."""
+    if not catalog.needs_tiktoken(settings.model):
+        return []
+    return [
+        {
+            "path": f"tiktoken-encodings/{name}",
+            "size": pin.size,
+            "digest": pin.sha256,
+            "url": f"{settings.tiktoken.url}/{name}",
+        }
+        for name, pin in sorted(settings.tiktoken.pins.items())
+    ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pulumi
 
-from cluster import fabric
+from cluster import fabric, weights_plan
 from cluster.config import Settings
+from cluster.fabric import Fabric
+from cluster.weights_plan import ModelFile
 from components.spark_node import SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
@@ -35,7 +38,7 @@ def deploy(
         for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    args = DeploymentArgs(stack, settings, network, look.revision)
+    args = DeploymentArgs(stack, settings, network, look.revision, weights_of(settings, network, look))
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
@@ -47,6 +50,32 @@ def deploy(
         "readySeconds": deployment.ready_seconds,
         "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
+    }
+
+
+def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any]:
+    """The inputs of ModelWeights that come from configuration and facts."""
+    files: tuple[ModelFile, ...] = ()
+    lacking: dict[str, str] = {}
+    endpoint = ""
+    if look.found:
+        resolved = weights_plan.with_digests(look.found.resolved.files, look.caches)
+        files, endpoint = resolved.files, resolved.endpoint
+        texts = [weights_plan.missing(resolved, cache) for cache in look.caches]
+        lacking = {facts.node: text for facts, text in zip(look.facts, texts, strict=True) if text}
+    return {
+        "endpoint": endpoint,
+        "files": [asdict(file) for file in files],
+        "extras": weights_plan.vocabularies(settings) if look.found else [],
+        "fetch": settings.download_weights,
+        "halves": [
+            [[half.subnet, half.address, half.interface] for half in mine]
+            for mine in weights_plan.halves(network, settings.weights.over)
+        ],
+        "streams": settings.weights.streams or 0,
+        "tiktokenFolder": settings.tiktoken.folder or "",
+        "deleteOnDestroy": settings.weights.delete_on_destroy,
+        "missing": lacking,
     }
 
 

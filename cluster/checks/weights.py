@@ -66,7 +66,8 @@ def revision(context: Context) -> Iterator[Finding]:
 @check(
     "weights.tiktoken",
     "Where downloadWeights is false: the head has OpenAI's vocabularies if the model needs them (gpt-oss).",
-    "Set downloadWeights to true, or put o200k_base.tiktoken and cl100k_base.tiktoken into the cache's tiktoken-encodings folder.",
+    "Set downloadWeights to true, or put o200k_base.tiktoken and cl100k_base.tiktoken into the cache's "
+    "tiktoken-encodings folder.",
 )
 def tiktoken(context: Context) -> Iterator[Finding]:
     """Without them the engine fetches them at the first chat request, or fails."""

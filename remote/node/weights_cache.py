@@ -36,7 +36,7 @@ class Store:
         """Where the content belongs; through the link when the blob is one."""
         if file.get("extra"):
             return os.path.realpath(os.path.join(self.cache, file["path"]))
-        return os.path.realpath(os.path.join(self.model, "blobs", file["digest"]))
+        return os.path.realpath(os.path.join(self.model, "blobs", file["digest"] or "unknown"))
 
     def link(self, file):
         """The path by which the engine finds it."""
@@ -61,7 +61,9 @@ class Store:
         known, answer = read_json(self.records).get("files", {}), []
         for file in self.files:
             path, state, size = self.find(file)
-            if path and known.get(path, {}).get("stamp") == stamp(path, file):
+            if path and not file["digest"]:
+                state = VERIFIED  # nothing to compare with but the size
+            elif path and known.get(path, {}).get("stamp") == stamp(path, file):
                 state = VERIFIED
             answer.append((path, state, size))
         return answer
@@ -83,7 +85,7 @@ class Store:
         """Make every file findable where the engine looks, and the commit the one in use."""
         for file in self.files:
             link, blob = self.link(file), os.path.join(self.model, "blobs", file["digest"])
-            if file.get("extra") or self._leads(link, blob, file):
+            if file.get("extra") or not file["digest"] or self._leads(link, blob, file):
                 continue
             os.makedirs(os.path.dirname(link), exist_ok=True)
             draft = link + ".trtspark"

@@ -110,7 +110,7 @@ def test_what_does_not_fit_together_is_found_too():
     shells = FakeShells(2)
     shells.answers["spark12"] = lambda: shells.healthy("10.24.11.12", commit="f" * 40)
     with pytest.raises(TrtSparkError, match="different revisions"):
-        run(shells)
+        run(shells, downloadWeights=False)
 
 
 def test_all_problems_of_the_preflight_a_line_each():
