@@ -50,6 +50,10 @@ _TRUE = ("1", "ON", "YES", "TRUE")  # the client's own reading of its variables
 def endpoint() -> str:
     """The Hub's address: HF_ENDPOINT, the client's own variable, else huggingface.co. Raises HubError."""
     found = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if urlsplit(found).username or urlsplit(found).password:
+        raise HubError(
+            "HF_ENDPOINT holds a name or password, which would be shown and kept. Put a token into hfToken."
+        )
     if urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname:
         raise HubError(
             f"HF_ENDPOINT is {found!r}, which is no address of a Hub. Set it like {DEFAULT_ENDPOINT}."
@@ -94,6 +98,8 @@ class Hub:
         repository that the engine cannot load.
         """
         info = self._ask(model, revision, lambda: self._info(model, revision))
+        if not info.sha:
+            raise HubUnavailable(f"The Hub ({self.address}) names no commit of {model}.")
         files = [_file(one) for one in info.siblings or []]
         chosen = hub_files.needed(model, files, trust_remote_code)
         found = ModelFiles(model, info.sha or "", self.address, chosen)

@@ -11,6 +11,8 @@ from cluster import fit
 from cluster.resolution import HubError, HubUnavailable
 from lab import models
 from lab.hub import server
+from lab.hub.answer import Answer
+from lab.hub.content import Given
 from lab.hub.tensors import of
 from remote import hub
 from remote.hub import Hub, Token
@@ -195,7 +197,7 @@ def test_shapes_are_what_the_headers_say(member, name):
 
 
 def test_the_shape_of_a_model_of_true_size(lab, stranger):
-    name = "nvidia/Qwen3-235B-A22B-FP4"
+    name = "Qwen/Qwen2.5-72B-Instruct"
     lab.requests.clear()
     found = stranger.resolve(name, None, False)
     known = stranger.shape(found.files)
@@ -208,6 +210,21 @@ def test_the_shape_of_a_model_of_true_size(lab, stranger):
 def test_an_endpoint_that_is_none(monkeypatch, value):
     monkeypatch.setenv("HF_ENDPOINT", value)
     assert "HF_ENDPOINT is" in refusal(hub.endpoint)
+
+
+def test_an_endpoint_with_a_password_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:canary@mirror.lan")
+    said = refusal(hub.endpoint)
+    assert said.startswith("HF_ENDPOINT holds a name or password")
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize("body", ["<html>Please log in to this network</html>", "{}", "[]"])
+def test_an_answer_that_is_not_the_hubs(lab, stranger, monkeypatch, body):
+    """A portal of a hotel says 200 to everything."""
+    text = Answer(200, {"Content-Type": "text/html"}, Given(body.encode()))
+    monkeypatch.setattr(lab.routes, "hub", lambda *_args, **_more: text)
+    refusal(lambda: stranger.resolve(MODEL, None, False), HubUnavailable)
 
 
 def test_the_endpoint_of_the_environment(monkeypatch):
