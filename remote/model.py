@@ -82,6 +82,8 @@ def _shape(
         return None
     try:
         return hub_of(settings).shape(resolved.files)
+    except HubUnavailable:  # an estimate is worth no failed deployment
+        return None
     except TrtSparkError:
         if must:
             raise

@@ -142,6 +142,13 @@ def test_a_pinned_commit_is_found_in_the_cache_without_the_hub(lab, tmp_path, mo
     assert not lab.requests
 
 
+def test_headers_that_cannot_be_read_now_are_no_reason_to_stop(lab):
+    lab.faults.add({"kind": "status", "status": 503, "place": "resolve"})
+    found = run(lab, [samples.cache(**EMPTY)], model="nvidia/Qwen3-8B-FP4")
+    assert found.model is None
+    assert found.resolved.files.files
+
+
 def test_download_weights_false_asks_nobody(lab, tmp_path):
     name, cache = "openai/gpt-oss-20b", cache_of("openai/gpt-oss-20b", tmp_path)
     found = run(lab, [cache], model=name, hfCache=str(tmp_path), downloadWeights=False)
