@@ -41,6 +41,40 @@ def memory(context: Context) -> Iterator[Finding]:
 
 
 @check(
+    "model.split",
+    "The model can be split as configured: attention heads by tensorParallel, layers by the rest.",
+    "Choose a tensorParallel that divides the attention heads; gpt-oss takes all nodes or one.",
+    "FAIL",
+    "WARN",
+)
+def split(context: Context) -> Iterator[Finding]:
+    """gpt-oss asserts that it has no pipeline (the engine's modeling_gpt_oss.py). Heads that do not divide
+    are an assertion of the attention module by all we know, and a warning here.
+    """
+    found = context.found
+    if not context.settings.running or found is None or found.model is None:
+        return
+    asked, shape = engine.resolve(context.settings), found.model.shape
+    name, ranks = context.settings.model, len(context.nodes)
+    if shape.architecture == "GptOssForCausalLM" and asked.pipeline_parallel > 1:
+        yield Finding(
+            "FAIL",
+            "",
+            f"{name} cannot be split by layers, and tensorParallel {asked.tensor_parallel} on {ranks} nodes "
+            "would do that.",
+            "Leave tensorParallel out, or use fewer nodes.",
+        )
+    elif shape.heads % asked.tensor_parallel:
+        yield Finding(
+            "WARN",
+            "",
+            f"{name} has {shape.heads} attention heads, which {asked.tensor_parallel} ranks cannot share "
+            "evenly: the engine is expected to refuse it.",
+            "Choose a tensorParallel that divides them, or another number of nodes.",
+        )
+
+
+@check(
     "disk.cache",
     "The disk of every node's Hugging Face cache has room for what is missing of the model.",
     "Make room, or set hfCache to a folder on a larger disk.",

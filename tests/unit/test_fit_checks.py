@@ -35,7 +35,7 @@ def context(model: Found | None, nodes: list[Facts], **changes: Any) -> checks.C
 
 def said(model: Found | None, nodes: list[Facts] | None = None, **changes: Any) -> list[tuple[str, str]]:
     here = context(model, nodes or samples.facts(2), **changes)
-    ids = ("memory.fit", "disk.cache")
+    ids = ("memory.fit", "disk.cache", "model.split")
     return [(one.level, str(one)) for one in checks.findings(here) if one.check in ids]
 
 
@@ -95,6 +95,19 @@ def test_nothing_is_said_of_a_model_that_is_not_known_or_not_wanted():
     assert said(unknown, cache=_there()) == []
     [note] = room.notes(context(unknown, samples.facts(1)))
     assert note.startswith("Memory: not estimated")
+
+
+def test_gpt_oss_is_not_split_by_layers():
+    [(level, text)] = said(found("gpt-oss-120b"), cache=_there(), tensorParallel=1)
+    assert level == "FAIL"
+    assert "tensorParallel 1 on 2 nodes would do that" in text
+    assert said(found("Llama-3.1-8B-Instruct"), cache=_there(), tensorParallel=1) == []
+
+
+def test_heads_that_cannot_be_shared_evenly():
+    [(level, text)] = said(found("gpt-oss-120b"), samples.facts(3), cache=_there())
+    assert level == "WARN"
+    assert "has 64 attention heads, which 3 ranks cannot share" in text
 
 
 def disk(free: int) -> Facts:
