@@ -320,6 +320,7 @@ class Agent:
             "note": self.note,
             "bad": self.bad,
             "hashed": self.hashed,
+            "cpu": sum(os.times()[:2]),
             "bytes": done,
             "size": sum(incoming.size for incoming in self.arriving.values()),
             "arriving": arriving,

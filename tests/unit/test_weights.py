@@ -191,10 +191,8 @@ def test_a_killed_fetch_goes_on_where_it_was(cluster, hub):
         one.ensure(say=kill)
     one.ensure()
     assert one.whole(0)
-    starts = {request["headers"].get("range", "") for request in hub.requests if "headers" in request}
-    assert starts is not None
-    fetched = sum(request.get("sent", 0) for request in hub.requests)
-    assert fetched < sum(file["size"] for file in one.props["files"])
+    fetched = sum(request["sent"] for request in hub.requests)
+    assert 0 < fetched < sum(file["size"] for file in one.props["files"])
 
 
 class Interrupted(Exception):
@@ -203,7 +201,7 @@ class Interrupted(Exception):
 
 def test_a_second_run_waits_for_the_first_ones_work(cluster, hub):
     pair = cluster(2, "lab/bulk-2x8M")
-    hub.faults.add({"kind": "slow", "rate": 6_000_000.0, "shared": True})
+    hub.faults.add({"kind": "slow", "rate": 3_000_000.0, "shared": True})
     pids = []
 
     def interrupt(_line):
@@ -267,7 +265,7 @@ def test_a_check_of_a_hundred_files_is_one_question(cluster):
 
 def test_a_disk_without_room_is_said_before_anything_is_fetched(cluster, hub):
     one = cluster(1)
-    one.props["files"][0] = {**one.props["files"][0], "size": 10**18}
+    one.props["files"][0] = {**one.props["files"][0], "size": 10**13}
     hub.requests.clear()
     with pytest.raises(NodeError, match=r"GB of the model are missing, and the disk of .* GB free"):
         one.ensure()
