@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab import cgroups, disk, names, network, node, registry
 from lab.errors import LabError
+from lab.hub import service as hub
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
 from lab.variants import Variant, parse, variant_of
@@ -36,6 +37,7 @@ def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", lab.identity)
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
+        hub.start(lab, operator)
 
         def ready(each: Node) -> None:
             if _power_on(lab, plan, each):
@@ -167,6 +169,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
             "operator_ip": str(names.operator_address(lan)),
             "registry": f"{names.operator_address(lan)}:{registry.PORT}",
             "image": image,
+            **hub.described(lab, str(names.operator_address(lan))),
             "identity": str(lab.identity),
             "known_hosts": str(lab.known_hosts),
             "nodes": [
@@ -194,6 +197,7 @@ def down(lab: Lab) -> bool:
         cgroups.kill(lab.id)
         cgroups.remove(lab.id)
         registry.stop(lab)
+        hub.stop(lab)
         network.remove_switch(lab)
         shutil.rmtree(lab.folder)
     return there

@@ -192,11 +192,11 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: str, port: int, hub: Hub, cdn: bool) -> None:
+        self._open: set[socket.socket] = set()
         super().__init__((address, port), _Handler)
         self.hub = hub
         self.cdn = cdn
         self.url = f"http://{address}:{self.server_address[1]}"
-        self._open: set[socket.socket] = set()
 
     def server_bind(self) -> None:
         """As the base's, without the look-up of the host's name, which can take long in a lab."""
