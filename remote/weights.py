@@ -236,7 +236,8 @@ def _allowed(nodes: Nodes, states: Mapping[int, Sequence[str]], work: Mapping[in
                 f"{absent[0]} of {model} is not there or not whole, and downloadWeights is false.",
                 f"Set it to true, or run there `hf download {model} --revision {nodes.props['revision']}`.",
             )
-        if "hub" in mine.sources and not nodes.props["endpoint"]:
+        asked = [f for f, s in zip(nodes.files, mine.sources, strict=True) if s == "hub" and not f.get("url")]
+        if asked and not nodes.props["endpoint"]:
             raise NotPrepared(host, f"{model} is whole on no node.", "The Hub must be reachable to fetch it.")
         for other in {source for source in mine.sources if isinstance(source, int)}:
             if not weights_plan.links(_halves(nodes, number), _halves(nodes, other)):
