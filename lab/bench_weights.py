@@ -1,6 +1,6 @@
 """How fast the weights get onto the nodes of a lab, beside rsync and the least that could be done.
 
-usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 2]
+usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 3]
 
 Starts a lab of four nodes of its own; the caches lie in the nodes' memory (tmpfs), as a Spark's disk writes
 several GB/s and this machine's may not. Each figure is the median of all runs with its spread, in seconds of
@@ -39,7 +39,7 @@ NODES = 4
 #: What the shaped links carry each, Mbit/s: far below what two cores can move.
 LINK_MBIT = 200
 #: What the shaped Hub gives in all, bytes/s.
-HUB_RATE = 40e6
+HUB_RATE = 25e6
 
 _SEND = """
 import os, socket, sys, threading
@@ -346,7 +346,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--gib", type=int, default=2, help="size of the copied model (default: %(default)s)")
+    parser.add_argument("--gib", type=int, default=3, help="size of the copied model (default: %(default)s)")
     args = parser.parse_args()
     found: dict[str, list[float]] = defaultdict(list)
     _lab("down", "--name", NAME)
