@@ -38,12 +38,15 @@ LAUNCH_PATH = f"{HOME}/launch.json"
 
 @dataclass(frozen=True)
 class DeploymentArgs:
-    """Everything decided before: settings, the network of the ranks, the model's revision."""
+    """Everything decided before: settings, the network of the ranks, the model's revision and its files
+    (inputs of ModelWeights).
+    """
 
     stack: str
     settings: Settings
     fabric: Fabric
     revision: str
+    weights: Mapping[str, Any]
 
 
 class TrtLlmDeployment(pulumi.ComponentResource):
@@ -72,10 +75,14 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         self.image = self._image(providers)
         weights = ModelWeights(
             f"{name}-weights",
-            settings.model,
-            args.revision,
-            settings.hf_cache,
-            [spark.args.connection.as_props() for spark in nodes],
+            {
+                **args.weights,
+                "stack": args.stack,
+                "model": settings.model,
+                "revision": args.revision,
+                "hfCache": settings.hf_cache,
+                "connections": [spark.args.connection.as_props() for spark in nodes],
+            },
             pulumi.ResourceOptions(parent=self),
         )
         workers = self._workers()

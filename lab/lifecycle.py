@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
+from lab.hub import service as hub
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
 from lab.variants import TOOLKITS, Variant, parse
@@ -49,6 +50,7 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
             disk.link_programs(each, _programs(plan, each.variant, say))
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
+        hub.start(lab, operator)
 
         def ready(each: Node) -> None:
             if _power_on(lab, lan, each):
@@ -203,6 +205,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
             "operator_ip": str(names.operator_address(lan)),
             "registry": f"{names.operator_address(lan)}:{registry.PORT}",
             "image": image,
+            **hub.described(lab, str(names.operator_address(lan))),
             "identity": str(lab.identity),
             "known_hosts": str(lab.known_hosts),
             "nodes": [
@@ -230,6 +233,7 @@ def down(lab: Lab) -> bool:
         cgroups.kill(lab.id)
         cgroups.remove(lab.id)
         registry.stop(lab)
+        hub.stop(lab)
         network.remove_switch(lab)
         shutil.rmtree(lab.folder)
     return there
