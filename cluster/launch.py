@@ -35,7 +35,7 @@ def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int) -> str:
     ]
     content = {
         "ranks": ranks,
-        "subnet": str(fabric.subnet) if fabric.subnet else "",
+        "subnet": ",".join(str(network) for network in fabric.networks),
         "drain_s": drain_s,
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

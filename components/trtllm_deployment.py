@@ -10,9 +10,11 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, launch
+from cluster import engine, fabric, launch, transport
 from cluster.config import Settings
+from cluster.errors import PlanError
 from cluster.fabric import Fabric
+from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
     MAX_RESTARTS,
@@ -39,12 +41,15 @@ STOP_MARGIN_S = 5
 
 @dataclass(frozen=True)
 class DeploymentArgs:
-    """Everything decided before: settings, the network of the ranks, the model's revision."""
+    """Everything decided before: settings, the network of the ranks, the model's revision and its files
+    (inputs of ModelWeights).
+    """
 
     stack: str
     settings: Settings
     fabric: Fabric
     revision: str
+    weights: Mapping[str, Any]
 
 
 class TrtLlmDeployment(pulumi.ComponentResource):
@@ -73,10 +78,14 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         self.image = self._image(providers)
         weights = ModelWeights(
             f"{name}-weights",
-            settings.model,
-            args.revision,
-            settings.hf_cache,
-            [spark.args.connection.as_props() for spark in nodes],
+            {
+                **args.weights,
+                "stack": args.stack,
+                "model": settings.model,
+                "revision": args.revision,
+                "hfCache": settings.hf_cache,
+                "connections": [spark.args.connection.as_props() for spark in nodes],
+            },
             pulumi.ResourceOptions(parent=self),
         )
         workers = self._workers()
@@ -109,10 +118,17 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             )
             for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
         ]
+        hosts = [spark.args.connection.host for spark in self.nodes]
         # All must be there before any rank starts; the head's digest is everybody's.
         return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
-            lambda digests: str(digests[0])
+            lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
         )
+
+    def _agreed(self, hosts: Sequence[str], digests: Sequence[str]) -> str:
+        try:
+            return agreed(self.args.settings.image, hosts, digests)
+        except PlanError as error:
+            raise pulumi.RunError(str(error)) from None
 
     def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
         return [
@@ -205,8 +221,12 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             {
                 "url": self.endpoint,
                 "model": settings.model,
-                "ranks": len(self.nodes),
-                "transport": fabric.expected_transport(self.args.fabric, settings.nccl),
+                "transport": transport.required(self.args.fabric, settings.nccl),
+                "network": transport.network(
+                    self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
+                ),
+                "connections": [spark.args.connection.as_props() for spark in self.nodes],
+                "ncclDebug": transport.debug(settings.nccl),
                 "service": service_name(self.args.stack, 0),
                 "manager": self.nodes[0].args.connection.as_props(),
                 "timeout": settings.ready_timeout,

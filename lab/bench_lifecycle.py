@@ -142,7 +142,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
     words = [sys.executable, "-m", "lab"]
-    subprocess.run([*words, "up", "--name", NAME], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    up = [*words, "up", "--name", NAME, *stacks.PREPARED]
+    subprocess.run(up, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     try:
         lab = json.loads((ROOT / ".lab" / NAME / "lab.json").read_text())
         with tempfile.TemporaryDirectory() as folder:

@@ -5,40 +5,55 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import cgroups, disk, names, network, node, registry
+from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
+from lab.hub import service as hub
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
-from lab.variants import Variant, parse, variant_of
+from lab.variants import TOOLKITS, Variant, parse
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
 
 
-def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
-    """Bring the lab up with `nodes` Sparks (None: as many as it has, or 2), or repair it.
+@dataclass(frozen=True)
+class Wanted:
+    """What `up` is asked for; None is "as it is, or the default"."""
+
+    nodes: int | None = None
+    variants: list[str] = field(default_factory=list)
+    fabric: str | None = None
+    docker: str | None = None
+
+
+def up(lab: Lab, wanted: Wanted, say: Say) -> None:
+    """Bring the lab up as wanted, or repair it.
 
     Raises:
         LabError: something did not start in time, or the lab is there but with other Sparks.
     """
     with lab.locked():
-        plan = _plan(lab, nodes, variants)
+        plan = _plan(lab, wanted)
         lan = IPv4Network(plan.subnet)
         if not network.switched_on(lab):
             for each in lab.nodes(plan):
                 _power_off(lab, each)
             network.remove_switch(lab)
-            network.build_switch(lab, lan)
+            network.build_switch(lab, lan, plan.fabric)
         if not lab.identity.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", lab.identity)
+        for each in lab.nodes(plan):
+            disk.link_programs(each, _programs(plan, each.variant, say))
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
+        hub.start(lab, operator)
 
         def ready(each: Node) -> None:
-            if _power_on(lab, plan, each):
+            if _power_on(lab, lan, each):
                 say(f"{each.name} is up: {each.host}")
 
         with ThreadPoolExecutor(plan.nodes + 1) as workers:
@@ -48,28 +63,52 @@ def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
             _describe(lab, plan, image.result())
 
 
-def _plan(lab: Lab, nodes: int | None, variants: list[str]) -> Plan:
+def _plan(lab: Lab, wanted: Wanted) -> Plan:
     old = lab.read_plan()
-    count = nodes or (old.nodes if old else 2)
-    wanted = parse(variants, [names.node_name(number) for number in range(1, count + 1)])
-    if old and count < old.nodes:
+    count = wanted.nodes or (old.nodes if old else 2)
+    variants = parse(wanted.variants, _names(count))
+    fabric = wanted.fabric or (old.fabric if old else cabling.default_shape(count))
+    if fabric == "direct" and count > 2:
+        raise LabError("A direct cable joins two nodes: more need --fabric ring or switch.")
+    if fabric == "ring" and count != cabling.RING_NODES:
+        raise LabError(f"--fabric ring is for {cabling.RING_NODES} nodes, this lab has {count}.")
+    docker = wanted.docker or (old.docker if old else "")
+    if old and docker != old.docker:
         raise LabError(
-            f"Lab {lab.name!r} has {old.nodes} nodes. Take it down first: {command(lab.name, 'down')}"
+            f"Lab {lab.name!r} has the Docker it was made with. Take it down first:"
+            f" {command(lab.name, 'down')}"
         )
-    if (
-        old
-        and variants
-        and any(old.variants.get(name) != wanted.get(name) for name in _names(min(old.nodes, count)))
-    ):
-        raise LabError(
-            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
-            f" boot. Take the lab down first: {command(lab.name, 'down')}"
-        )
+    if old:
+        _refuse_another(lab, old, count, fabric, variants if wanted.variants else None)
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
-    plan = Plan(subnet, count, {**(old.variants if old else {}), **wanted})
+    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric, docker)
     if plan != old:
         lab.write_plan(plan)
     return plan
+
+
+def _refuse_another(
+    lab: Lab, old: Plan, count: int, fabric: str, variants: dict[str, list[str]] | None
+) -> None:
+    """Raise LabError where the lab that is there would have to be another."""
+    remedy = f"Take the lab down first: {command(lab.name, 'down')}"
+    if count < old.nodes:
+        raise LabError(f"Lab {lab.name!r} has {old.nodes} nodes. {remedy}")
+    if fabric != old.fabric:
+        raise LabError(f"Lab {lab.name!r} is cabled otherwise ({old.fabric}). {remedy}")
+    present = _names(min(old.nodes, count))
+    if variants and any(old.variants.get(name) != variants.get(name) for name in present):
+        raise LabError(
+            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
+            f" boot. {remedy}"
+        )
+
+
+def _programs(plan: Plan, variant: Variant, say: Say) -> dict[str, Path]:
+    """Return what a node has in place of the system's programs; builds what the cache lacks."""
+    found = engines.docker(say) if plan.docker else {}
+    version = variant.toolkit or (TOOLKITS[-1] if plan.docker else "")
+    return found | (engines.toolkit(version, say) if version else {})
 
 
 def _names(count: int) -> list[str]:
@@ -82,7 +121,7 @@ def power_on(lab: Lab, name: str) -> None:
         each = lab.node(name)
         plan = lab.read_plan()
         assert plan is not None  # lab.node() found one
-        _power_on(lab, plan, each)
+        _power_on(lab, IPv4Network(plan.subnet), each)
 
 
 def power_off(lab: Lab, name: str) -> None:
@@ -91,37 +130,36 @@ def power_off(lab: Lab, name: str) -> None:
         _power_off(lab, lab.node(name))
 
 
-def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
+def _power_on(lab: Lab, lan: IPv4Network, each: Node) -> bool:
     """Return whether it had to be booted."""
-    variant = variant_of(plan.variants.get(each.name, []))
-    lan = IPv4Network(plan.subnet)
+    expected = _expected(each.variant)
     if node.has_power(each):
         for link, state in network.link_states(lab, each).items():
             if state == "down":
                 network.set_link(lab, each, link, up=True)
-        if _expected(variant) is node.Docker.RUNS and not node.docker_answers(each):
+        if expected is node.Docker.RUNS and not node.docker_answers(each):
             node.run_inside(each, "systemctl", "reset-failed", "docker")
             node.run_inside(each, "systemctl", "start", "docker")
-        node.wait_until_ready(each, _expected(variant))
+        node.wait_until_ready(each, expected)
         return False
     _power_off(lab, each)
     each.folder.mkdir(parents=True, exist_ok=True)
     if each.disk.exists():
         disk.refresh_tools(each)
     else:
-        disk.write(lab, each, variant)
+        disk.write(lab, each, lan)
     address = f"{names.operator_address(lan)}:{registry.PORT}"
     disk.trust_registry(each, address, registry.ca(lab))
-    network.plug_in(lab, each, lan)
+    network.plug_in(lab, each)
     node.boot(each)
-    node.wait_until_ready(each, _expected(variant))
+    node.wait_until_ready(each, expected)
     return True
 
 
 def _expected(variant: Variant) -> node.Docker:
     if not variant.docker:
         return node.Docker.OFF
-    return node.Docker.STARTED if variant.daemon_json else node.Docker.RUNS
+    return node.Docker.STARTED if variant.may_refuse_settings else node.Docker.RUNS
 
 
 def _power_off(lab: Lab, each: Node) -> None:
@@ -167,6 +205,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
             "operator_ip": str(names.operator_address(lan)),
             "registry": f"{names.operator_address(lan)}:{registry.PORT}",
             "image": image,
+            **hub.described(lab, str(names.operator_address(lan))),
             "identity": str(lab.identity),
             "known_hosts": str(lab.known_hosts),
             "nodes": [
@@ -176,7 +215,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
                     "port": 22,
                     "user": disk.USER,
                     "host_key": keys[each.name],
-                    "fabric": [str(address) for address in each.fabric],
+                    "fabric": each.fabric,
                 }
                 for each in nodes
             ],
@@ -194,6 +233,7 @@ def down(lab: Lab) -> bool:
         cgroups.kill(lab.id)
         cgroups.remove(lab.id)
         registry.stop(lab)
+        hub.stop(lab)
         network.remove_switch(lab)
         shutil.rmtree(lab.folder)
     return there
