@@ -11,9 +11,11 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, launch
+from cluster import engine, fabric, launch, transport
 from cluster.config import Settings
+from cluster.errors import PlanError
 from cluster.fabric import Fabric
+from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
     File,
@@ -106,10 +108,17 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             )
             for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
         ]
+        hosts = [spark.args.connection.host for spark in self.nodes]
         # All must be there before any rank starts; the head's digest is everybody's.
         return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
-            lambda digests: str(digests[0])
+            lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
         )
+
+    def _agreed(self, hosts: Sequence[str], digests: Sequence[str]) -> str:
+        try:
+            return agreed(self.args.settings.image, hosts, digests)
+        except PlanError as error:
+            raise pulumi.RunError(str(error)) from None
 
     def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
         return [
@@ -199,8 +208,12 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             {
                 "url": self.endpoint,
                 "model": settings.model,
-                "ranks": len(self.nodes),
-                "transport": fabric.expected_transport(self.args.fabric, settings.nccl),
+                "transport": transport.required(self.args.fabric, settings.nccl),
+                "network": transport.network(
+                    self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
+                ),
+                "connections": [spark.args.connection.as_props() for spark in self.nodes],
+                "ncclDebug": transport.debug(settings.nccl),
                 "service": service_name(self.args.stack, 0),
                 "manager": self.nodes[0].args.connection.as_props(),
                 "timeout": settings.ready_timeout,

@@ -7,7 +7,18 @@ yields a `Finding` for everything that is wrong and nothing where all is well.
 
 from __future__ import annotations
 
-from cluster.checks import docker, machine, serving, weights  # noqa: F401  # each registers its checks
+from cluster.checks import (  # noqa: F401  # each registers its checks
+    access,
+    docker,
+    fabric,
+    machine,
+    network,
+    parallel,
+    serving,
+    swarm,
+    toolkit,
+    weights,
+)
 from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings
 
 __all__ = ["CHECKS", "Check", "Context", "Finding", "check", "findings"]

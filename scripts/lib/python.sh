@@ -21,7 +21,7 @@ find_python() {
 
 # What .venv was made from: the requirements, and its place (a moved environment is broken).
 environment_fingerprint() {
-  { cat "${requirements[@]}"; printf '%s' "$root"; } | sha256sum | cut -d ' ' -f 1
+  { cat "${requirements[@]}" "$root/pyproject.toml"; printf '%s' "$root"; } | sha256sum | cut -d ' ' -f 1
 }
 
 step_python() {
@@ -35,6 +35,8 @@ step_python() {
   "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
   "$root/.venv/bin/python" -c 'import pip' 2>/dev/null || "$python" -m venv --clear "$root/.venv"
   "$root/.venv/bin/python" -m pip install --disable-pip-version-check -r "${requirements[1]}"
+  # The project itself, for its one command: trtspark.
+  "$root/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps --editable "$root"
   printf '%s' "$wanted" >"$stamp"
   step_result="$("$root/.venv/bin/python" --version) with $(basename "${requirements[1]}")"
 }

@@ -1,0 +1,57 @@
+"""The command line: every command, the options they share, and how errors end.
+
+Exit codes: 0 done; 1 it failed, and the error says why; 2 a wrong command line; 130 Ctrl-C. `doctor` ends
+with the number of its failures.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.errors import TrtSparkError
+from trtspark import terminal
+from trtspark.commands import open as open_command
+from trtspark.project import Choice
+
+app = typer.Typer(
+    name="trtspark",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Changes go through Pulumi: `pulumi config set model …`, `pulumi up`. NO_COLOR is honoured.",
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    stack: Annotated[
+        str | None, typer.Option("--stack", "-s", help="The stack (default: the one selected in Pulumi).")
+    ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            "--project", "-C", help="The folder of Pulumi.yaml (default: here, or the nearest above)."
+        ),
+    ] = None,
+) -> None:
+    """The companion of a TensorRT-LLM endpoint on DGX Sparks."""
+    context.obj = Choice(stack, project)
+
+
+app.command("open")(open_command.run)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error."""
+    try:
+        app()
+    except TrtSparkError as error:
+        terminal.error(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

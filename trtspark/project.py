@@ -1,0 +1,126 @@
+"""The stack a command is about: its configuration and outputs, by Pulumi's automation API.
+
+There is no second configuration: everything here is read from Pulumi, each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.config import Settings, load
+from cluster.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pulumi import automation
+
+    from remote.ssh import Connection
+
+PROJECT = "trtllm-dgx-spark"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line says of the stack; None: what Pulumi has selected, in this folder."""
+
+    stack: str | None = None
+    project: Path | None = None
+
+    def open(self) -> Stack:
+        """The stack. Raises ConfigError when there is no project or no such stack here."""
+        folder = _folder(self.project)
+        return Stack(folder, self.stack or _selected(folder))
+
+
+class Stack:
+    """One stack. Properties ask Pulumi once and remember."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """`folder` is where Pulumi.yaml is."""
+        self.folder, self.name = folder, name
+
+    @cached_property
+    def pulumi(self) -> automation.Stack:
+        """The automation API's handle, for what changes things."""
+        from pulumi import automation
+
+        try:
+            return automation.select_stack(self.name, work_dir=str(self.folder))
+        except automation.StackNotFoundError:
+            raise ConfigError(
+                f"there is no stack {self.name} in {self.folder}. `pulumi stack ls` lists them; "
+                f"`trtspark init` makes one."
+            ) from None
+        except automation.CommandError as error:
+            raise ConfigError(f"stack {self.name}: {_said(error)}") from None
+
+    @cached_property
+    def config(self) -> Mapping[str, automation.ConfigValue]:
+        """Every key as Pulumi stores it, `project:key`; secrets are decrypted: never print a value."""
+        from pulumi import automation
+
+        try:
+            found: Mapping[str, automation.ConfigValue] = self.pulumi.get_all_config()
+        except automation.CommandError as error:
+            raise ConfigError(f"stack {self.name}: {_said(error)}") from None
+        return found
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration, checked. Raises ConfigError as `pulumi preview` would."""
+        config = self.config
+        raw = {key: str(entry.value) for key, entry in config.items()}
+        return load(raw, PROJECT, lambda key: bool(config[key].secret))
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """What the last `up` left; {} when nothing was deployed. Secret outputs are left out."""
+        return {name: out.value for name, out in self.pulumi.outputs().items() if not out.secret}
+
+    @cached_property
+    def connections(self) -> list[Connection]:
+        """A login per active node, head first."""
+        from remote.logins import connections
+
+        return connections(self.settings)
+
+    def endpoint(self) -> str:
+        """The API's URL. Raises ConfigError while nothing is deployed."""
+        found = self.outputs.get("endpoint")
+        if not found:
+            raise ConfigError(f"stack {self.name} has no endpoint yet. `pulumi up` makes one.")
+        return str(found)
+
+
+def _folder(given: Path | None) -> Path:
+    start = (given or Path.cwd()).resolve()
+    candidates = [start] if given else [start, *start.parents]
+    for folder in candidates:
+        file = folder / "Pulumi.yaml"
+        if file.is_file() and f"name: {PROJECT}" in file.read_text(encoding="utf-8"):
+            return folder
+    raise ConfigError(
+        f"{start} is no {PROJECT} project (its Pulumi.yaml). Go to the checkout, or give it with --project."
+    )
+
+
+def _selected(folder: Path) -> str:
+    from pulumi import automation
+
+    try:
+        found = automation.LocalWorkspace(work_dir=str(folder)).stack()
+    except automation.CommandError as error:
+        raise ConfigError(_said(error)) from None
+    if found is None:
+        raise ConfigError("no stack is selected. `pulumi stack select NAME`, or give one with --stack.")
+    return str(found.name)
+
+
+def _said(error: Exception) -> str:
+    """The CLI's own last words, without the automation API's frame around them."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    words = [line for line in lines if line.startswith("error:")] or [line for line in lines if line]
+    return words[-1].removeprefix("error:").strip() if words else "pulumi failed"

@@ -1,0 +1,24 @@
+"""What a person sees: one console for answers, one for everything else.
+
+Rich leaves colours and animation out when the output is no terminal or NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+#: Answers: what a pipe should get.
+out = Console(highlight=False, soft_wrap=True)
+#: Progress, hints and errors.
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Print an error, as it is."""
+    err.print(f"[bold red]error:[/] {escape(text)}")
+
+
+def hint(text: str) -> None:
+    """Print something that is good to know and no answer."""
+    err.print(f"[dim]{escape(text)}[/]")
