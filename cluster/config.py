@@ -160,6 +160,11 @@ class Settings(_Frozen):
     extra_args: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         default=(), description="more options for trtllm-serve: a list, or one string as in a shell"
     )
+    transport: Literal["auto", "rdma", "any"] = Field(
+        default="auto",
+        description="how the ranks must talk: rdma (nothing else will do), any (sockets will do), or auto "
+        "(rdma where every node has an RDMA device with link and address)",
+    )
     nccl: dict[str, str] = Field(
         default_factory=dict,
         description="environment of every rank that overrides what was found: "

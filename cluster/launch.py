@@ -35,7 +35,7 @@ def launch_file(fabric: Fabric, logins: Sequence[Login]) -> str:
     ]
     content = {
         "ranks": ranks,
-        "subnet": str(fabric.subnet) if fabric.subnet else "",
+        "subnet": ",".join(str(network) for network in fabric.networks),
         "peer_deadline_s": PEER_DEADLINE_S,
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

@@ -54,7 +54,7 @@ class SparkNode(pulumi.ComponentResource):
         super().__init__("trtspark:index:SparkNode", name, {"host": args.connection.host}, opts)
         self.args = args
         self.connection = connection_args(args)
-        probe = remote.Command(
+        self.probe = remote.Command(
             f"{name}-probe",
             connection=self.connection,
             create=node.command({}),
@@ -74,7 +74,7 @@ class SparkNode(pulumi.ComponentResource):
             stdin=node.program(gpu_runtime="main"),
             add_previous_output_in_env=False,
             logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[probe]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
-        self.facts = probe.stdout
+        self.facts = self.probe.stdout
         self.register_outputs({"facts": self.facts})

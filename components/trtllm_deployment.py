@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, launch
+from cluster import engine, fabric, launch, transport
 from cluster.config import Settings
 from cluster.fabric import Fabric
 from cluster.service_spec import (
@@ -199,8 +199,12 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             {
                 "url": self.endpoint,
                 "model": settings.model,
-                "ranks": len(self.nodes),
-                "transport": fabric.expected_transport(self.args.fabric, settings.nccl),
+                "transport": transport.required(self.args.fabric, settings.nccl),
+                "network": transport.network(
+                    self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
+                ),
+                "connections": [spark.args.connection.as_props() for spark in self.nodes],
+                "ncclDebug": transport.debug(settings.nccl),
                 "service": service_name(self.args.stack, 0),
                 "manager": self.nodes[0].args.connection.as_props(),
                 "timeout": settings.ready_timeout,

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def probing(lab: dict[str, Any]) -> None:
     for count in (1, len(logins)):
         some = logins[:count]
         for _ in range(LOOKS):
-            took[count].append(timed(lambda some=some: list(_documents(some))))
+            took[count].append(timed(partial(_documents, some)))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     ours = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / LOOKS / (1 + len(logins))
     theirs = statistics.median(_cpu_seconds(login) for login in logins for _ in range(3))
@@ -179,9 +180,7 @@ def probing(lab: dict[str, Any]) -> None:
         )
     print(f"probing {len(logins)} against 1: {all_ / one:.2f} times")
     print(f"CPU for one node: {theirs * 1000:.0f} ms on it, {ours * 1000:.0f} ms of ssh here")
-    print(
-        f"floor of {len(logins)} on {cores} cores: {floor * 1000:.0f} ms; measured: {all_ / floor:.2f} times that"
-    )
+    print(f"floor of {len(logins)} on {cores} cores: {floor * 1000:.0f} ms; that {all_ / floor:.2f} times")
 
 
 def _documents(logins: list[Connection]) -> list[Any]:
@@ -203,7 +202,7 @@ def _cpu_seconds(login: Connection) -> float:
 def running(name: str, nodes: int) -> Iterator[dict[str, Any]]:
     """A lab for as long as it takes; its lab.json."""
     words = [sys.executable, "-m", "lab"]
-    up = [*words, "up", "--name", name, "--nodes", str(nodes)]
+    up = [*words, "up", "--name", name, "--nodes", str(nodes), *stacks.PREPARED]
     subprocess.run(up, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     try:
         yield json.loads((ROOT / ".lab" / name / "lab.json").read_text())

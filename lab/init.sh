@@ -1,11 +1,11 @@
 #!/bin/bash
 # First process of a node: builds its view of files and devices, then becomes its service manager.
-#   init.sh FOLDER NAME, with
+#   init.sh FOLDER, with
 #   GROUP_FILES: the cgroup.procs files of the node's control group, one per line
 #   HIERARCHIES: lines "FOLDER:OPTIONS", the host's control group mounts ("" and "" for cgroup v2)
 # FOLDER holds disk/ (what differs from the host's files, survives a power cut) and docker/.
 set -euo pipefail
-folder=$1 name=$2
+folder=$1
 
 # The control group it is in now becomes the root of what the node sees.
 if [[ -n ${GROUP_FILES-} ]]; then
@@ -101,7 +101,7 @@ pivot_root . .host
 cd /
 umount -l /.host
 rmdir /.host
-hostname "$name"
+hostname "$(cat etc/hostname)"
 
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
   tini -s -- /usr/lib/lab/service-manager

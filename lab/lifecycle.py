@@ -5,40 +5,50 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import cgroups, disk, names, network, node, registry
+from lab import cabling, cgroups, disk, names, network, node, registry
 from lab.errors import LabError
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
-from lab.variants import Variant, parse, variant_of
+from lab.variants import Variant, parse
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
 
 
-def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
-    """Bring the lab up with `nodes` Sparks (None: as many as it has, or 2), or repair it.
+@dataclass(frozen=True)
+class Wanted:
+    """What `up` is asked for; None is "as it is, or the default"."""
+
+    nodes: int | None = None
+    variants: list[str] = field(default_factory=list)
+    fabric: str | None = None
+
+
+def up(lab: Lab, wanted: Wanted, say: Say) -> None:
+    """Bring the lab up as wanted, or repair it.
 
     Raises:
         LabError: something did not start in time, or the lab is there but with other Sparks.
     """
     with lab.locked():
-        plan = _plan(lab, nodes, variants)
+        plan = _plan(lab, wanted)
         lan = IPv4Network(plan.subnet)
         if not network.switched_on(lab):
             for each in lab.nodes(plan):
                 _power_off(lab, each)
             network.remove_switch(lab)
-            network.build_switch(lab, lan)
+            network.build_switch(lab, lan, plan.fabric)
         if not lab.identity.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", lab.identity)
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
 
         def ready(each: Node) -> None:
-            if _power_on(lab, plan, each):
+            if _power_on(lab, lan, each):
                 say(f"{each.name} is up: {each.host}")
 
         with ThreadPoolExecutor(plan.nodes + 1) as workers:
@@ -48,28 +58,39 @@ def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
             _describe(lab, plan, image.result())
 
 
-def _plan(lab: Lab, nodes: int | None, variants: list[str]) -> Plan:
+def _plan(lab: Lab, wanted: Wanted) -> Plan:
     old = lab.read_plan()
-    count = nodes or (old.nodes if old else 2)
-    wanted = parse(variants, [names.node_name(number) for number in range(1, count + 1)])
-    if old and count < old.nodes:
-        raise LabError(
-            f"Lab {lab.name!r} has {old.nodes} nodes. Take it down first: {command(lab.name, 'down')}"
-        )
-    if (
-        old
-        and variants
-        and any(old.variants.get(name) != wanted.get(name) for name in _names(min(old.nodes, count)))
-    ):
-        raise LabError(
-            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
-            f" boot. Take the lab down first: {command(lab.name, 'down')}"
-        )
+    count = wanted.nodes or (old.nodes if old else 2)
+    variants = parse(wanted.variants, _names(count))
+    fabric = wanted.fabric or (old.fabric if old else cabling.default_shape(count))
+    if fabric == "direct" and count > 2:
+        raise LabError("A direct cable joins two nodes: more need --fabric ring or switch.")
+    if fabric == "ring" and count != cabling.RING_NODES:
+        raise LabError(f"--fabric ring is for {cabling.RING_NODES} nodes, this lab has {count}.")
+    if old:
+        _refuse_another(lab, old, count, fabric, variants if wanted.variants else None)
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
-    plan = Plan(subnet, count, {**(old.variants if old else {}), **wanted})
+    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric)
     if plan != old:
         lab.write_plan(plan)
     return plan
+
+
+def _refuse_another(
+    lab: Lab, old: Plan, count: int, fabric: str, variants: dict[str, list[str]] | None
+) -> None:
+    """Raise LabError where the lab that is there would have to be another."""
+    remedy = f"Take the lab down first: {command(lab.name, 'down')}"
+    if count < old.nodes:
+        raise LabError(f"Lab {lab.name!r} has {old.nodes} nodes. {remedy}")
+    if fabric != old.fabric:
+        raise LabError(f"Lab {lab.name!r} is cabled otherwise ({old.fabric}). {remedy}")
+    present = _names(min(old.nodes, count))
+    if variants and any(old.variants.get(name) != variants.get(name) for name in present):
+        raise LabError(
+            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
+            f" boot. {remedy}"
+        )
 
 
 def _names(count: int) -> list[str]:
@@ -82,7 +103,7 @@ def power_on(lab: Lab, name: str) -> None:
         each = lab.node(name)
         plan = lab.read_plan()
         assert plan is not None  # lab.node() found one
-        _power_on(lab, plan, each)
+        _power_on(lab, IPv4Network(plan.subnet), each)
 
 
 def power_off(lab: Lab, name: str) -> None:
@@ -91,37 +112,36 @@ def power_off(lab: Lab, name: str) -> None:
         _power_off(lab, lab.node(name))
 
 
-def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
+def _power_on(lab: Lab, lan: IPv4Network, each: Node) -> bool:
     """Return whether it had to be booted."""
-    variant = variant_of(plan.variants.get(each.name, []))
-    lan = IPv4Network(plan.subnet)
+    expected = _expected(each.variant)
     if node.has_power(each):
         for link, state in network.link_states(lab, each).items():
             if state == "down":
                 network.set_link(lab, each, link, up=True)
-        if _expected(variant) is node.Docker.RUNS and not node.docker_answers(each):
+        if expected is node.Docker.RUNS and not node.docker_answers(each):
             node.run_inside(each, "systemctl", "reset-failed", "docker")
             node.run_inside(each, "systemctl", "start", "docker")
-        node.wait_until_ready(each, _expected(variant))
+        node.wait_until_ready(each, expected)
         return False
     _power_off(lab, each)
     each.folder.mkdir(parents=True, exist_ok=True)
     if each.disk.exists():
         disk.refresh_tools(each)
     else:
-        disk.write(lab, each, variant)
+        disk.write(lab, each, lan)
     address = f"{names.operator_address(lan)}:{registry.PORT}"
     disk.trust_registry(each, address, registry.ca(lab))
-    network.plug_in(lab, each, lan)
+    network.plug_in(lab, each)
     node.boot(each)
-    node.wait_until_ready(each, _expected(variant))
+    node.wait_until_ready(each, expected)
     return True
 
 
 def _expected(variant: Variant) -> node.Docker:
     if not variant.docker:
         return node.Docker.OFF
-    return node.Docker.STARTED if variant.daemon_json else node.Docker.RUNS
+    return node.Docker.STARTED if variant.may_refuse_settings else node.Docker.RUNS
 
 
 def _power_off(lab: Lab, each: Node) -> None:
@@ -176,7 +196,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
                     "port": 22,
                     "user": disk.USER,
                     "host_key": keys[each.name],
-                    "fabric": [str(address) for address in each.fabric],
+                    "fabric": each.fabric,
                 }
                 for each in nodes
             ],

@@ -61,6 +61,7 @@ def cache(**changes: Any) -> dict[str, Any]:
         "files": {"config.json": 100, "model.safetensors": 1000},
         "problems": [],
         "tiktoken": True,
+        "config": "",
     }
     return {**copy.deepcopy(answer), **changes}
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from cluster.checks import (  # noqa: F401  # each registers its checks
     access,
     docker,
+    fabric,
     machine,
     network,
+    parallel,
     serving,
     weights,
 )

@@ -39,7 +39,7 @@ class Finding:
         """The same as an error: a sentence for where and what was found, one for what to do."""
         if self.node:
             return NotPrepared(self.node, self.found, self.todo)
-        return PlanError(f"{self.found} {self.todo}")
+        return PlanError(f"{self.found} {self.todo}".strip())
 
     def __str__(self) -> str:
         return str(self.error())

@@ -27,8 +27,8 @@ from typing import Any, NoReturn
 
 CONFIG = Path("/etc/nvidia-container-runtime/config.toml")
 GPU = Path("/etc/lab/gpu")
-"""The GPU's UUID; missing without one."""
-GPU_DEVICES = tuple(map(Path, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")))
+"""A GPU's UUID a line; missing without one."""
+CONTROL_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/nvidia-uvm")))
 RDMA_DEVICES = Path("/dev/infiniband")
 RDMA_CLASS = Path("/sys/class/infiniband")
 VENDOR = "nvidia.com/gpu="
@@ -54,7 +54,9 @@ def check(words: list[str]) -> None:
     if not GPU.exists():
         raise RefusalError("failed to initialize NVML: ERROR_DRIVER_NOT_LOADED")
     for word in words:
-        if word.removeprefix(VENDOR) not in ("all", "0", GPU.read_text().strip()):
+        name = word.removeprefix(VENDOR)
+        uuids = GPU.read_text().split()
+        if name not in ("all", *uuids, *map(str, range(len(uuids)))):
             raise RefusalError(f"failed to get device handle for {word!r}: Not Found")
 
 
@@ -71,7 +73,7 @@ def edit_bundle(bundle: Path) -> None:
         mofed = environment.get("NVIDIA_MOFED") == "enabled" and not words[0].startswith(VENDOR)
         legacy = config.get("nvidia-container-runtime", {}).get("mode") == "legacy"
         if not (legacy and mofed and not by_swarm):
-            add_gpu(spec)
+            add_gpu(spec, [word.removeprefix(VENDOR) for word in words])
         if mofed:
             rdma = add_rdma(spec)
         process["env"] = [w for w in process["env"] if not w.startswith("NVIDIA_VISIBLE_DEVICES=")]
@@ -91,8 +93,10 @@ def edit_process(file: Path) -> None:
     file.write_text(json.dumps(process))
 
 
-def add_gpu(spec: Json) -> None:
-    for device in GPU_DEVICES:
+def add_gpu(spec: Json, names: list[str]) -> None:
+    uuids = GPU.read_text().split()
+    visible = [i for i, uuid in enumerate(uuids) if {"all", uuid, str(i)} & set(names)]
+    for device in (*(Path(f"/dev/nvidia{number}") for number in visible), *CONTROL_DEVICES):
         add_device(spec, device)
     for file in (Path("/usr/bin/nvidia-smi"), GPU):
         bind(spec, file, "bind", "ro", "nosuid", "nodev")

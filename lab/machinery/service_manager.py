@@ -8,6 +8,7 @@ refused and leaves Docker stopped. `systemctl` talks to it over SOCKET, one JSON
 
 import contextlib
 import json
+import resource
 import selectors
 import signal
 import socket
@@ -21,6 +22,11 @@ SOCKET = Path("/run/lab/service-manager")
 NOTIFY = Path("/run/lab/notify")
 DISABLED = Path("/etc/lab/disabled")
 RDMA_DEVICES = "/usr/lib/lab/rdma-devices"
+NETWORK_SETTINGS = "/usr/lib/lab/network-settings"
+FIREWALL = Path("/etc/ufw/ufw.conf")
+DOCKERD_FLAGS = Path("/etc/lab/dockerd-flags")
+MEMLOCK = {"ssh.service": 16_325_750_784, "docker.service": 8 << 20}
+"""Bytes: an eighth of a Spark's memory for its people (DGX OS 7.4), and systemd's default."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RESTART_PAUSE = 2.0
 START_LIMIT = 3
@@ -68,6 +74,7 @@ class Unit:
                 env={"PATH": PATH, "LANG": "C.UTF-8", "NOTIFY_SOCKET": str(NOTIFY)},
                 start_new_session=True,
             )
+        limit_memlock(self.process.pid, MEMLOCK.get(self.name))
         self.become("activating" if self.notifies else "active")
         return True
 
@@ -92,6 +99,18 @@ class Unit:
             "enabled": self.name not in disabled(),
             "restarting": self.restart_at is not None,
         }
+
+
+def limit_memlock(pid: int, wanted: int | None) -> None:
+    """Give a service the limit that it has on a Spark, or as much of it as this machine may give."""
+    if wanted is None:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    limits = [wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)]
+    limits += [wanted] if wanted > limits[0] else []  # takes CAP_SYS_RESOURCE
+    for limit in limits:
+        with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_MEMLOCK, (limit, limit))
 
 
 def disabled() -> list[str]:
@@ -255,6 +274,17 @@ def reply(connection: socket.socket, message: dict[str, Any]) -> None:
         connection.sendall(json.dumps(message).encode())
 
 
+def dockerd_flags() -> list[str]:
+    """What an owner added to the command line of Docker's unit."""
+    return DOCKERD_FLAGS.read_text().splitlines() if DOCKERD_FLAGS.exists() else []
+
+
+def start_firewall() -> None:
+    """What ufw.service does at boot."""
+    if FIREWALL.exists() and "ENABLED=yes" in FIREWALL.read_text().splitlines():
+        subprocess.run(["/usr/lib/ufw/ufw-init", "start"], check=False)
+
+
 SSH = Unit(
     "ssh.service",
     "OpenBSD Secure Shell server",
@@ -272,11 +302,13 @@ RDMA = Unit(
 DOCKER = Unit(
     "docker.service",
     "Docker Application Container Engine",
-    ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock"],
+    ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock", *dockerd_flags()],
     Path("/var/log/dockerd.log"),
     notifies=True,
 )
 
 if __name__ == "__main__":
+    subprocess.run([NETWORK_SETTINGS], check=True)
     subprocess.run([RDMA_DEVICES], check=True)
+    start_firewall()
     Manager([SSH, RDMA, DOCKER]).run()

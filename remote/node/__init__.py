@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -19,7 +20,7 @@ try:
     for name, entry in ENTRIES.items():
         space = {"__name__": name}
         exec(compile(SOURCES[name], name + ".py", "exec"), space)
-        answer[name] = space[entry](args.get(name, {}))
+        answer[name] = space[entry]({**args.get(name, {}), **SECRETS.get(name, {})})
 except Exception as error:
     if type(error).__name__ != "Stop":
         raise
@@ -28,14 +29,17 @@ print(json.dumps(answer, sort_keys=True))
 """
 
 
-def program(**entries: str) -> str:
+def program(secrets: Mapping[str, Mapping[str, Any]] | None = None, /, **entries: str) -> str:
     """The text for `python3 -`: runs `entry` of each named module and prints one JSON object.
+
+    `secrets`: more arguments by module, which travel in the text and so on standard input, not in argv.
 
     `program(probe="look")` prints `{"probe": …}`. A module that raises its own `Stop` ends the program
     with that sentence on standard error and exit code 1.
     """
     sources = {name: _source(name) for name in entries}
-    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\n{_RUN}"
+    hidden = {name: dict(values) for name, values in (secrets or {}).items()}
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_RUN}"
 
 
 def command(args: dict[str, Any]) -> str:

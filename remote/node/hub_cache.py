@@ -9,12 +9,14 @@ import os
 import struct
 
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
+MAX_CONFIG = 1 << 20  # a config.json has a few kB
 TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
 
 
 def look(args):
     """`args`: {"hf_cache", "model"}. {"models": [ids], "commit": str | None, "files": {name: bytes},
-    "problems": [sentences], "tiktoken": bool, "folder": the cache's absolute path}.
+    "problems": [sentences], "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's
+    text or ""}.
     """
     cache = os.path.expanduser(args["hf_cache"])
     hub = os.path.join(cache, "hub")
@@ -24,6 +26,7 @@ def look(args):
         "commit": None,
         "files": {},
         "problems": [],
+        "config": "",
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
@@ -41,6 +44,8 @@ def look(args):
             except OSError:
                 answer["problems"].append(relative + " is a link to nothing")
     answer["problems"] += _missing(snapshot, answer["files"])
+    if answer["files"].get("config.json", MAX_CONFIG + 1) <= MAX_CONFIG:
+        answer["config"] = _text(os.path.join(snapshot, "config.json"))
     return answer
 
 

@@ -69,6 +69,7 @@ PAIR = {
     "worker-1-probe",
     "head-gpu-runtime",
     "worker-1-gpu-runtime",
+    "fabric",
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
@@ -98,7 +99,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -170,7 +171,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 5
+    assert len(payloads) == 6
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 

@@ -182,7 +182,7 @@ def test_one_host_name_on_two_machines():
 def test_the_kernels_fault_does_not_matter_without_rdma_or_alone():
     bad = {"kernel": "7.0.0-1019-nvidia"}
     assert len(problems(pair(bad, bad))) == 2
-    assert problems(pair({**bad, "hcas": ()}, {**bad, "hcas": ()})) == []
+    assert not any("kho" in said for said in problems(pair({**bad, "hcas": ()}, {**bad, "hcas": ()})))
     assert problems([dataclasses.replace(samples.facts(1)[0], **bad)]) == []
     assert problems(pair({"kernel": "7.10.0-1-nvidia"}, {"kernel": "6.17.0-1014-nvidia"})) == []
 
