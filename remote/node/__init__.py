@@ -7,12 +7,13 @@ takes from others by `from remote.node import …` is sent with it.
 
 from __future__ import annotations
 
-import ast
 import json
+import re
 import shlex
 from importlib import resources
 from typing import Any
 
+_TAKES = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
 _RUN = """
 import json, sys, types
 args = json.loads(sys.argv[1])
@@ -56,10 +57,9 @@ def _collect(name: str, sources: dict[str, str]) -> None:
     if name in sources:
         return
     text = _source(name)
-    for part in ast.walk(ast.parse(text)):
-        if isinstance(part, ast.ImportFrom) and part.module == __name__:
-            for alias in part.names:
-                _collect(alias.name, sources)
+    for line in _TAKES.findall(text):
+        for other in line.split(","):
+            _collect(other.strip(), sources)
     sources[name] = text
 
 

@@ -28,7 +28,9 @@ def main(args):
     """
     if args["action"] == "apply":
         return apply(args["gpu"], args.get("group", False))
-    return restore()
+    if args["action"] == "restore":
+        return restore()
+    raise stop.Stop("unknown action %r." % args["action"])
 
 
 def apply(gpu, group=False):
