@@ -6,6 +6,7 @@ since, else only our keys are taken out. Docker is reloaded where that does, and
 Runs as the plain user; all that needs root is in as_root.sudo.
 """
 
+import contextlib
 import grp
 import json
 import os
@@ -114,7 +115,8 @@ def take(need, gpu, files):
             raise
         # A machine without Docker is worse than one without ours.
         as_root.put(DAEMON, files[DAEMON][0])
-        docker_daemon.restart()
+        with contextlib.suppress(stop.Stop):  # then it was not ours that it does not start with
+            docker_daemon.restart()
         raise stop.Stop("%s; %s is as it was. See `journalctl -u docker`." % (error, DAEMON)) from None
     seen = docker_daemon.look()
     if seen is None or needs(seen, gpu):
