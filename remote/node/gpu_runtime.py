@@ -37,7 +37,7 @@ def main(args):
 def apply(gpu, group=False):
     record = recorded()
     files = changes(gpu, record)
-    if group and not in_group():
+    if group and not in_group() and not let_in_otherwise():
         return join_group(record)
     seen = docker_daemon.look()
     if seen is None:
@@ -246,8 +246,13 @@ def in_group():
     return me.pw_uid == 0 or me.pw_gid == there.gr_gid or me.pw_name in there.gr_mem
 
 
+def let_in_otherwise():
+    """Whether Docker answers this user though neither they nor this login are in the group."""
+    return old_login() and docker_daemon.look() is not None
+
+
 def old_login():
-    """Whether this login is from before its user came into the group."""
+    """Whether this login does not have the group, as one from before its user came into it."""
     return os.geteuid() != 0 and grp.getgrnam(GROUP).gr_gid not in (os.getgid(), *os.getgroups())
 
 
