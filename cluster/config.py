@@ -110,6 +110,10 @@ class Settings(_Frozen):
         "port (22), hostKey and fabric addresses"
     )
     head_only: bool = Field(default=False, description="true or false: serve from the first node alone")
+    fabric: Literal["detect", "configure"] = Field(
+        default="detect",
+        description="detect or configure: use the fabric addresses that are there, or set what is missing",
+    )
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
     image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535")
@@ -184,6 +188,11 @@ class Settings(_Frozen):
         ge=5,
         le=86400,
         description="seconds the server may take to answer, 5 to 86400",
+    )
+    docker_group: bool = Field(
+        default=False,
+        description="true or false: put the nodes' users into group docker where they are not in it "
+        "(it makes them as powerful as root; destroy takes them out again)",
     )
     ssh_key: str | None = Field(
         default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"

@@ -10,7 +10,7 @@ import pulumi
 from cluster import fabric, link_report
 from cluster.config import Settings
 from cluster.fabric import Fabric
-from components.spark_node import SparkNode, SparkNodeArgs
+from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
 from dynamic_providers.fabric_test import FabricTest
@@ -32,9 +32,14 @@ def deploy(
         pulumi.log.warn(warning)
     for replaced in fabric.overridden(network, settings.nccl):
         pulumi.log.info(f"nccl: {replaced}, on your word")
+    for note in look.fabric.notes:
+        pulumi.log.info(note)
+    parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
-        for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
+        SparkNode(
+            role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group, stack, part)
+        )
+        for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
     revision = look.caches[0]["commit"] or ""

@@ -13,7 +13,9 @@ import pulumi_docker as docker
 
 from cluster import engine, fabric, launch, transport
 from cluster.config import Settings
+from cluster.errors import PlanError
 from cluster.fabric import Fabric
+from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
     File,
@@ -106,10 +108,17 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             )
             for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
         ]
+        hosts = [spark.args.connection.host for spark in self.nodes]
         # All must be there before any rank starts; the head's digest is everybody's.
         return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
-            lambda digests: str(digests[0])
+            lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
         )
+
+    def _agreed(self, hosts: Sequence[str], digests: Sequence[str]) -> str:
+        try:
+            return agreed(self.args.settings.image, hosts, digests)
+        except PlanError as error:
+            raise pulumi.RunError(str(error)) from None
 
     def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
         return [

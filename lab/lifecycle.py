@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import cabling, cgroups, disk, names, network, node, registry
+from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
-from lab.variants import Variant, parse
+from lab.variants import TOOLKITS, Variant, parse
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
@@ -26,6 +26,7 @@ class Wanted:
     nodes: int | None = None
     variants: list[str] = field(default_factory=list)
     fabric: str | None = None
+    docker: str | None = None
 
 
 def up(lab: Lab, wanted: Wanted, say: Say) -> None:
@@ -44,6 +45,8 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
             network.build_switch(lab, lan, plan.fabric)
         if not lab.identity.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", lab.identity)
+        for each in lab.nodes(plan):
+            disk.link_programs(each, _programs(plan, each.variant, say))
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
 
@@ -67,10 +70,16 @@ def _plan(lab: Lab, wanted: Wanted) -> Plan:
         raise LabError("A direct cable joins two nodes: more need --fabric ring or switch.")
     if fabric == "ring" and count != cabling.RING_NODES:
         raise LabError(f"--fabric ring is for {cabling.RING_NODES} nodes, this lab has {count}.")
+    docker = wanted.docker or (old.docker if old else "")
+    if old and docker != old.docker:
+        raise LabError(
+            f"Lab {lab.name!r} has the Docker it was made with. Take it down first:"
+            f" {command(lab.name, 'down')}"
+        )
     if old:
         _refuse_another(lab, old, count, fabric, variants if wanted.variants else None)
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
-    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric)
+    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric, docker)
     if plan != old:
         lab.write_plan(plan)
     return plan
@@ -91,6 +100,13 @@ def _refuse_another(
             f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
             f" boot. {remedy}"
         )
+
+
+def _programs(plan: Plan, variant: Variant, say: Say) -> dict[str, Path]:
+    """Return what a node has in place of the system's programs; builds what the cache lacks."""
+    found = engines.docker(say) if plan.docker else {}
+    version = variant.toolkit or (TOOLKITS[-1] if plan.docker else "")
+    return found | (engines.toolkit(version, say) if version else {})
 
 
 def _names(count: int) -> list[str]:

@@ -12,23 +12,26 @@ from typing import Any
 from cluster import checks
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
+from cluster.fabric_addresses import Choice
 from cluster.facts import Facts
 from cluster.parsing import parse
-from remote import node
+from remote import fabric_addresses, node
 from remote.ssh import Connection, Shell, SshShell
 
 PROBE_TIMEOUT_S = 45
+NO_CHOICE = Choice(())
 
 
 @dataclass(frozen=True)
 class Look:
     """What one look found: each node's facts and its answer about the model, head first; and what is
-    worth a warning, a line each.
+    worth a warning, a line each. The facts are those with the addresses of `fabric` in place.
     """
 
     facts: tuple[Facts, ...]
     caches: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...] = ()
+    fabric: Choice = NO_CHOICE
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Examination:
     caches: tuple[Mapping[str, Any], ...]
     errors: tuple[TrtSparkError, ...]
     findings: tuple[checks.Finding, ...]
+    fabric: Choice = NO_CHOICE
 
 
 def look(
@@ -55,7 +59,7 @@ def look(
     if found.errors or failed:
         raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
     warnings = tuple(str(one) for one in found.findings if one.level == "WARN")
-    return Look(found.facts, found.caches, warnings)
+    return Look(found.facts, found.caches, warnings, found.fabric)
 
 
 def examine(
@@ -79,6 +83,12 @@ def examine(
     errors = tuple(answer for answer in answers if isinstance(answer, TrtSparkError))
     reached = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
     facts, caches = tuple(f for f, _ in reached), tuple(c for _, c in reached)
+    choice = NO_CHOICE
+    if not errors:
+        try:
+            facts, choice = fabric_addresses.settle(stack, settings, connections, facts, shell)
+        except TrtSparkError as error:
+            errors = (error,)
     context = checks.Context(stack, settings, facts, caches)
     findings = tuple(checks.findings(context, alone=bool(errors)) if reached else ())
     failed = {one.node for one in findings if one.level == "FAIL"}
@@ -86,7 +96,7 @@ def examine(
         # Whoever mends it, by `usermod` say, should not meet the old login's rights next time.
         if isinstance(answer, TrtSparkError) or connection.host in failed:
             session.close()
-    return Examination(facts, caches, errors, findings)
+    return Examination(facts, caches, errors, findings, choice)
 
 
 def _ask(

@@ -15,6 +15,8 @@ from cluster.checks import (  # noqa: F401  # each registers its checks
     network,
     parallel,
     serving,
+    swarm,
+    toolkit,
     weights,
 )
 from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from cluster import fabric
 from cluster.checks.table import Context, Finding, Level, check
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
-
-#: The first release that puts RDMA devices into a container (NVIDIA_MOFED).
-MOFED_TOOLKIT = (1, 11)
 
 
 def _plan(context: Context) -> Fabric | None:
@@ -68,26 +64,3 @@ def halves(context: Context) -> Iterator[Finding]:
     found = _plan(context)
     if found and found.transport == "IB":
         yield from (_finding("WARN", context, text) for text in found.warnings)
-
-
-@check(
-    "fabric.toolkit",
-    "NVIDIA's container toolkit can put RDMA devices into a container (1.11 or later).",
-    "`sudo apt-get install --only-upgrade nvidia-container-toolkit`.",
-    "FAIL",
-    "WARN",
-)
-def toolkit(context: Context) -> Iterator[Finding]:
-    """Older ones ignore NVIDIA_MOFED without a word, and NCCL finds no device."""
-    found = _plan(context)
-    if found is None or found.transport != "IB":
-        return
-    for facts in context.nodes:
-        numbers = re.match(r"(\d+)\.(\d+)", facts.toolkit)
-        if numbers and (int(numbers[1]), int(numbers[2])) < MOFED_TOOLKIT:
-            yield Finding(
-                "FAIL" if found.required else "WARN",
-                facts.node,
-                f"NVIDIA's container toolkit is {facts.toolkit}, which gives containers no RDMA devices.",
-                "It needs 1.11 or later: `sudo apt-get install --only-upgrade nvidia-container-toolkit`.",
-            )

@@ -166,7 +166,23 @@ def _docker(found, deadline):
         listed = _ask("/containers/json", deadline)
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
             containers.append(_container(one, deadline))
-    found.update(program=program, info=info, version=version, containers=containers)
+    found.update(
+        program=program, info=info, version=version, containers=containers, options=_dockerd_options()
+    )
+
+
+def _dockerd_options():
+    """The options of dockerd's command line, without values but for the settings file's path."""
+    pid = _text(_file("/var/run/docker.pid")).strip()
+    words = _text(_file("/proc/%s/cmdline" % pid)).split("\0") if pid.isdigit() else []
+    found = []
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name == "--config-file":
+            found.append("--config-file=" + (value or "".join(words[place + 1 : place + 2])))
+        elif name.startswith("--"):
+            found.append(name)
+    return found
 
 
 def _container(one, deadline):

@@ -52,22 +52,6 @@ def test_the_half_without_a_link_is_a_warning():
 
 
 @pytest.mark.parametrize(
-    ("version", "transport", "levels"),
-    [
-        ("1.10.0", "auto", ["FAIL"]),
-        ("1.10.0", "any", ["WARN"]),
-        ("1.11.0", "auto", []),
-        ("1.20.1", "auto", []),
-        ("", "auto", []),
-    ],
-)
-def test_a_toolkit_that_knows_no_rdma(version, transport, levels):
-    head, worker = samples.facts(2)
-    nodes = [head, dataclasses.replace(worker, toolkit=version)]
-    assert [one.level for one in found("fabric.toolkit", nodes, transport=transport)] == levels
-
-
-@pytest.mark.parametrize(
     ("config", "heads"),
     [
         ('{"num_attention_heads": 64, "num_key_value_heads": 8}', Heads(64, 8)),

@@ -96,7 +96,7 @@ def shown(facts: Facts) -> dict[str, Any]:
         "gpu": [facts.gpu_name, facts.gpu_uuid, facts.driver],
         "gpu_processes": [list(dataclasses.astuple(one)) for one in facts.gpu_processes],
         "docker": json.loads(json.dumps(dataclasses.asdict(facts.docker))),
-        "swarm": list(dataclasses.astuple(facts.docker.swarm)),
+        "swarm": list(dataclasses.astuple(facts.docker.swarm))[:5],
         "containers": [
             f"{one.name} {'ours' if one.ours else 'other'} {'comes back' if one.restarts else 'stays away'}"
             for one in facts.docker.containers
@@ -120,7 +120,9 @@ def findings(facts: Facts) -> list[checks.Finding]:
         second = dataclasses.replace(second, clock_offset=0.0)
     nodes = [{"host": host, "hostKey": samples.HOST_KEY} for host in ("spark-1", "spark-2")]
     two = samples.settings(2, nodes=nodes)
-    return checks.findings(checks.Context("dgx", two, [facts, second], [samples.cache()] * 2))
+    found = checks.findings(checks.Context("dgx", two, [facts, second], [samples.cache()] * 2))
+    # Fresh Sparks have their Docker restarted, all of them: test_docker_checks.py is about that.
+    return [one for one in found if one.check != "docker.restart"]
 
 
 @pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])

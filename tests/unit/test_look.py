@@ -180,7 +180,8 @@ def test_warnings_do_not_stop():
     shells = FakeShells(2)
     for document in shells.documents.values():
         document["files"]["/etc/dgx-release"] = None
-    assert [line.partition(":")[0] for line in run(shells).warnings] == ["10.24.11.11", "10.24.11.12"]
+    warnings = [line for line in run(shells).warnings if "Docker will restart" not in line]
+    assert [line.partition(":")[0] for line in warnings] == ["10.24.11.11", "10.24.11.12"]
 
 
 def test_the_clock_is_compared_with_the_time_around_the_question():
