@@ -65,6 +65,7 @@ class Agent:
         self.state, self.hashed = "running", 0
         self.bad: list[int] = []
         self.finished: set[int] = set()
+        self.served: dict[int, int] = {}
         self.lock = threading.Lock()
         self.beat, self.connected = 0, not any(isinstance(source, int) for source in job["sources"])
         # Two files of one content are one blob, and come once.
@@ -76,7 +77,7 @@ class Agent:
                 final = self.store.blob(self.store.files[number])
                 self.incoming[number] = self.arriving.setdefault(final, self._incoming(number))
         if sockets:
-            Server(sockets, bytes.fromhex(job["key"]), self._entry, self.finished.add)
+            Server(sockets, bytes.fromhex(job["key"]), self._entry, self._sent, self.finished.add)
 
     def _incoming(self, number):
         file = self.store.files[number] = {**self.store.files[number], "number": number}
@@ -257,6 +258,8 @@ class Agent:
     def _arrived(self, incoming):
         with self.lock:
             self.store.remember([(incoming.final, incoming.file)], fetched=True)
+        if not self.job["readers"]:
+            incoming.close()
 
     # Serving
 
@@ -276,6 +279,16 @@ class Agent:
 
         return (lambda: incoming.final if incoming.whole else incoming.part), wait
 
+    def _sent(self, number, count):
+        """A file is read by one node only: once it has gone out, nobody here needs its pages."""
+        with self.lock:
+            self.served[number] = self.served.get(number, 0) + count
+            if self.served[number] < self.store.files[number]["size"]:
+                return
+        path, _ = self._entry(number)
+        with open(path(), "rb") as source:
+            cache.forget_pages(source.fileno())
+
     def _serve(self):
         quiet = time.monotonic() + READERS_S
         while len(self.finished) < self.job["readers"] and time.monotonic() < quiet:
@@ -289,7 +302,7 @@ class Agent:
         ending = None
         while True:
             self._publish()
-            if self.stopping.is_set():
+            if self.stopping.is_set() and self.state != "done":
                 # Streams may hang in a dead connection for a while: what has arrived is kept without them.
                 ending = ending or time.monotonic() + END_S
                 if time.monotonic() > ending:

@@ -104,7 +104,7 @@ class Incoming:
 
     def write(self, block, offset, attempt):
         """`block` (a memoryview) belongs at `offset`; one of an attempt that failed is dropped."""
-        if attempt != self.attempts:
+        if self.whole or attempt != self.attempts:
             return
         done, descriptor = 0, self._descriptor
         while done < len(block):
@@ -180,5 +180,5 @@ class Incoming:
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             if self.whole:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                cache.forget_pages(descriptor)
             os.close(descriptor)

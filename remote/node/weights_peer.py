@@ -52,11 +52,11 @@ class Server:
     """Serves `entry(number)` -> (path to open, wait) to readers that know `key`; one thread each.
 
     `wait(position, seconds)` returns the end of the bytes that are there from `position` on.
-    `finished(reader)` is called when a reader has everything.
+    `sent(number, count)` is called for what has gone out, `finished(reader)` when a reader has everything.
     """
 
-    def __init__(self, sockets, key, entry, finished):
-        self.key, self.entry, self.finished = key, entry, finished
+    def __init__(self, sockets, key, entry, sent, finished):
+        self.key, self.entry, self.sent, self.finished = key, entry, sent, finished
         for server in sockets:
             threading.Thread(target=self._accept, args=(server,), daemon=True).start()
 
@@ -73,6 +73,7 @@ class Server:
                 number, start, end = self._request(connection)
                 while number != DONE:
                     self._send(connection, number, start, end)
+                    self.sent(number, end - start)
                     number, start, end = self._request(connection)
                 self.finished(reader)
             except (OSError, Refused, Broken, LookupError):
