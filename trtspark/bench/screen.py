@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from trtspark.bench.comparison import THROUGHPUT, Sides
 from trtspark.bench.results import Distribution, Figures, Result
 from trtspark.bench.stream import Answer
 
@@ -77,7 +78,7 @@ class Live:
 
 def duration(seconds: float | None) -> str:
     """12.3 ms, 1.23 s."""
-    if seconds is None:
+    if seconds is None or seconds != seconds:
         return "-"
     if seconds < 1:
         return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.0f} µs"
@@ -217,3 +218,24 @@ def print_sweep(console: Console, results: Sequence[Result]) -> None:
         )
     console.print()
     console.print(table)
+
+
+def print_sides(console: Console, found: Sides) -> None:
+    """The comparison of two runs."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in ("A", "B", "B/A", "95 % interval"):
+        table.add_column(name, justify="right")
+    table.add_column("B is")
+    colours = {"faster": "green", "slower": "red"}
+    for one in found.figures:
+        shown = [f"{v:,.1f}" if one.name == THROUGHPUT else duration(v) for v in (one.a, one.b)]
+        interval = "-" if one.low != one.low else f"{one.low:.3f} to {one.high:.3f}"
+        ratio = "-" if one.ratio != one.ratio else f"{one.ratio:.3f}"
+        table.add_row(
+            one.name, *shown, ratio, interval, f"[{colours.get(one.verdict, 'dim')}]{one.verdict}[/]"
+        )
+    console.print(table)
+    console.print(f"\n[bold]{escape(found.headline)}[/]")
+    for text in found.caveats:
+        console.print(f"[yellow]Note[/]  {escape(text)}")

@@ -223,3 +223,35 @@ def _of_stack(
     else:
         counting, info = tokens.approximate("the stack has no revision of the model")
     return Place(where, name, counting, info, server.version(where), about, notes)
+
+
+@app.command("compare")
+def compare(
+    a: Annotated[Path, typer.Argument(help="A result: what was.")],
+    b: Annotated[Path, typer.Argument(help="Another: what is.")],
+    seed: Annotated[int, typer.Option(help="Of the bootstrap: the same seed, the same intervals.")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether run B is faster than run A, slower, or no difference is seen.
+
+    Requests of both runs are drawn again at random, many times: the interval holds 95 % of the ratios seen.
+    A difference below 1 % is called none. The exit code is 0 whatever the verdict.
+
+    Examples:
+
+      trtspark bench compare .bench/before.json .bench/after.json
+    """
+    import json
+    from dataclasses import asdict
+
+    from trtspark.bench import comparison, results, screen
+
+    found = comparison.sides(results.read(a), results.read(b), seed)
+    if not json_:
+        screen.print_sides(terminal.out, found)
+        return
+    document = asdict(found)
+    for figure in document["figures"]:
+        # JSON has no NaN.
+        figure.update({name: None for name, value in figure.items() if value != value})
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
