@@ -209,6 +209,7 @@ def _of_stack(
     from remote.ssh import SshShell
     from trtspark.bench import server, system, tokens
     from trtspark.bench.execute import Place
+    from trtspark.bench.sampling import Sampler
 
     stack = choice.open()
     where = server.target(stack.endpoint(), _key(key_env))
@@ -222,7 +223,8 @@ def _of_stack(
         counting, info = tokens.of_node(head, stack.settings.hf_cache, name, about.revision)
     else:
         counting, info = tokens.approximate("the stack has no revision of the model")
-    return Place(where, name, counting, info, server.version(where), about, notes)
+    watch = Sampler(stack.connections, where.url, about) if samples else None
+    return Place(where, name, counting, info, server.version(where), about, notes, watch)
 
 
 @app.command("compare")
