@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cluster.catalog import CATALOG
 from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
-from trtspark.bench import results
+from trtspark.bench import matrix, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "docs" / "configuration.md", ROOT / "docs" / "checks.md")
@@ -89,7 +89,7 @@ def _node_default(model: type[BaseModel], name: str) -> str:
 
 
 #: Files that are written as a whole.
-SCHEMAS = {"bench-result.schema.json": results.schema}
+SCHEMAS = {"bench-result.schema.json": results.schema, "bench-matrix.schema.json": matrix.schema}
 TABLES = {"keys": keys, "nodes": nodes, "models": models, "checks": checks}
 
 

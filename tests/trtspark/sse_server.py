@@ -57,6 +57,11 @@ def _delta(**delta: object) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": delta}], "sent": time.perf_counter_ns()}
 
 
+#: For those who do not stream: warm-ups of other tools.
+ANSWER = {
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
+}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -87,6 +92,8 @@ class Server:
         self.bodies.append(body)
         if known := [name for name in how.refuse if name in body]:
             return self.whole(writer, "400 Bad Request", {"error": f"Unrecognized argument: {known[0]}"})
+        if not body.get("stream"):
+            return self.whole(writer, "200 OK", ANSWER)
         number, how.requests = how.requests, how.requests + 1
         how.now += 1
         how.most_at_once = max(how.most_at_once, how.now)
@@ -101,6 +108,8 @@ class Server:
             return self.whole(writer, "200 OK", {"data": [{"id": name} for name in self.how.served]})
         if path == "/version":
             return self.whole(writer, "200 OK", {"version": "1.2"})
+        if path == "/book":
+            return self.whole(writer, "200 OK", "time hand year water people house " * 20_000)
         if path == "/metrics":
             items, self.how.metrics = self.how.metrics, ()
             return self.whole(writer, "200 OK", list(items))
