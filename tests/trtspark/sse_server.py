@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ class Behaviour:
     per_piece: int = 1
     usage: bool = True
     fault: str = ""
-    faulty: object = field(default=lambda _number: True)
+    faulty: Callable[[int], object] = field(default=lambda _number: True)
     refuse: tuple[str, ...] = ()  # fields of a request that it does not know: HTTP 400
     obey: bool = False  # answer with as many tokens as asked for
     served: tuple[str, ...] = ("m",)  # what /v1/models lists
@@ -85,6 +85,9 @@ class Server:
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"GET "):
             return self.page(writer, head.split(b" ")[1].decode())
+        if b"content-length:" not in head.lower():
+            writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return False
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         body = orjson.loads(await reader.readexactly(length))
         begun = time.perf_counter()
