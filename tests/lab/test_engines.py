@@ -26,7 +26,7 @@ until docker info --format '{{.DefaultRuntime}}' | grep -q nvidia; do sleep 0.1;
 """
 CONTAINER = "docker run --rm --network host --ulimit memlock=-1"
 LOOK = (
-    "nvidia-smi -L; (: <>/dev/nvidia0) && echo gpu;"
+    "nvidia-smi -L; [ -c /dev/nvidia0 ] && (: <>/dev/nvidia0) && echo gpu;"
     " (: <>/dev/infiniband/uverbs3) && (: <>/dev/infiniband/rdma_cm) && echo rdma; true"
 )
 CONFIG = "/etc/nvidia-container-runtime/config.toml"
