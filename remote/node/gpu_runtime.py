@@ -116,7 +116,7 @@ def take(need, gpu, files):
         # A machine without Docker is worse than one without ours.
         as_root.put(DAEMON, files[DAEMON][0])
         with contextlib.suppress(stop.Stop):  # then it was not ours that it does not start with
-            docker_daemon.restart()
+            restart_with(files[DAEMON][0])
         raise stop.Stop("%s; %s is as it was. See `journalctl -u docker`." % (error, DAEMON)) from None
     seen = docker_daemon.look()
     if seen is None or needs(seen, gpu):
@@ -124,6 +124,18 @@ def take(need, gpu, files):
             "Docker restarted but does not offer %s=%s. See `journalctl -u docker`." % (daemon_json.KIND, gpu)
         )
     return "restarted"
+
+
+def restart_with(text):
+    """Restart with these settings, which are in the file. Before Docker 23 none does with an empty one: it
+    sees `{}`, and the owner's file is there again when it runs.
+    """
+    blank = text is not None and not text.strip()
+    if blank:
+        as_root.put(DAEMON, "{}\n")
+    docker_daemon.restart()
+    if blank:
+        as_root.put(DAEMON, text)
 
 
 def restore():
@@ -137,7 +149,7 @@ def restore():
     if TOML in changed:
         as_root.put(TOML, wanted[TOML])
     if done == "restart":
-        docker_daemon.restart()
+        restart_with(wanted[DAEMON])
         done = "restarted"
     for path, entry in sorted(record["files"].items()):
         if entry["before"] is not None:

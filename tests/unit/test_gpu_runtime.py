@@ -92,6 +92,7 @@ def test_byte_for_byte_back(machine, text):
     assert machine.daemon.read_bytes() == text.encode()
     assert machine.daemon.stat().st_mode & 0o777 == 0o600
     assert traces(machine) == []
+    assert machine.runs, "20.10 does not start with an empty file"
 
 
 def test_our_record_has_the_checksum_of_what_is_kept_and_nothing_of_the_owners(machine):
