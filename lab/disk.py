@@ -178,14 +178,22 @@ class _Disk:
         home.chmod(0o750)
 
 
-def link_programs(node: Node, programs: dict[str, Path]) -> None:
-    """Choose what the node mounts in place of the system's programs at its next boot: {its path: a file}."""
+def install_programs(node: Node, programs: dict[str, Path]) -> None:
+    """Put {its path: a file} in place of the system's programs, while the node is off.
+
+    The node mounts them from the cache at its boot, but for runc: that one starts itself again from an
+    overlay of its folder, in which a mounted file is not seen.
+    """
     folder = node.folder / "programs"
     shutil.rmtree(folder, ignore_errors=True)
     for inside, file in programs.items():
-        link = folder / inside
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file)
+        copied = file.name == "runc"
+        target = (node.disk if copied else folder) / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not copied:
+            target.symlink_to(file)
+        elif not target.exists():
+            shutil.copy(file, target)
 
 
 def host_key(node: Node) -> str:

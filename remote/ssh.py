@@ -194,6 +194,15 @@ class SshShell:
         return f"{self.connection.user}@{self.connection.host}"
 
 
+class FreshShell(SshShell):
+    """A shell whose every command dials anew: it proves that a login works now, not that one did."""
+
+    def _ssh(self) -> list[str]:
+        # The first value of an option counts.
+        fresh = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        return ["ssh", *fresh, *options(self.connection), "-p", str(self.connection.port)]
+
+
 #: Part of ssh's own text -> (what was found, what to do). The first match counts.
 _CAUSES: Sequence[tuple[str, str, str]] = (
     (

@@ -10,8 +10,11 @@ from __future__ import annotations
 from cluster.checks import (  # noqa: F401  # each registers its checks
     access,
     docker,
+    fabric,
+    fit,
     machine,
     network,
+    parallel,
     serving,
     swarm,
     toolkit,

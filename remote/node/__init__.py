@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
-_TAKES = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
+#: How a program takes from its neighbours: one line at the top of its text.
+_IMPORT = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
+
 _RUN = """
 import json, sys, types
 args = json.loads(sys.argv[1])
@@ -26,7 +30,7 @@ try:
         exec(compile(source, name + ".py", "exec"), module.__dict__)
         setattr(sys.modules["remote.node"], name, module)
         if name in ENTRIES:
-            answer[name] = getattr(module, ENTRIES[name])(args.get(name, {}))
+            answer[name] = getattr(module, ENTRIES[name])({**args.get(name, {}), **SECRETS.get(name, {})})
 except Exception as error:
     if type(error).__name__ != "Stop":
         raise
@@ -35,8 +39,10 @@ print(json.dumps(answer, sort_keys=True))
 """
 
 
-def program(**entries: str) -> str:
+def program(secrets: Mapping[str, Mapping[str, Any]] | None = None, /, **entries: str) -> str:
     """The text for `python3 -`: runs `entry` of each named module and prints one JSON object.
+
+    `secrets`: more arguments by module, which travel in the text and so on standard input, not in argv.
 
     `program(probe="look")` prints `{"probe": …}`. A module that raises its own `Stop` ends the program
     with that sentence on standard error and exit code 1.
@@ -44,7 +50,8 @@ def program(**entries: str) -> str:
     sources: dict[str, str] = {}
     for name in entries:
         _collect(name, sources)
-    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\n{_RUN}"
+    hidden = {name: dict(values) for name, values in (secrets or {}).items()}
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_RUN}"
 
 
 def command(args: dict[str, Any]) -> str:
@@ -57,12 +64,13 @@ def _collect(name: str, sources: dict[str, str]) -> None:
     if name in sources:
         return
     text = _source(name)
-    for line in _TAKES.findall(text):
-        for other in line.split(","):
+    for names in _IMPORT.findall(text):
+        for other in names.split(","):
             _collect(other.strip(), sources)
     sources[name] = text
 
 
+@cache
 def _source(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")
 
@@ -79,3 +87,35 @@ def answer(out: str) -> dict[str, Any]:
 def public_key(out: str) -> str:
     """The public half from mpi_key's answer, "ssh-ed25519 base64"."""
     return str(answer(out)["mpi_key"]["public"])
+
+
+_BUNDLE = """
+import json, sys, types
+package = sys.modules["remote"] = types.ModuleType("remote")
+package.node = sys.modules["remote.node"] = types.ModuleType("remote.node")
+for name, source in SOURCES.items():
+    module = types.ModuleType("remote.node." + name)
+    sys.modules[module.__name__] = module
+    setattr(package.node, name, module)
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+try:
+    answer = getattr(module, ENTRY)(json.loads(ARGS))
+except Exception as error:
+    if type(error).__name__ != "Stop":
+        raise
+    sys.exit(str(error))
+print(json.dumps(answer, sort_keys=True))
+"""
+
+#: The command line that runs a `bundle` given on its standard input.
+BUNDLE_COMMAND = "LC_ALL=C python3 -I -S -"
+
+
+def bundle(modules: Sequence[str], entry: str, args: Mapping[str, Any]) -> str:
+    """The text for `python3 -`: `modules`, each of which may import those before it, then `entry(args)`
+    of the last one; its answer is printed as JSON.
+
+    `args` travel on standard input with the program: they may be secret, and of any length.
+    """
+    sources = {name: _source(name) for name in modules}
+    return f"SOURCES = {sources!r}\nENTRY = {entry!r}\nARGS = {json.dumps(args)!r}\n{_BUNDLE}"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
 import pulumi
 import pytest
 
-from components.stack import deploy
-from tests import samples
+from cluster import fabric, fabric_addresses
+from cluster.hub_files import Resolved
+from cluster.resolution import Found
+from cluster.weights_plan import ModelFile, ModelFiles
+from components.stack import deploy, weights_of
+from remote.preflight import Look
+from tests import samples, sparks
 
 SECRET = "4dabf18193072939515e22adb298388d"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
@@ -73,6 +79,7 @@ PAIR = {
     "worker-1-probe",
     "head-gpu-runtime",
     "worker-1-gpu-runtime",
+    "fabric",
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
@@ -102,7 +109,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -147,12 +154,6 @@ def test_without_pulling_the_image_is_used_by_name():
 
 def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
-
-
-def test_a_node_with_another_digest_ends_the_run_with_both_names():
-    with pytest.raises(pulumi.RunError) as caught:
-        run(digests={"trtllm-image-1": DIGEST.replace("a" * 64, "b" * 64)})
-    assert "10.24.11.11 has sha256:aaaaaaaaaaaa, 10.24.11.12 has sha256:bbbbbbbbbbbb" in str(caught.value)
 
 
 def test_a_fresh_sparks_preview_says_what_preparing_will_do():
@@ -206,8 +207,32 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 7
+    assert len(payloads) == 8
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
+
+
+def configured() -> Look:
+    """A pair whose fabric has no addresses yet, as looked at with `fabric: configure`."""
+    nodes = [sparks.spark(i, [0]) for i in range(2)]
+    choice = fabric_addresses.choose("test", nodes, sparks.looks(nodes), [[], []])
+    facts = [
+        fabric_addresses.applied(one, part.addresses) for one, part in zip(nodes, choice.nodes, strict=True)
+    ]
+    return dataclasses.replace(samples.look(2), facts=tuple(facts), fabric=choice)
+
+
+def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
+    found = configured()
+    monkeypatch.setattr(samples, "look", lambda _count: found)
+    recorder, _ = run(preview=True)
+    assert recorder.names() == PAIR | {"head-fabric-addresses", "worker-1-fabric-addresses"}
+    inputs = recorder.inputs("worker-1-fabric-addresses")
+    assert inputs["addresses"] == {"enP2p1s0f0np0": "172.16.101.12/24", "enp1s0f0np0": "172.16.100.12/24"}
+    assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
+    env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NCCL_IB_GID_INDEX=3" in env
+    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 
 def test_environment_is_each_ranks_own_and_the_users_word_is_last():
@@ -215,3 +240,21 @@ def test_environment_is_each_ranks_own_and_the_users_word_is_last():
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
     assert "NCCL_SOCKET_IFNAME==enP2p1s0f0np0" in env or "NCCL_SOCKET_IFNAME==enp1s0f0np0" in env
     assert "NCCL_IB_GID_INDEX=5" in env
+
+
+def test_weights_know_the_files_their_ways_and_what_is_missing():
+    files = (ModelFile("config.json", 100, "", False), ModelFile("model.safetensors", 2000, "", False))
+    found = Found(Resolved(ModelFiles("openai/gpt-oss-120b", samples.COMMIT, "", files), gated=False))
+    look = dataclasses.replace(samples.look(2), found=found)
+    network = fabric.plan(look.facts, [(), ()])
+    weights = weights_of(samples.settings(2, hfToken="hf_canary"), network, look)
+    assert [sorted(half[1] for half in mine) for mine in weights["halves"]] == [
+        ["192.168.100.11", "192.168.101.11"],
+        ["192.168.100.12", "192.168.101.12"],
+    ]
+    assert {file["path"] for file in weights["files"]} == {"config.json", "model.safetensors"}
+    assert {file["digest"] for file in weights["files"]} == {"c" * 40, "d" * 64}
+    lacks = "model.safetensors (0.0 GB)"
+    assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
+    assert len(weights["extras"]) == 2
+    assert "hf_canary" not in json.dumps(weights, default=str)
