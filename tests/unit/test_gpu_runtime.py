@@ -175,8 +175,24 @@ def test_a_file_of_ours_alone_that_was_only_formatted_goes(machine):
 def test_a_file_that_the_owner_removed_stays_away(machine):
     apply()
     machine.daemon.unlink()
-    restore()
+    assert restore()["docker"] == "restarted", "the running Docker still had ours"
     assert not machine.daemon.exists()
+    assert machine.has["node-generic-resources"] == []
+
+
+def test_other_resources_that_the_owner_added_stay(machine):
+    apply()
+    edit(machine, **{"node-generic-resources": ["FPGA=1", RESOURCE, "FPGA=2"]})
+    restore()
+    assert machine.has["node-generic-resources"] == ["FPGA=1", "FPGA=2"]
+
+
+def test_given_back_by_hand_before_there_is_nothing_to_restart(machine):
+    apply()
+    machine.daemon.unlink()
+    machine.start()
+    assert restore()["docker"] == ""
+    assert (machine.restarts, machine.reloads) == (1, 0)
 
 
 @pytest.mark.parametrize("what", ["gone", "changed"])
