@@ -79,18 +79,7 @@ class Engine:
     def create_swarm_spec(self, **spec: Any) -> dict[str, Any]:
         return spec
 
-    def init_swarm(
-        self,
-        advertise_addr: str,
-        listen_addr: str,
-        swarm_spec: dict[str, Any],
-        force_new_cluster: bool = False,
-    ) -> None:
-        if force_new_cluster:
-            if self.swarm is None or self.swarm.manager != self.host:
-                raise refused(500, "cannot force a new cluster: this node was no manager")
-            self.expired = False
-            return
+    def init_swarm(self, advertise_addr: str, listen_addr: str, swarm_spec: dict[str, Any]) -> None:
         if self.swarm is not None:
             raise refused(503, "This node is already part of a swarm.")
         self._enter(Swarm(next(self.world.numbers)))
