@@ -34,8 +34,9 @@ FILE = "/etc/netplan/40-trtspark-fabric.yaml"
 NETWORK = """
 ls -A /etc/netplan /run/netplan 2>&1; md5sum /etc/netplan/*
 ls -A --ignore=.sudo_as_admin_successful /home/nvidia /var/lib/trtspark 2>&1
-ip -j -4 addr | python3 -c 'import json, sys
-for l in json.load(sys.stdin): print(l["ifname"], l["mtu"], [a["local"] for a in l["addr_info"]])'
+ip -j addr | python3 -c 'import json, sys
+for l in json.load(sys.stdin):
+    print(l["ifname"], l["mtu"], [a["local"] for a in l["addr_info"] if a["family"] == "inet"])'
 """
 
 
