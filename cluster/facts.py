@@ -61,6 +61,8 @@ class SwarmState:
     manager: bool = False
     address: str = ""
     error: str = ""
+    certificate_days: float | None = None
+    """How long the certificates of its nodes are good for, as its manager has it set."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Docker:
     cgroup: str = ""
     swarm: SwarmState = SwarmState()
     containers: tuple[Container, ...] = ()
+    flags: tuple[str, ...] = ()
+    """The options on dockerd's command line, without their values: "--containerd"."""
+    config_file: str = ""
+    """Another settings file than daemon.json, where dockerd's command line names one."""
 
 
 @dataclass(frozen=True)

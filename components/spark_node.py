@@ -9,9 +9,11 @@ from typing import Any
 import pulumi
 from pulumi_command import remote
 
+from cluster import preparation
 from cluster.fabric_addresses import NodeAddresses
 from cluster.facts import Facts
 from dynamic_providers.fabric_addresses import FabricAddresses
+from dynamic_providers.gpu_runtime import GpuRuntime
 from remote import node
 from remote.ssh import Connection
 
@@ -23,13 +25,16 @@ NOTHING_SET = NodeAddresses()
 
 @dataclass(frozen=True)
 class SparkNodeArgs:
-    """A machine's login and what the look before the plan found of it; `stack` and `fabric` are of use
+    """A machine's login and what the look before the plan found of it.
+
+    `docker_group`: whether preparing may put the user into group docker; `stack` and `fabric` are of use
     where the stack sets the fabric's addresses.
     """
 
     connection: Connection
     facts: Facts
     private_key: str | None
+    docker_group: bool = False
     stack: str = ""
     fabric: NodeAddresses = NOTHING_SET
 
@@ -81,7 +86,7 @@ class SparkNode(pulumi.ComponentResource):
         if args.fabric.addresses:
             inside = pulumi.ResourceOptions(parent=self)
             first.append(FabricAddresses(f"{name}-fabric-addresses", fabric_props(args), inside))
-        probe = remote.Command(
+        self.probe = remote.Command(
             f"{name}-probe",
             connection=self.connection,
             create=node.command({}),
@@ -93,15 +98,14 @@ class SparkNode(pulumi.ComponentResource):
             logging=remote.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self, depends_on=first),
         )
-        self.prepared = remote.Command(
+        self.prepared = GpuRuntime(
             f"{name}-gpu-runtime",
-            connection=self.connection,
-            create=node.command({"gpu_runtime": {"action": "apply", "gpu": args.facts.gpu_uuid}}),
-            delete=node.command({"gpu_runtime": {"action": "restore"}}),
-            stdin=node.program(gpu_runtime="main"),
-            add_previous_output_in_env=False,
-            logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[probe]),
+            args.facts.gpu_uuid,
+            args.connection.as_props(),
+            args.docker_group,
+            preparation.wanted(args.facts),
+            preparation.steps(args.facts),
+            pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
-        self.facts = probe.stdout
+        self.facts = self.probe.stdout
         self.register_outputs({"facts": self.facts})

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pulumi
 
-from cluster import fabric
+from cluster import fabric, link_report, weights_plan
 from cluster.config import Settings
+from cluster.fabric import Fabric
+from cluster.weights_plan import ModelFile
 from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
+from dynamic_providers.fabric_test import FabricTest
 from remote.preflight import Look
 from remote.ssh import Connection
 
@@ -25,30 +29,71 @@ def deploy(
 ) -> dict[str, Any]:
     """Register every resource of the stack; the stack's outputs by name."""
     active = settings.active_nodes
-    network = fabric.plan(look.facts, [node.fabric for node in active])
-    for warning in (*look.warnings, *network.warnings):
+    network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
+    for warning in look.warnings:
         pulumi.log.warn(warning)
-    for note in look.fabric.notes:
+    for replaced in fabric.overridden(network, settings.nccl):
+        pulumi.log.info(f"nccl: {replaced}, on your word")
+    for note in (*look.fabric.notes, *look.notes):
         pulumi.log.info(note)
     parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key, stack, part))
+        SparkNode(
+            role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group, stack, part)
+        )
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    revision = look.caches[0]["commit"] or ""
-    args = DeploymentArgs(stack, settings, network, revision)
+    args = DeploymentArgs(stack, settings, network, look.revision, weights_of(settings, network, look))
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
         "model": settings.model if settings.running else "",
-        "revision": revision,
+        "revision": look.revision,
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
         "transport": deployment.transport,
+        "fabric": _cables(network, look, connections, nodes),
         "readySeconds": deployment.ready_seconds,
         "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
+    }
+
+
+def _cables(
+    network: Fabric, look: Look, connections: Sequence[Connection], nodes: Sequence[SparkNode]
+) -> pulumi.Output[list[str]] | list[str]:
+    """The quick test of the cables; early, so that little else is busy, and nothing waits for it."""
+    wires = link_report.wires(network, look.facts)
+    if not wires:
+        return []
+    after = pulumi.ResourceOptions(depends_on=[spark.probe for spark in nodes])
+    return FabricTest("fabric", wires, [one.as_props() for one in connections], after).fabric
+
+
+def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any]:
+    """The inputs of ModelWeights that come from configuration and facts."""
+    files: tuple[ModelFile, ...] = ()
+    lacking: dict[str, str] = {}
+    endpoint = ""
+    if look.found:
+        resolved = weights_plan.with_digests(look.found.resolved.files, look.caches)
+        files, endpoint = resolved.files, resolved.endpoint
+        texts = [weights_plan.missing(resolved, cache) for cache in look.caches]
+        lacking = {facts.node: text for facts, text in zip(look.facts, texts, strict=True) if text}
+    return {
+        "endpoint": endpoint,
+        "files": [asdict(file) for file in files],
+        "extras": weights_plan.vocabularies(settings) if look.found else [],
+        "fetch": settings.download_weights,
+        "halves": [
+            [[half.subnet, half.address, half.interface] for half in mine]
+            for mine in weights_plan.halves(network, settings.weights.over)
+        ],
+        "streams": settings.weights.streams or 0,
+        "tiktokenFolder": settings.tiktoken.folder or "",
+        "deleteOnDestroy": settings.weights.delete_on_destroy,
+        "missing": lacking,
     }
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from lab import cabling, lifecycle, names, network, node, status
+from lab import cabling, engines, lifecycle, names, network, node, status
 from lab.errors import LabError
 from lab.state import DEFAULT_NAME, Lab
 from lab.variants import usages
@@ -61,6 +61,20 @@ def parser() -> argparse.ArgumentParser:
         choices=cabling.SHAPES,
         help="how they are cabled: direct (two), a ring (three) or a switch (default: direct or switch)",
     )
+    up.add_argument(
+        "--docker",
+        choices=[engines.DOCKER],
+        help="Docker 29, containerd 2, runc 1.3 and NVIDIA's own runtime, built once a machine (minutes);"
+        " default: the system's Docker",
+    )
+    up.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="another version of the serving image besides the usual one, e.g. 1.3.0rc27 with OpenMPI 5"
+        " (a minute or two, once a machine); may be repeated",
+    )
     up.add_argument("--restart", action="store_true", help="cut the power of all nodes first, then boot them")
     up.epilog = "variants:\n" + "\n".join(f"  {name:24} {text}" for name, text in usages().items())
     command("down", _down, "remove a lab and everything it made")
@@ -92,7 +106,8 @@ def _up(given: argparse.Namespace) -> int:
     if given.restart and plan:
         for each in lab.nodes(plan):
             lifecycle.power_off(lab, each.name)
-    lifecycle.up(lab, lifecycle.Wanted(given.nodes, given.variant, given.fabric), _say)
+    wanted = lifecycle.Wanted(given.nodes, given.variant, given.fabric, given.docker, given.image)
+    lifecycle.up(lab, wanted, _say)
     _say(status.table(status.look(lab)))
     return 0
 

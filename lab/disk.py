@@ -47,8 +47,8 @@ PRESENT_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGU6VGhlIG93bmVyJ3Mgb3duIGxhc
 """A line that was in authorized_keys before, with no newline at its end: a careless append breaks it."""
 
 
-TOOL_PLACES = {"netplan": "usr/sbin"}
-"""Where a simulated command goes that is not in /usr/bin on a Spark."""
+PLACES = {"netplan": "usr/sbin/netplan", "low-level-runc": "usr/lib/lab/low-level/runc"}
+"""Where a program goes that is not with the others."""
 
 
 def write(lab: Lab, node: Node, lan: IPv4Network) -> None:
@@ -56,6 +56,7 @@ def write(lab: Lab, node: Node, lan: IPv4Network) -> None:
     draft = node.disk.with_name("disk.new")
     shutil.rmtree(draft, ignore_errors=True)
     _Disk(draft).fill(lab, node, lan)
+    disk_variants.prior_image_store(node.folder / "docker", node.variant)
     draft.rename(node.disk)
 
 
@@ -89,6 +90,9 @@ class _Disk:
         self._write_network(lab, node, lan)
         self._write_ssh(lab, node)
         self._write_home()
+        if not Path("/sbin/ldconfig.real").exists():  # Ubuntu's, which NVIDIA's runtime calls
+            (self.root / "usr/sbin").mkdir(exist_ok=True)
+            (self.root / "usr/sbin/ldconfig.real").symlink_to("ldconfig")
         disk_variants.apply(self.root, node)
         self.copy_tools()
 
@@ -122,7 +126,7 @@ class _Disk:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
             for program in (path for path in (HERE / source).iterdir() if path.is_file()):
                 name = program.stem.replace("_", "-")
-                target = self.root / TOOL_PLACES.get(name, folder) / name
+                target = self.root / PLACES.get(name, f"{folder}/{name}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(program, target)
                 target.chmod(0o755)
@@ -172,6 +176,24 @@ class _Disk:
         models.write(home / ".cache/huggingface")
         run("chown", "-R", f"{accounts.USER_ID}:{accounts.USER_ID}", home)
         home.chmod(0o750)
+
+
+def install_programs(node: Node, programs: dict[str, Path]) -> None:
+    """Put {its path: a file} in place of the system's programs, while the node is off.
+
+    The node mounts them from the cache at its boot, but for runc: that one starts itself again from an
+    overlay of its folder, in which a mounted file is not seen.
+    """
+    folder = node.folder / "programs"
+    shutil.rmtree(folder, ignore_errors=True)
+    for inside, file in programs.items():
+        copied = file.name == "runc"
+        target = (node.disk if copied else folder) / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not copied:
+            target.symlink_to(file)
+        elif not target.exists():
+            shutil.copy(file, target)
 
 
 def host_key(node: Node) -> str:

@@ -101,8 +101,16 @@ def _docker(etc: Path, variant: Variant) -> None:
     config = etc / "nvidia-container-runtime/config.toml"
     if variant.swarm_resource:
         _edit(config, lambda text: text.replace("#swarm-resource", "swarm-resource"))
+    if variant.toolkit == "1.17.8":
+        _edit(config, lambda text: text.replace('["runc", "crun"]', '["docker-runc", "runc", "crun"]'))
     if variant.toolkit_legacy:
         _edit(config, lambda text: text.replace('mode = "auto"', 'mode = "legacy"'))
+
+
+def prior_image_store(docker: Path, variant: Variant) -> None:
+    """Docker 29 stays with overlay2 where its data root has it, as on a Spark that had Docker 28."""
+    if variant.image_store == "overlay2":
+        (docker / "overlay2/l").mkdir(parents=True)
 
 
 def _fabric(root: Path, variant: Variant) -> None:
@@ -118,6 +126,7 @@ def _fabric(root: Path, variant: Variant) -> None:
 def _firewall(etc: Path, variant: Variant) -> None:
     """/etc/ufw as the package leaves it, switched off, or on with ssh let in."""
     folder = etc / "ufw"
+    (folder / "applications.d").mkdir()
     for rules in UFW.glob("iptables/*.rules"):
         shutil.copyfile(rules, folder / rules.name)
         (folder / rules.name).chmod(0o640)

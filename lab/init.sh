@@ -18,7 +18,7 @@ fi
 # The host's system, copy on write. Opaque folders on the disk hide what a Spark does not have.
 # Relative names: a comma or colon in the checkout's path would end an option.
 cd "$folder"
-mkdir -p work root docker
+mkdir -p work root docker containerd programs
 mount -t overlay overlay -o lowerdir=/,upperdir=disk,workdir=work root
 cd root
 
@@ -32,8 +32,16 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 # Docker's own overlays need a plain file system below them.
-mkdir -p var/lib/docker
+mkdir -p var/lib/docker var/lib/containerd
 mount --bind "$folder/docker" var/lib/docker
+mount --bind "$folder/containerd" var/lib/containerd
+# Programs of the cache in place of the system's: links, by their path in a node.
+while read -r file; do
+  mkdir -p "${file%/*}"
+  [[ -e $file ]] || : >"$file"
+  mount --bind "$(readlink -f "$folder/programs/$file")" "$file"
+  mount -o remount,bind,ro "$file"
+done < <(cd "$folder/programs" && find . -type l)
 
 mount_cgroups() {
   local hierarchy options

@@ -100,7 +100,7 @@ class Plan:
     fabric: str = "direct"
     docker: str = ""  # "29", or "" for the system's own
     images: list[str] = field(default_factory=list)
-    """Versions of the serving image, the first of which lab.json calls `image`."""
+    """Versions of the serving image besides the usual one."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ class Kind:
         return f"{name}={'|'.join(self.choices) or self.value}" if self.value else name
 
 
+TOOLKITS = ("1.17.8", "1.18.2", "1.19.1", "1.20.1")
+"""Versions of NVIDIA's container toolkit that can be built here, the newest last."""
 KERNELS = ("6.17.0-1014-nvidia", "7.0.0-1019-nvidia")
 
 VARIANTS = {
@@ -46,6 +48,8 @@ VARIANTS = {
     "daemon-json": Kind("a copy of FILE is /etc/docker/daemon.json", "FILE"),
     "live-restore": Kind('/etc/docker/daemon.json has "live-restore": true'),
     "dockerd-flag": Kind("Docker's unit has it, e.g. --log-level=warn; repeatable", "FLAG", (), "--.+"),
+    "image-store": Kind("where Docker 29 keeps its images", "STORE", ("containerd", "overlay2")),
+    "toolkit": Kind("NVIDIA's own runtime and nvidia-ctk", "VERSION", TOOLKITS),
     "swarm-resource": Kind("uncommented in the NVIDIA runtime's config.toml, as by sed"),
     "toolkit-legacy": Kind('mode = "legacy" in the NVIDIA runtime\'s config.toml'),
     # The fabric.
@@ -94,6 +98,8 @@ class Variant:
     daemon_json: Path | None = None
     live_restore: bool = False
     dockerd_flags: tuple[str, ...] = ()
+    image_store: str = ""
+    toolkit: str = ""
     swarm_resource: bool = False
     toolkit_legacy: bool = False
     cable: bool = True
@@ -187,6 +193,8 @@ def variant_of(words: list[str]) -> Variant:
         daemon_json=Path(last("daemon-json")) if "daemon-json" in values else None,
         live_restore="live-restore" in values,
         dockerd_flags=tuple(values.get("dockerd-flag", [])),
+        image_store=last("image-store"),
+        toolkit=last("toolkit"),
         swarm_resource="swarm-resource" in values,
         toolkit_legacy="toolkit-legacy" in values,
         cable="no-cable" not in values,

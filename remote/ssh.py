@@ -82,6 +82,10 @@ class Shell(Protocol):
         """Forget the connection; the next command logs in anew."""
         ...
 
+    def renew(self) -> None:
+        """Likewise, and let what goes over the connection now go on."""
+        ...
+
 
 def options(connection: Connection) -> list[str]:
     """ssh's options for this node: pinned key, no questions, one shared connection."""
@@ -166,6 +170,11 @@ class SshShell:
         """End the shared connection: a new login sees what a shared one does not, like new groups."""
         with suppress(Unreachable):
             self._control("exit")
+
+    def renew(self) -> None:
+        """Give the shared connection up to those who use it now: whoever comes next logs in anew."""
+        with suppress(Unreachable):
+            self._control("stop")
 
     def _control(self, verb: str, *words: str) -> None:
         done = subprocess.run(

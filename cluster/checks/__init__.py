@@ -10,9 +10,14 @@ from __future__ import annotations
 from cluster.checks import (  # noqa: F401  # each registers its checks
     access,
     docker,
+    fabric,
+    fit,
     machine,
     network,
+    parallel,
     serving,
+    swarm,
+    toolkit,
     weights,
 )
 from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings

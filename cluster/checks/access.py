@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster import preparation
 from cluster.checks.table import Context, Finding, check
 from cluster.facts import NO_NVIDIA_SMI, Facts
 
@@ -55,7 +56,7 @@ def gpu(context: Context) -> Iterator[Finding]:
 @check(
     "docker.answers",
     "Docker is installed and running, and answers the user.",
-    "Install or start it; `sudo usermod -aG docker USER`, then log in again.",
+    "Install or start it; `sudo usermod -aG docker USER`, then log in again (or `dockerGroup: true`).",
     alone=True,
 )
 def docker(context: Context) -> Iterator[Finding]:
@@ -68,6 +69,15 @@ def docker(context: Context) -> Iterator[Finding]:
                     facts.node,
                     "Docker is not installed.",
                     "Install it (DGX OS: `sudo apt-get install docker-ce docker-ce-cli containerd.io`).",
+                )
+            case "denied" | "" if context.settings.docker_group and "docker" not in facts.groups:
+                continue  # preparing puts the user into the group
+            case "" if preparation.lost_group(facts):
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"user {facts.user} is no longer in group docker: the next login may not use its socket.",
+                    _way_in(facts),
                 )
             case "denied":
                 yield Finding(
@@ -88,7 +98,10 @@ def docker(context: Context) -> Iterator[Finding]:
 def _way_in(facts: Facts) -> str:
     if "docker" in facts.groups and "docker" not in facts.login_groups:
         return "The user is in group docker since this login began: run the same again, or log in again."
-    return f"Run there `sudo usermod -aG docker {facts.user}`, then log in again."
+    return (
+        f"Run there `sudo usermod -aG docker {facts.user}`, then log in again; or have it done: "
+        "`pulumi config set dockerGroup true`."
+    )
 
 
 @check(

@@ -6,7 +6,7 @@ Engines leave out what is empty, newer ones more of it: nothing here needs a key
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.facts import Container, Docker, SwarmState
@@ -45,8 +45,11 @@ def engine(answers: Mapping[str, Any]) -> Docker:
             manager=bool(swarm.get("ControlAvailable")),
             address=swarm.get("NodeAddr") or "",
             error=(swarm.get("Error") or "").strip(),
+            certificate_days=_certificate_days(swarm),
         ),
         containers=tuple(by_id(answers).values()),
+        flags=tuple(sorted({word.partition("=")[0] for word in answers.get("options", ())})),
+        config_file=_config_file(answers.get("options", ())),
     )
 
 
@@ -100,6 +103,21 @@ def _object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _certificate_days(swarm: Mapping[str, Any]) -> float | None:
+    """Only a manager knows; Docker counts in nanoseconds."""
+    spec = (swarm.get("Cluster") or {}).get("Spec") or {}
+    expiry = (spec.get("CAConfig") or {}).get("NodeCertExpiry")
+    return expiry / 1e9 / 86400 if expiry else None
+
+
+def _config_file(options: Sequence[str]) -> str:
+    for word in options:
+        name, _, path = word.partition("=")
+        if name == "--config-file" and path != "/etc/docker/daemon.json":
+            return path
+    return ""
 
 
 def _resource(raw: Mapping[str, Any]) -> str:

@@ -59,6 +59,8 @@ def routes(table: str, own: Mapping[str, tuple[IPv4Interface, ...]]) -> tuple[IP
 
 def _links(text: str) -> list[dict[str, Any]]:
     try:
-        return [link for link in json.loads(text or "[]") if "ifname" in link]
+        found = json.loads(text or "[]")
     except json.JSONDecodeError:
         return []
+    links = found if isinstance(found, list) else []
+    return [link for link in links if isinstance(link, dict) and "ifname" in link]

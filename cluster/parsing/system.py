@@ -56,7 +56,7 @@ def login_groups(text: str, gids: Sequence[int]) -> tuple[str, ...]:
 
 def _groups(text: str) -> list[tuple[str, int, str]]:
     rows = [row.split(":") for row in text.splitlines()]
-    return [(row[0], int(row[2]), row[3]) for row in rows if len(row) == 4 and row[2].isdigit()]
+    return [(row[0], int(row[2]), row[3]) for row in rows if len(row) == 4 and row[2].isdecimal()]
 
 
 def clock_offset(document: Mapping[str, Any], asked: tuple[float, float] | None) -> float | None:
@@ -95,9 +95,10 @@ def toolkit(out: str, config: str | None) -> Toolkit:
         found = tomllib.loads(config or "")
     except tomllib.TOMLDecodeError:
         found = {}
+    runtime = found.get("nvidia-container-runtime")
     return Toolkit(
         version=toolkit_version(out),
-        mode=str(found.get("nvidia-container-runtime", {}).get("mode", "")),
+        mode=str(runtime.get("mode", "")) if isinstance(runtime, dict) else "",
         swarm_resource=str(found.get("swarm-resource", "")),
         config=config is not None,
     )

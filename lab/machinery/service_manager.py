@@ -128,6 +128,7 @@ class Manager:
         self.stopping: dict[str, Callable[[], None]] = {}  # unit: what to do once its process is gone
         self.selector = selectors.DefaultSelector()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.notify.bind(str(NOTIFY))
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.control.bind(str(SOCKET))
@@ -186,10 +187,12 @@ class Manager:
         self.wake.recv(4096)
 
     def on_notify(self) -> None:
-        if b"READY=1" not in self.notify.recv(4096).split(b"\n"):
+        text, credentials, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(12))
+        if b"READY=1" not in text.split(b"\n"):
             return
+        sender = int.from_bytes(credentials[0][2][:4], "little") if credentials else 0
         for unit in self.units.values():
-            if unit.notifies and unit.state == "activating" and unit.process:
+            if unit.notifies and unit.state == "activating" and unit.process and unit.process.pid == sender:
                 unit.become("active")
                 self.answer(unit, "done")
 
@@ -285,6 +288,14 @@ def start_firewall() -> None:
         subprocess.run(["/usr/lib/ufw/ufw-init", "start"], check=False)
 
 
+CONTAINERD_2 = Path("/usr/bin/dockerd").exists()
+"""Debian's Docker keeps a containerd of its own, and is in /usr/sbin."""
+DOCKERD = (
+    ["/usr/bin/dockerd", "--containerd=/run/containerd/containerd.sock"]
+    if CONTAINERD_2
+    else ["/usr/sbin/dockerd"]
+)
+
 SSH = Unit(
     "ssh.service",
     "OpenBSD Secure Shell server",
@@ -302,8 +313,16 @@ RDMA = Unit(
 DOCKER = Unit(
     "docker.service",
     "Docker Application Container Engine",
-    ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock", *dockerd_flags()],
+    [*DOCKERD, "-H", "unix:///run/docker.sock", *dockerd_flags()],
     Path("/var/log/dockerd.log"),
+    notifies=True,
+)
+
+CONTAINERD = Unit(
+    "containerd.service",
+    "containerd container runtime",
+    ["/usr/bin/containerd"],
+    Path("/var/log/containerd.log"),
     notifies=True,
 )
 
@@ -311,4 +330,4 @@ if __name__ == "__main__":
     subprocess.run([NETWORK_SETTINGS], check=True)
     subprocess.run([RDMA_DEVICES], check=True)
     start_firewall()
-    Manager([SSH, RDMA, DOCKER]).run()
+    Manager([SSH, RDMA, *([CONTAINERD] if CONTAINERD_2 else []), DOCKER]).run()

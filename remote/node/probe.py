@@ -61,7 +61,7 @@ def look(args):
     document = {"format": 2, "asked": args, "time": time.time()}
     deadline = time.monotonic() + DEADLINE_S
     running = {name: _start(argv) for name, argv in COMMANDS.items()}
-    docker: dict = {}
+    docker = {"program": True, "info": _no_answer()}
     asking = threading.Thread(target=_docker, args=(docker, deadline), daemon=True)
     asking.start()
     user = pwd.getpwuid(os.getuid())
@@ -89,9 +89,9 @@ def look(args):
         commands["ufw-rules"] = _finish(_start(["sudo", "-n", "cat", UFW_RULES]), deadline)
     asking.join(max(0.0, deadline - time.monotonic()))
     document["commands"] = commands
-    document["docker"] = dict(docker) or {"program": True, "info": _no_answer()}
+    document["docker"] = dict(docker)
     document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
-    document["disks"] = _disks(args, document["docker"], user.pw_dir)
+    document["disks"] = _disks(args, document["docker"], document["home"])
     _hide(document)
     document["time_after"] = time.time()
     return document
@@ -166,7 +166,23 @@ def _docker(found, deadline):
         listed = _ask("/containers/json", deadline)
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
             containers.append(_container(one, deadline))
-    found.update(program=program, info=info, version=version, containers=containers)
+    found.update(
+        program=program, info=info, version=version, containers=containers, options=_dockerd_options()
+    )
+
+
+def _dockerd_options():
+    """The options of dockerd's command line, without values but for the settings file's path."""
+    pid = _text(_file("/var/run/docker.pid")).strip()
+    words = _text(_file("/proc/%s/cmdline" % pid)).split("\0") if pid.isdigit() else []
+    found = []
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name == "--config-file":
+            found.append("--config-file=" + (value or "".join(words[place + 1 : place + 2])))
+        elif name.startswith("--"):
+            found.append(name)
+    return found
 
 
 def _container(one, deadline):

@@ -10,8 +10,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster import fabric_addresses
-from components.stack import deploy
+from cluster import fabric, fabric_addresses
+from cluster.hub_files import Resolved
+from cluster.resolution import Found
+from cluster.weights_plan import ModelFile, ModelFiles
+from components.stack import deploy, weights_of
 from remote.preflight import Look
 from tests import samples, sparks
 
@@ -25,13 +28,14 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.seen: list[pulumi.runtime.MockResourceArgs] = []
+        self.digests: dict[str, str] = {}
 
     def new_resource(self, args):
         assert (args.typ, args.name) not in {(r.typ, r.name) for r in self.seen}, "duplicate name"
         self.seen.append(args)
         outs = dict(args.inputs)
         if args.typ == "docker:index/remoteImage:RemoteImage":
-            outs["repoDigest"] = DIGEST
+            outs["repoDigest"] = self.digests.get(args.name, DIGEST)
         if args.typ == "command:remote:Command":
             outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
         if args.typ.endswith(":SwarmService"):
@@ -50,8 +54,11 @@ class Recorder(pulumi.runtime.Mocks):
         return {r.name for r in self.seen}
 
 
-def run(count: int = 2, preview: bool = False, **changes: Any) -> tuple[Recorder, dict[str, Any]]:
+def run(
+    count: int = 2, preview: bool = False, digests: dict[str, str] | None = None, **changes: Any
+) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
+    recorder.digests = digests or {}
     pulumi.runtime.set_mocks(recorder, project="trtllm-dgx-spark", stack="test", preview=preview)
     outputs: dict[str, Any] = {}
     settings = samples.settings(count, **changes)
@@ -72,6 +79,7 @@ PAIR = {
     "worker-1-probe",
     "head-gpu-runtime",
     "worker-1-gpu-runtime",
+    "fabric",
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
@@ -101,7 +109,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -148,6 +156,32 @@ def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
 
 
+def test_a_fresh_sparks_preview_says_what_preparing_will_do():
+    inputs = run(dockerGroup=True)[0].inputs("head-gpu-runtime")
+    assert inputs["gpu"] == samples.facts(1)[0].gpu_uuid
+    assert inputs["group"] is True
+    assert inputs["connection"]["hostKey"] == samples.HOST_KEY
+    assert "Docker restarts" in inputs["steps"]
+    assert "daemon.json default-runtime: none -> nvidia" in inputs["steps"]
+    assert inputs["things"]["daemon.json default-runtime"] == "nvidia"
+
+
+def test_placement_does_not_rely_on_host_names():
+    """Nodes are told apart by labels on their Swarm ids: two may have one name."""
+    for rank in (0, 1):
+        spec = run()[0].inputs(f"trtllm-rank-{rank}")["spec"]["TaskTemplate"]
+        assert not [c for c in spec["Placement"]["Constraints"] if "hostname" in c]
+        assert "node.labels.trtspark.rank==" + str(rank) in [
+            c.replace(" ", "") for c in spec["Placement"]["Constraints"]
+        ]
+
+
+def test_a_task_gets_its_gpu_whatever_the_toolkit_makes_of_swarm_resource():
+    """1.18 ignores swarm-resource in mode auto, and takes this variable then."""
+    env = run()[0].inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NVIDIA_VISIBLE_DEVICES=all" in env
+
+
 def test_the_private_key_is_a_secret_wherever_it_goes():
     recorder, _ = run()
     for resource in recorder.seen:
@@ -162,7 +196,7 @@ def test_the_private_key_is_a_secret_wherever_it_goes():
 def test_host_keys_are_pinned_for_every_command():
     recorder, _ = run()
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
-    assert len(commands) == 6
+    assert len(commands) == 4
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     for index in (0, 1):
         opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
@@ -173,7 +207,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 5
+    assert len(payloads) == 8
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 
@@ -206,3 +240,21 @@ def test_environment_is_each_ranks_own_and_the_users_word_is_last():
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
     assert "NCCL_SOCKET_IFNAME==enP2p1s0f0np0" in env or "NCCL_SOCKET_IFNAME==enp1s0f0np0" in env
     assert "NCCL_IB_GID_INDEX=5" in env
+
+
+def test_weights_know_the_files_their_ways_and_what_is_missing():
+    files = (ModelFile("config.json", 100, "", False), ModelFile("model.safetensors", 2000, "", False))
+    found = Found(Resolved(ModelFiles("openai/gpt-oss-120b", samples.COMMIT, "", files), gated=False))
+    look = dataclasses.replace(samples.look(2), found=found)
+    network = fabric.plan(look.facts, [(), ()])
+    weights = weights_of(samples.settings(2, hfToken="hf_canary"), network, look)
+    assert [sorted(half[1] for half in mine) for mine in weights["halves"]] == [
+        ["192.168.100.11", "192.168.101.11"],
+        ["192.168.100.12", "192.168.101.12"],
+    ]
+    assert {file["path"] for file in weights["files"]} == {"config.json", "model.safetensors"}
+    assert {file["digest"] for file in weights["files"]} == {"c" * 40, "d" * 64}
+    lacks = "model.safetensors (0.0 GB)"
+    assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
+    assert len(weights["extras"]) == 2
+    assert "hf_canary" not in json.dumps(weights, default=str)

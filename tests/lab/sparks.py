@@ -13,11 +13,13 @@ from tests.lab.stack import ROOT
 DEADLINE_S = 240
 
 
-def lab(*words: str, name: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """`python3 -m lab` for the lab `name`."""
+def lab(
+    *words: str, name: str, ok: bool = True, deadline: float = DEADLINE_S
+) -> subprocess.CompletedProcess[str]:
+    """`python3 -m lab` for the lab `name`; `deadline` in seconds."""
     done = subprocess.run(
         [sys.executable, "-m", "lab", words[0], "--name", name, *words[1:]],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=deadline, check=False,
     )  # fmt: skip
     assert done.returncode == 0 or not ok, done.stdout + done.stderr
     return done
