@@ -169,6 +169,10 @@ class Settings(_Frozen):
         "port (22), hostKey and fabric addresses"
     )
     head_only: bool = Field(default=False, description="true or false: serve from the first node alone")
+    fabric: Literal["detect", "configure"] = Field(
+        default="detect",
+        description="detect or configure: use the fabric addresses that are there, or set what is missing",
+    )
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
     revision: str | None = Field(
         default=None,
@@ -223,6 +227,11 @@ class Settings(_Frozen):
     extra_args: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         default=(), description="more options for trtllm-serve: a list, or one string as in a shell"
     )
+    transport: Literal["auto", "rdma", "any"] = Field(
+        default="auto",
+        description="how the ranks must talk: rdma (nothing else will do), any (sockets will do), or auto "
+        "(rdma where every node has an RDMA device with link and address)",
+    )
     nccl: dict[str, str] = Field(
         default_factory=dict,
         description="environment of every rank that overrides what was found: "
@@ -257,6 +266,17 @@ class Settings(_Frozen):
         ge=5,
         le=86400,
         description="seconds the server may take to answer, 5 to 86400",
+    )
+    drain_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="seconds that requests in flight get to finish when the server stops, 0 to 3600",
+    )
+    docker_group: bool = Field(
+        default=False,
+        description="true or false: put the nodes' users into group docker where they are not in it "
+        "(it makes them as powerful as root; destroy takes them out again)",
     )
     ssh_key: str | None = Field(
         default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_USING = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL INFO NET/(IB|Socket) : Using (.*)$")
+#: HPC-X's plugin calls itself IBext_vN.
+_USING = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL INFO NET/(IB|Socket)(?:ext_v\d+)? : Using (\[0\].*)$")
 _DEVICE = re.compile(r"\[\d+\](\S+?):\d+/RoCE")
 
 
@@ -32,6 +33,8 @@ def transports(lines: Sequence[str]) -> tuple[RankTransport, ...]:
             found[host] = RankTransport(host, transport, tuple(_DEVICE.findall(rest)))
     return tuple(found.values())
 
+
+NCCL_FAILED = "NCCL could not connect the ranks"
 
 #: A sign in the log -> what it means and what to do. The first that matches counts.
 _CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
@@ -57,7 +60,7 @@ _CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
             r"LocalEntryNotFoundError|No weight files found|No such file or directory.*safetensors",
             "a file of the model is missing on a node: compare the caches, run `hf download` again",
         ),
-        (r"NCCL error|ibv_modify_qp failed|unhandled system error", "NCCL could not connect the ranks"),
+        (r"NCCL error|ibv_modify_qp failed|unhandled system error", NCCL_FAILED),
         (
             r"No GPU devices found|GPUs are available, but",
             "the container sees no GPU: check `docker info` for the nvidia runtime",
@@ -69,7 +72,10 @@ _CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
         ),
     )
 )
-_FATAL = re.compile(r"Executor worker (returned error|initialization error|died)|launcher goes on")
+_FATAL = re.compile(
+    r"Executor worker (returned error|initialization error|died)"
+    r"|NCCL WARN Failed to initialize any NET plugin"
+)
 _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")
 
 

@@ -1,19 +1,18 @@
-"""What a node is: parsers from the probe's raw document (remote/node/probe.py) to typed facts.
+"""What a node is: the typed facts that cluster/parsing reads from a probe's raw document.
 
-Samples of the raw outputs are in tests/fixtures/probes; their sources are NVIDIA's and the community's
-published listings for the Spark. GB10 prints `[N/A]` for its memory, so nothing here reads GPU memory.
+GB10 prints `[N/A]` for its memory, so no fact is a GPU's memory: it is the machine's own, `Facts.ram`.
+What a machine lacks is a fact, too: `gpu_problem`, `Docker.problem`, `daemon_json_problem`, `ipv6`. The
+checks in cluster/checks say what to do about it.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from cluster.errors import NotPrepared
+NO_NVIDIA_SMI = "nvidia-smi is not there."
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class SwarmState:
     manager: bool = False
     address: str = ""
     error: str = ""
+    certificate_days: float | None = None
+    """How long the certificates of its nodes are good for, as its manager has it set."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class Docker:
     cgroup: str = ""
     swarm: SwarmState = SwarmState()
     containers: tuple[Container, ...] = ()
+    flags: tuple[str, ...] = ()
+    """The options on dockerd's command line, without their values: "--containerd"."""
+    config_file: str = ""
+    """Another settings file than daemon.json, where dockerd's command line names one."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,10 @@ class GpuProcess:
 
     pid: int
     name: str
+    container: str = ""
+    """The name of the container it runs in."""
+    ours: bool = False
+    """Whether that is a rank of some stack of ours."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,9 @@ class Firewall:
     """ufw, nftables, iptables; "" when none is active."""
     known: bool = False
     closed: tuple[str, ...] = ()
-    """Of the ports we need, those it does not let in: "2377/tcp"."""
+    """Of the ports we need, those it does not let in: "2377/tcp"; and "tcp on enp1s0f0np0" for an interface
+    on which it does not let in every port, as MPI and NCCL need.
+    """
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,7 @@ class Facts:
     user: str
     home: str
     address: IPv4Address
+    """The one that ssh reached; 0.0.0.0 where that was IPv6 and no interface tells."""
     operator: str
     gpu_name: str
     gpu_uuid: str
@@ -168,7 +180,9 @@ class Facts:
     """(stack, rank, port) of every rank container of ours that runs there, any stack's."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.
     gpu_problem: str = ""
-    """What nvidia-smi says when no GPU is found, one line."""
+    """What nvidia-smi says when no GPU is found, one line; NO_NVIDIA_SMI when it is not there."""
+    gpus: int = 1
+    """How many nvidia-smi lists; `gpu_name` and `gpu_uuid` are the first GB10's, else the first's."""
     gpu_processes: tuple[GpuProcess, ...] = ()
     cuda: str = ""
     container_toolkit: Toolkit = Toolkit()
@@ -193,6 +207,16 @@ class Facts:
     """Destinations in the routing table, and networks of its own addresses."""
     udp: tuple[tuple[str, int], ...] = ()
     """(address, port) of every UDP socket that is bound."""
+    daemon_json_problem: str = ""
+    """A sentence when /etc/docker/daemon.json cannot be read or is not valid; `daemon_json` is empty then."""
+    ipv6: str = ""
+    """The address that ssh reached, where that is IPv6."""
+    login_groups: tuple[str, ...] = ()
+    """The groups that the probe's own login has."""
+    ntp: bool | None = None
+    """Whether something keeps the clock right (adjtimex); None when it could not be asked."""
+    ibdev2netdev: Mapping[str, str] | None = None
+    """RDMA device -> "enp1s0f0np0 (Up)", by the tool of that name; None where it is not there."""
 
     def stable(self) -> dict[str, Any]:
         """What changes only when somebody changes the machine: drift worth a line in the preview."""
@@ -206,195 +230,3 @@ class Facts:
                 if hca.usable
             ],
         }
-
-
-def parse(node: str, document: Mapping[str, Any]) -> Facts:
-    """Facts from a probe's document; `node` is how the user calls the machine.
-
-    Raises NotPrepared with what is missing and the command that helps.
-    """
-    commands, files = document["commands"], document["files"]
-    name, uuid, driver = _gpu(node, commands["nvidia-smi"])
-    interfaces = _interfaces(commands["ip-addr"]["out"])
-    connection = document["ssh_connection"].split()
-    return Facts(
-        node=node,
-        hostname=document["hostname"],
-        user=document["user"],
-        home=document["home"],
-        address=_address(node, connection[2] if len(connection) == 4 else "127.0.0.1"),
-        operator=connection[0] if connection else "",
-        gpu_name=name,
-        gpu_uuid=uuid,
-        driver=driver,
-        docker=_docker(node, document["user"], commands["docker-info"]),
-        toolkit=_first(r"version (\S+)", commands["nvidia-ctk"]["out"]),
-        hcas=tuple(_hca(raw, document["net"], interfaces) for raw in document["rdma"]),
-        interfaces=interfaces,
-        memory=int(_first(r"MemTotal:\s+(\d+) kB", files["/proc/meminfo"] or "") or 0) * 1024,
-        platform=_platform(files["/etc/dgx-release"]),
-        kernel=(files["/proc/sys/kernel/osrelease"] or "").strip(),
-        sudo=commands["sudo"]["rc"] == 0,
-        daemon_json=_daemon_json(node, files["/etc/docker/daemon.json"]),
-        listening=tuple((str(address), int(port)) for address, port in document["listening"]),
-        ranks=_ranks(commands["docker-ranks"]["out"]),
-    )
-
-
-def _address(node: str, text: str) -> IPv4Address:
-    """The node's address that ssh reached; a name may well lead to IPv6 (`spark-1.local` does)."""
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise NotPrepared(
-            node,
-            f"ssh reached it at the IPv6 address {text}.",
-            "List it under nodes by its IPv4 address: the ranks and the Swarm use that.",
-        ) from None
-
-
-def _gpu(node: str, smi: Mapping[str, Any]) -> tuple[str, str, str]:
-    rows = [[cell.strip() for cell in row.split(",")] for row in smi["out"].splitlines()]
-    rows = [row for row in rows if len(row) == 4 and row[2].startswith("GPU-")]
-    if smi["rc"] == 127:
-        raise NotPrepared(
-            node,
-            "nvidia-smi is not there.",
-            "Install NVIDIA's driver (a Spark has it: is this host one?).",
-        )
-    if not rows:
-        said = (smi["out"] + " " + smi["err"]).split("\n")[0].strip() or f"exit code {smi['rc']}"
-        raise NotPrepared(
-            node,
-            f"no GPU found: nvidia-smi says {said!r}.",
-            "Check that `nvidia-smi -L` lists one; after a driver update, reboot the machine.",
-        )
-    return rows[0][1], rows[0][2], rows[0][3]
-
-
-def _docker(node: str, user: str, info: Mapping[str, Any]) -> Docker:
-    said = info["err"].strip() or info["out"].strip()
-    if info["rc"] == 127:
-        raise NotPrepared(
-            node,
-            "Docker is not installed.",
-            "Install it (DGX OS: `sudo apt-get install docker-ce docker-ce-cli containerd.io`).",
-        )
-    try:
-        found = json.loads(info["out"])
-    except json.JSONDecodeError:
-        found = {}
-    errors = " ".join(found.get("ServerErrors") or []) or said
-    if "permission denied" in errors.lower():
-        raise NotPrepared(
-            node,
-            f"user {user} may not use Docker's socket.",
-            f"Run there `sudo usermod -aG docker {user}`, then log in again.",
-        )
-    if not found.get("ServerVersion"):
-        raise NotPrepared(
-            node,
-            f"Docker does not answer ({errors.splitlines()[0] if errors else 'no output'}).",
-            "Start it there with `sudo systemctl start docker`; its log: `journalctl -u docker`.",
-        )
-    return Docker(
-        version=found["ServerVersion"],
-        runtimes=tuple(sorted(found.get("Runtimes") or {})),
-        default_runtime=found.get("DefaultRuntime", ""),
-        swarm_state=(found.get("Swarm") or {}).get("LocalNodeState", "inactive"),
-        live_restore=bool(found.get("LiveRestoreEnabled")),
-    )
-
-
-def _daemon_json(node: str, text: str | None) -> Mapping[str, Any]:
-    """Docker's settings file: absent on a fresh Spark, never overwritten when it cannot be read.
-
-    Docker takes an empty file for no settings, and so do we.
-    """
-    if text is None or not text.strip():
-        return {}
-    if text.startswith("unreadable: "):
-        raise NotPrepared(
-            node,
-            f"/etc/docker/daemon.json cannot be read ({text.removeprefix('unreadable: ')}).",
-            "Let it be read there with `sudo chmod a+r /etc/docker/daemon.json`.",
-        )
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise NotPrepared(
-            node,
-            f"/etc/docker/daemon.json is not valid JSON ({where}).",
-            "Mend it by hand (`sudo dockerd --validate` checks it); it was not touched.",
-        ) from None
-    if not isinstance(found, dict):
-        raise NotPrepared(
-            node,
-            "/etc/docker/daemon.json is not a JSON object.",
-            "Mend it by hand; it was not touched.",
-        )
-    return found
-
-
-def _interfaces(text: str) -> dict[str, tuple[IPv4Interface, ...]]:
-    try:
-        links = json.loads(text or "[]")
-    except json.JSONDecodeError:
-        return {}
-    return {
-        link["ifname"]: tuple(
-            IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
-            for entry in link.get("addr_info", [])
-            if entry.get("family") == "inet"
-        )
-        for link in links
-        if "ifname" in link
-    }
-
-
-def _hca(
-    raw: Mapping[str, Any],
-    net: Mapping[str, Mapping[str, str]],
-    interfaces: Mapping[str, tuple[IPv4Interface, ...]],
-) -> Hca:
-    netdev = (raw["netdevs"] or [""])[0]
-    address = next(iter(interfaces.get(netdev, ())), None)
-    return Hca(
-        name=raw["name"],
-        active="ACTIVE" in raw["state"],
-        rate_gbps=int(_first(r"^(\d+)", raw["rate"]) or 0),
-        netdev=netdev,
-        mtu=int(net.get(netdev, {}).get("mtu") or 0),
-        address=address,
-        gid_index=_gid_index(raw["gids"], address),
-    )
-
-
-def _gid_index(gids: list[Mapping[str, Any]], address: IPv4Interface | None) -> int | None:
-    """The RoCE v2 GID that carries this IPv4 address (::ffff:a.b.c.d); normally index 3."""
-    if address is None:
-        return None
-    octets = address.ip.packed.hex()
-    wanted = f"0000:0000:0000:0000:0000:ffff:{octets[:4]}:{octets[4:]}"
-    for gid in gids:
-        if gid["type"] == "RoCE v2" and gid["gid"].lower() == wanted:
-            return int(gid["index"])
-    return None
-
-
-def _platform(text: str | None) -> str:
-    """The pretty name and newest version of /etc/dgx-release: the last of repeated keys wins."""
-    found = dict(re.findall(r'^(DGX_\w+)="?([^"\n]*)"?$', text or "", re.MULTILINE))
-    version = found.get("DGX_OTA_VERSION") or found.get("DGX_SWBUILD_VERSION", "")
-    return f"{found.get('DGX_PRETTY_NAME', '')} {version}".strip()
-
-
-def _ranks(text: str) -> tuple[tuple[str, str, str], ...]:
-    rows = [row.split() for row in text.splitlines()]
-    return tuple((row[0], row[1], row[2] if len(row) > 2 else "") for row in rows if len(row) >= 2)
-
-
-def _first(pattern: str, text: str) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found.group(1) if found else ""

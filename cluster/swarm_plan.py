@@ -9,6 +9,8 @@ from cluster.errors import NodeError
 
 STACK_LABEL = "trtspark.stack"
 RANK_LABEL = "trtspark.rank"
+#: In Docker's own words, on a node that was off for longer than its certificate lived.
+EXPIRED = "certificate has expired"
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,12 @@ class Member:
     node_id: str = ""
     manager: bool = False
     cluster: str = ""
+    error: str = ""
+
+    @property
+    def expired(self) -> bool:
+        """Whether it cannot take part because its certificate has run out."""
+        return EXPIRED in self.error
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,49 @@ class Unlabel:
     node_id: str
 
 
+@dataclass(frozen=True)
+class Renew:
+    """Make the manager anew from its own state, with a new certificate."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Rejoin:
+    """Have a worker leave; as one that is in no Swarm it is taken in again."""
+
+    node: str
+
+
 Step = Init | Join | Label | Unlabel
+
+
+def renewals(nodes: Sequence[str], members: Mapping[str, Member], ours: set[str]) -> list[Renew | Rejoin]:
+    """What must be done first where certificates have run out; [] where none have.
+
+    `ours`: the nodes whose membership is of our making. The manager starts again from its own state:
+    services, secrets and nodes stay. Raises NodeError for a membership that is not ours, with the way out.
+    """
+    found: list[Renew | Rejoin] = []
+    for name in nodes:
+        if not members[name].expired:
+            continue
+        if name not in ours:
+            raise NodeError(
+                name,
+                "its Swarm certificate has expired, and this stack did not make that Swarm.",
+                way_out(name == nodes[0], "ADDRESS"),
+            )
+        found.append(Renew(name) if name == nodes[0] else Rejoin(name))
+    return found
+
+
+def way_out(manager: bool, address: str) -> str:
+    """What a person does about an expired certificate."""
+    if manager:
+        force = f"docker swarm init --force-new-cluster --advertise-addr {address}"
+        return f"Run there `{force}`: its services stay."
+    return "Run there `docker swarm leave --force`; the next `up` takes the node in again."
 
 
 def plan(

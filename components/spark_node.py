@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_command import remote
 
+from cluster import preparation
+from cluster.fabric_addresses import NodeAddresses
 from cluster.facts import Facts
+from dynamic_providers.fabric_addresses import FabricAddresses
+from dynamic_providers.gpu_runtime import GpuRuntime
 from remote import node
 from remote.ssh import Connection
 
 #: The plugin's own retries cost minutes on a wrong address; the look before has found it reachable.
 DIAL_ATTEMPTS = 3
 DIAL_TIMEOUT_S = 10
+NOTHING_SET = NodeAddresses()
 
 
 @dataclass(frozen=True)
 class SparkNodeArgs:
-    """A machine's login and what the look before the plan found of it."""
+    """A machine's login and what the look before the plan found of it.
+
+    `docker_group`: whether preparing may put the user into group docker; `stack` and `fabric` are of use
+    where the stack sets the fabric's addresses.
+    """
 
     connection: Connection
     facts: Facts
     private_key: str | None
+    docker_group: bool = False
+    stack: str = ""
+    fabric: NodeAddresses = NOTHING_SET
 
 
 def connection_args(args: SparkNodeArgs) -> remote.ConnectionArgs:
@@ -40,8 +53,22 @@ def connection_args(args: SparkNodeArgs) -> remote.ConnectionArgs:
     )
 
 
+def fabric_props(args: SparkNodeArgs) -> dict[str, Any]:
+    """The inputs of the node's FabricAddresses."""
+    indexes = {hca.netdev: hca.gid_index for hca in args.facts.hcas if hca.usable}
+    addresses = args.fabric.addresses
+    return {
+        "stack": args.stack,
+        "connection": args.connection.as_props(),
+        "addresses": {netdev: str(address) for netdev, address in sorted(addresses.items())},
+        "file": args.fabric.file,
+        "gids": {netdev: indexes[netdev] for netdev in sorted(addresses) if netdev in indexes},
+        "repair": args.fabric.repair,
+    }
+
+
 class SparkNode(pulumi.ComponentResource):
-    """Probe and GPU runtime of one node.
+    """Fabric addresses (where the stack sets them), probe and GPU runtime of one node.
 
     `facts`: the probe's JSON document, as found when the machine last changed. `prepared`: the resource
     to depend on for anything that needs the GPU in Docker.
@@ -54,7 +81,12 @@ class SparkNode(pulumi.ComponentResource):
         super().__init__("trtspark:index:SparkNode", name, {"host": args.connection.host}, opts)
         self.args = args
         self.connection = connection_args(args)
-        probe = remote.Command(
+        # Before all else: applying them interrupts the management network for a moment.
+        first: list[pulumi.Resource] = []
+        if args.fabric.addresses:
+            inside = pulumi.ResourceOptions(parent=self)
+            first.append(FabricAddresses(f"{name}-fabric-addresses", fabric_props(args), inside))
+        self.probe = remote.Command(
             f"{name}-probe",
             connection=self.connection,
             create=node.command({}),
@@ -64,17 +96,16 @@ class SparkNode(pulumi.ComponentResource):
             triggers=[json.dumps(args.facts.stable(), sort_keys=True)],
             add_previous_output_in_env=False,
             logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=first),
         )
-        self.prepared = remote.Command(
+        self.prepared = GpuRuntime(
             f"{name}-gpu-runtime",
-            connection=self.connection,
-            create=node.command({"gpu_runtime": {"action": "apply", "gpu": args.facts.gpu_uuid}}),
-            delete=node.command({"gpu_runtime": {"action": "restore"}}),
-            stdin=node.program(gpu_runtime="main"),
-            add_previous_output_in_env=False,
-            logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[probe]),
+            args.facts.gpu_uuid,
+            args.connection.as_props(),
+            args.docker_group,
+            preparation.wanted(args.facts),
+            preparation.steps(args.facts),
+            pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
-        self.facts = probe.stdout
+        self.facts = self.probe.stdout
         self.register_outputs({"facts": self.facts})

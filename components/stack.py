@@ -8,13 +8,14 @@ from typing import Any
 
 import pulumi
 
-from cluster import fabric, weights_plan
+from cluster import fabric, link_report, weights_plan
 from cluster.config import Settings
 from cluster.fabric import Fabric
 from cluster.weights_plan import ModelFile
-from components.spark_node import SparkNode, SparkNodeArgs
+from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
+from dynamic_providers.fabric_test import FabricTest
 from remote.preflight import Look
 from remote.ssh import Connection
 
@@ -28,14 +29,19 @@ def deploy(
 ) -> dict[str, Any]:
     """Register every resource of the stack; the stack's outputs by name."""
     active = settings.active_nodes
-    network = fabric.plan(look.facts, [node.fabric for node in active])
-    for warning in (*look.warnings, *network.warnings):
+    network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
+    for warning in look.warnings:
         pulumi.log.warn(warning)
-    for note in look.notes:
+    for replaced in fabric.overridden(network, settings.nccl):
+        pulumi.log.info(f"nccl: {replaced}, on your word")
+    for note in (*look.fabric.notes, *look.notes):
         pulumi.log.info(note)
+    parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
-        SparkNode(role(index), SparkNodeArgs(connection, facts, private_key))
-        for index, (connection, facts) in enumerate(zip(connections, look.facts, strict=True))
+        SparkNode(
+            role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group, stack, part)
+        )
+        for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
     args = DeploymentArgs(stack, settings, network, look.revision, weights_of(settings, network, look))
@@ -47,10 +53,22 @@ def deploy(
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
         "transport": deployment.transport,
+        "fabric": _cables(network, look, connections, nodes),
         "readySeconds": deployment.ready_seconds,
         "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
     }
+
+
+def _cables(
+    network: Fabric, look: Look, connections: Sequence[Connection], nodes: Sequence[SparkNode]
+) -> pulumi.Output[list[str]] | list[str]:
+    """The quick test of the cables; early, so that little else is busy, and nothing waits for it."""
+    wires = link_report.wires(network, look.facts)
+    if not wires:
+        return []
+    after = pulumi.ResourceOptions(depends_on=[spark.probe for spark in nodes])
+    return FabricTest("fabric", wires, [one.as_props() for one in connections], after).fabric
 
 
 def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any]:

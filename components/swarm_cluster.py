@@ -9,6 +9,7 @@ import pulumi
 from pulumi_command import remote
 
 from cluster.service_spec import short
+from cluster.swarm_plan import EXPIRED
 from components.spark_node import SparkNode
 from dynamic_providers.swarm import Swarm
 from remote import node
@@ -48,6 +49,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 }
                 for spark in nodes
             ],
+            [s.args.connection.host for s in nodes if EXPIRED in s.args.facts.docker.swarm.error],
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
         self.ready: list[pulumi.Resource] = [swarm]

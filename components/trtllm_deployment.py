@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, launch
+from cluster import engine, fabric, launch, transport
 from cluster.config import Settings
+from cluster.errors import PlanError
 from cluster.fabric import Fabric
+from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
+    MAX_RESTARTS,
     File,
     Rank,
     object_name,
@@ -27,11 +29,14 @@ from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
 from dynamic_providers.model_weights import ModelWeights
 from dynamic_providers.swarm_service import SwarmService
+from remote import rank0
 from remote.ssh import options
 
 OPTIONS_PATH = f"{HOME}/extra-llm-api-config.yml"
-PROGRAM_PATH = f"{HOME}/rank0.py"
+PROGRAM_PATH = f"{HOME}/rank0.pyz"
 LAUNCH_PATH = f"{HOME}/launch.json"
+#: What rank 0 needs to end its ranks once its clients are drained.
+STOP_MARGIN_S = 5
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,9 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         )
         workers = self._workers()
         configs = self._configs(providers[0])
-        rank0 = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
+        server = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
         if settings.running:
-            self._gate([rank0, *workers])
+            self._gate([server, *workers])
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
     def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
@@ -113,17 +118,24 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             )
             for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
         ]
+        hosts = [spark.args.connection.host for spark in self.nodes]
         # All must be there before any rank starts; the head's digest is everybody's.
         return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
-            lambda digests: str(digests[0])
+            lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
         )
+
+    def _agreed(self, hosts: Sequence[str], digests: Sequence[str]) -> str:
+        try:
+            return agreed(self.args.settings.image, hosts, digests)
+        except PlanError as error:
+            raise pulumi.RunError(str(error)) from None
 
     def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
         return [
             docker.ServiceConfig(
                 f"{self.name}-{what}",
                 name=object_name(self.args.stack, what, data),
-                data=base64.b64encode(data.encode()).decode(),
+                data=base64.b64encode(data).decode(),
                 # The plugin would delete first, and Docker keeps a config that a service still uses.
                 opts=pulumi.ResourceOptions(
                     parent=self,
@@ -135,18 +147,19 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             for what, (data, _path) in self._files().items()
         ]
 
-    def _files(self) -> dict[str, tuple[str, str]]:
+    def _files(self) -> dict[str, tuple[bytes, str]]:
         """Rank 0's files: what it is called -> (content, path in the container)."""
         settings = self.args.settings
         logins = [
             launch.Login(s.args.connection.user, s.args.connection.port, s.args.connection.host_key)
             for s in self.nodes
         ]
-        program = resources.files("remote.node").joinpath("rank0.py").read_text("utf-8")
+        options_file = engine.options_file(engine.resolve(settings))
+        launch_file = launch.launch_file(self.args.fabric, logins, settings.drain_seconds)
         return {
-            "engine-options": (engine.options_file(engine.resolve(settings)), OPTIONS_PATH),
-            "launch": (launch.launch_file(self.args.fabric, logins), LAUNCH_PATH),
-            "program": (program, PROGRAM_PATH),
+            "engine-options": (options_file.encode(), OPTIONS_PATH),
+            "launch": (launch_file.encode(), LAUNCH_PATH),
+            "program": (rank0.program(), PROGRAM_PATH),
         }
 
     def _rank(self, index: int, **more: Any) -> Rank:
@@ -186,6 +199,8 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 ],
                 secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
                 labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
+                stop_grace_s=settings.drain_seconds + STOP_MARGIN_S,
+                max_restarts=MAX_RESTARTS,
             )
         )
 
@@ -206,8 +221,12 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             {
                 "url": self.endpoint,
                 "model": settings.model,
-                "ranks": len(self.nodes),
-                "transport": fabric.expected_transport(self.args.fabric, settings.nccl),
+                "transport": transport.required(self.args.fabric, settings.nccl),
+                "network": transport.network(
+                    self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
+                ),
+                "connections": [spark.args.connection.as_props() for spark in self.nodes],
+                "ncclDebug": transport.debug(settings.nccl),
                 "service": service_name(self.args.stack, 0),
                 "manager": self.nodes[0].args.connection.as_props(),
                 "timeout": settings.ready_timeout,

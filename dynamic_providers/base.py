@@ -50,6 +50,15 @@ def output(resource: pulumi.Resource, key: str) -> pulumi.Output[Any]:
 
 def progress() -> Callable[[str], None]:
     """A function that shows a line of text while an operation runs: live in a terminal, else as text."""
+    return _speaker(engine_pb2.INFO, ephemeral=True)
+
+
+def warn() -> Callable[[str], None]:
+    """A function that leaves a warning with the resource, shown among the diagnostics."""
+    return _speaker(engine_pb2.WARNING, ephemeral=False)
+
+
+def _speaker(severity: engine_pb2.LogSeverity.ValueType, ephemeral: bool) -> Callable[[str], None]:
     address, urn = (sys.argv[1] if len(sys.argv) > 1 else ""), _urn()
     if ":" not in address:
         return lambda _text: None
@@ -57,7 +66,7 @@ def progress() -> Callable[[str], None]:
 
     def say(text: str) -> None:
         request = engine_pb2.LogRequest(
-            severity=engine_pb2.INFO, message=text, urn=urn, streamId=0, ephemeral=True
+            severity=severity, message=text, urn=urn, streamId=0, ephemeral=ephemeral
         )
         try:
             stub.Log(request, timeout=_LOG_TIMEOUT_S)

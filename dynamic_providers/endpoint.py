@@ -13,15 +13,26 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import Provider, changed, output, progress
 
-_INPUTS = ("url", "model", "ranks", "transport", "service", "manager", "timeout", "applied")
+_INPUTS = (
+    "url",
+    "model",
+    "transport",
+    "network",
+    "connections",
+    "ncclDebug",
+    "service",
+    "manager",
+    "timeout",
+    "applied",
+)
 
 
 class EndpointProvider(Provider):
-    """`url`, `model`, `ranks`, `transport`, `service`, `manager`, `timeout` -> readySeconds, …."""
+    """The inputs below -> readySeconds, provenTransport."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Any change of what serves is gated again."""
-        return changed(_olds, _news, ("url", "model", "ranks", "transport", "applied"))
+        return changed(_olds, _news, ("url", "model", "transport", "network", "applied"))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait until it answers."""
@@ -43,7 +54,7 @@ class EndpointProvider(Provider):
 
         serving = serving_now(props["url"])
         outs = {**props, "model": serving}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Nothing to undo: the services are resources of their own."""
@@ -58,7 +69,9 @@ class Endpoint(Resource, module="trtspark", name="Endpoint"):
     def __init__(
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`props`: url, model, ranks (count), transport, service, manager, timeout (s), applied."""
+        """`props`: url, model, transport (IB, any, none), network (cluster/transport.py's), connections (of
+        all ranks), ncclDebug, service, manager, timeout (s), applied.
+        """
         outs = {"readySeconds": None, "provenTransport": None}
         super().__init__(EndpointProvider(), name, {**props, **outs}, opts)
         self.ready_seconds = output(self, "readySeconds")

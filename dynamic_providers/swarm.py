@@ -16,12 +16,17 @@ from dynamic_providers.base import Provider, changed, output
 
 
 class SwarmProvider(Provider):
-    """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined, nodeIds."""
+    """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined, nodeIds.
+
+    `expired`: the nodes whose certificate the look before the plan found run out.
+    """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Connections are how we get there, not what there should be."""
         olds, news = ({**p, "nodes": _identity(p["nodes"])} for p in (_olds, _news))
-        return changed(olds, news, ("nodes",), replaces=("stack",))
+        different = changed(olds, news, ("nodes",), replaces=("stack",))
+        different.changes = bool(different.changes or _news.get("expired"))
+        return different
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make or adopt; safe to repeat after any interruption."""
@@ -47,7 +52,7 @@ class SwarmProvider(Provider):
         known, names = machines(props), present(props)
         found = [node for node in known if node["name"] in names]
         outs = {**props, "nodes": found, "machines": known}
-        inputs = {"stack": props["stack"], "nodes": found}
+        inputs = {"stack": props["stack"], "nodes": found, "expired": props.get("expired", [])}
         return ReadResult(id_, outs, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -71,10 +76,11 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         name: str,
         stack: str,
         nodes: Sequence[Mapping[str, Any]],
+        expired: Sequence[str] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`nodes` are plain data, head first: name, address, gpu (UUID), connection."""
-        props = {"stack": stack, "nodes": list(nodes)}
+        """`nodes` are plain data, head first: name, address, gpu (UUID), connection; `expired` are names."""
+        props = {"stack": stack, "nodes": list(nodes), "expired": list(expired)}
         outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
         self.swarm_id = output(self, "swarmId")

@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Callable
 
-from lab import lifecycle, names, network, node, status
+from lab import cabling, engines, lifecycle, names, network, node, status
 from lab.errors import LabError
 from lab.state import DEFAULT_NAME, Lab
-from lab.variants import VARIANTS
+from lab.variants import usages
 
 EPILOG = """\
 A lab's files are in .lab/NAME/ of the checkout; lab.json there is for programs (docs/contracts.md).
@@ -54,10 +54,29 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[NODE:]VARIANT",
-        help="a Spark that differs from a good one, or all of them; may be repeated",
+        help="a Spark that differs from a fresh one, or all of them; may be repeated",
+    )
+    up.add_argument(
+        "--fabric",
+        choices=cabling.SHAPES,
+        help="how they are cabled: direct (two), a ring (three) or a switch (default: direct or switch)",
+    )
+    up.add_argument(
+        "--docker",
+        choices=[engines.DOCKER],
+        help="Docker 29, containerd 2, runc 1.3 and NVIDIA's own runtime, built once a machine (minutes);"
+        " default: the system's Docker",
+    )
+    up.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="another version of the serving image besides the usual one, e.g. 1.3.0rc27 with OpenMPI 5"
+        " (a minute or two, once a machine); may be repeated",
     )
     up.add_argument("--restart", action="store_true", help="cut the power of all nodes first, then boot them")
-    up.epilog = "variants:\n" + "\n".join(f"  {name:18} {text}" for name, text in VARIANTS.items())
+    up.epilog = "variants:\n" + "\n".join(f"  {name:24} {text}" for name, text in usages().items())
     command("down", _down, "remove a lab and everything it made")
     shown = command("status", _status, "show a lab's nodes")
     shown.add_argument("--json", action="store_true", help="as JSON")
@@ -67,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     link = command("link", _link, "pull or plug one of a node's cables")
     link.add_argument("switch", choices=["down", "up"])
     link.add_argument("node", metavar="NODE")
-    link.add_argument("link", choices=list(network.LINKS))
+    link.add_argument("link", choices=cabling.LINKS)
     execute = command("exec", _exec, "run a command as root inside a node")
     execute.usage = "python3 -m lab exec [-h] [--name NAME] NODE -- CMD…"
     execute.add_argument("node", metavar="NODE")
@@ -87,7 +106,8 @@ def _up(given: argparse.Namespace) -> int:
     if given.restart and plan:
         for each in lab.nodes(plan):
             lifecycle.power_off(lab, each.name)
-    lifecycle.up(lab, given.nodes, given.variant, _say)
+    wanted = lifecycle.Wanted(given.nodes, given.variant, given.fabric, given.docker, given.image)
+    lifecycle.up(lab, wanted, _say)
     _say(status.table(status.look(lab)))
     return 0
 

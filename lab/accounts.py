@@ -13,7 +13,7 @@ PERSONAL_GROUPS = ("adm", "sudo", "plugdev", "users")
 """Those of the first-boot wizard's user that Debian has too."""
 
 
-def write(etc: Path, user: str, *, in_docker_group: bool) -> None:
+def write(etc: Path, user: str, *, in_docker_group: bool, in_sudo_group: bool) -> None:
     """Write passwd, group, shadow and gshadow into `etc`; the user's password is its name."""
     passwd = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
     system = [fields for fields in passwd if not _is_person(int(fields[2]))]
@@ -24,6 +24,7 @@ def write(etc: Path, user: str, *, in_docker_group: bool) -> None:
     _write(etc / "passwd", [*system, person], 0o644)
 
     joined = {*PERSONAL_GROUPS, *(["docker"] if in_docker_group else [])}
+    joined -= set() if in_sudo_group else {"sudo"}
     groups = [line.split(":") for line in Path("/etc/group").read_text().splitlines()]
     groups = [fields for fields in groups if not _is_person(int(fields[2]))]
     for fields in groups:

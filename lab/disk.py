@@ -9,12 +9,12 @@ import re
 import shutil
 import stat
 import struct
+from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import accounts, names
+from lab import accounts, disk_variants, names, netplan_files
 from lab.shell import run
 from lab.state import CACHE, Lab, Node
-from lab.variants import Variant
 
 USER = "nvidia"
 HERE = Path(__file__).parent
@@ -27,7 +27,8 @@ SYSTEM_FOLDERS = {
 
 OWN_FOLDERS = (
     "home", "root", "mnt", "media", "opt", "srv", "usr/local", "etc/docker", "etc/ssh",
-    "etc/profile.d", "etc/sudoers.d", "etc/netplan", "etc/nvidia-container-runtime", "etc/cdi",
+    "etc/profile.d", "etc/sudoers.d", "etc/netplan", "etc/ufw", "etc/nvidia-container-runtime",
+    "etc/cdi",
     "var/log", "var/lib/containerd",
 )  # fmt: skip
 """Folders that start empty: nothing the host has there may reach a node."""
@@ -35,8 +36,6 @@ OWN_FOLDERS = (
 MODES = {
     "root": 0o700,
     "etc/sudoers": 0o440,
-    "etc/sudoers.d/90-nopasswd": 0o440,
-    "etc/netplan/40-cx7.yaml": 0o600,
 }
 """Where the mode in the checkout does not do."""
 
@@ -48,11 +47,16 @@ PRESENT_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGU6VGhlIG93bmVyJ3Mgb3duIGxhc
 """A line that was in authorized_keys before, with no newline at its end: a careless append breaks it."""
 
 
-def write(lab: Lab, node: Node, variant: Variant) -> None:
+PLACES = {"netplan": "usr/sbin/netplan", "low-level-runc": "usr/lib/lab/low-level/runc"}
+"""Where a program goes that is not with the others."""
+
+
+def write(lab: Lab, node: Node, lan: IPv4Network) -> None:
     """Write a new disk for `node`, complete or not at all."""
     draft = node.disk.with_name("disk.new")
     shutil.rmtree(draft, ignore_errors=True)
-    _Disk(draft).fill(lab, node, variant)
+    _Disk(draft).fill(lab, node, lan)
+    disk_variants.prior_image_store(node.folder / "docker", node.variant)
     draft.rename(node.disk)
 
 
@@ -65,25 +69,32 @@ class _Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def fill(self, lab: Lab, node: Node, variant: Variant) -> None:
+    def fill(self, lab: Lab, node: Node, lan: IPv4Network) -> None:
         self.root.mkdir(parents=True, mode=0o755)
         self._hide_the_host(lab.checkout)
-        self.copy_tools()
         self._copy_system_files(
             {
-                "NAME": node.name,
+                "NAME": node.hostname,
                 "USER": USER,
                 "MACHINE_ID": names.machine_id(lab.id, node.name),
                 "SERIAL": names.serial_number(lab.id, node.name),
                 "GPU_UUID": names.gpu_uuid(lab.id, node.name),
-                "FABRIC_0": str(node.fabric[0]),
-                "FABRIC_1": str(node.fabric[1]),
             }
         )
-        accounts.write(self.root / "etc", USER, in_docker_group=variant.docker_group)
+        accounts.write(
+            self.root / "etc",
+            USER,
+            in_docker_group=node.variant.docker_group,
+            in_sudo_group=node.variant.sudo,
+        )
+        self._write_network(lab, node, lan)
         self._write_ssh(lab, node)
         self._write_home()
-        self._apply(variant)
+        if not Path("/sbin/ldconfig.real").exists():  # Ubuntu's, which NVIDIA's runtime calls
+            (self.root / "usr/sbin").mkdir(exist_ok=True)
+            (self.root / "usr/sbin/ldconfig.real").symlink_to("ldconfig")
+        disk_variants.apply(self.root, node)
+        self.copy_tools()
 
     def _hide_the_host(self, checkout: Path) -> None:
         for entry in Path("/").iterdir():
@@ -114,9 +125,14 @@ class _Disk:
         for source, folder in (("tools", "usr/bin"), ("machinery", "usr/lib/lab")):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
             for program in (path for path in (HERE / source).iterdir() if path.is_file()):
-                target = self.root / folder / program.stem.replace("_", "-")
+                name = program.stem.replace("_", "-")
+                target = self.root / PLACES.get(name, f"{folder}/{name}")
+                target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(program, target)
                 target.chmod(0o755)
+        hidden = self.root / "etc/lab/hidden-tools"
+        for name in hidden.read_text().split() if hidden.exists() else []:
+            (self.root / name.lstrip("/")).unlink()
         # nvidia-smi shows everybody every process on the GPU, so it may look at their open files.
         reader = self.root / "usr/lib/lab/open-files"
         shutil.copyfile("/usr/bin/find", reader)
@@ -132,6 +148,14 @@ class _Disk:
             text = re.sub("@([A-Z0-9_]+)@", lambda found: words[found[1]], file.read_text())
             target.write_text(text)
             target.chmod(MODES.get(str(inside), 0o644))
+
+    def _write_network(self, lab: Lab, node: Node, lan: IPv4Network) -> None:
+        for name, text in netplan_files.files(lab.id, node.name, node.wires, node.variant).items():
+            file = self.root / "etc/netplan" / name
+            file.write_text(text)
+            file.chmod(netplan_files.MODE)
+        lease = f"{names.MANAGEMENT} {node.host}/{lan.prefixlen} {names.router_address(lan)}\n"
+        (self.root / "etc/lab/dhcp").write_text(lease)
 
     def _write_ssh(self, lab: Lab, node: Node) -> None:
         key = self.root / "etc/ssh/ssh_host_ed25519_key"
@@ -153,18 +177,23 @@ class _Disk:
         run("chown", "-R", f"{accounts.USER_ID}:{accounts.USER_ID}", home)
         home.chmod(0o750)
 
-    def _apply(self, variant: Variant) -> None:
-        etc = self.root / "etc"
-        if variant.sudo_password:
-            (etc / "sudoers.d/90-nopasswd").unlink()
-        if not variant.gpu:
-            (etc / "lab/gpu").unlink()
-            devices = (etc / "lab/devices").read_text().splitlines(keepends=True)
-            (etc / "lab/devices").write_text("".join(d for d in devices if not d.startswith("nvidia")))
-        if not variant.docker:
-            (etc / "lab/disabled").write_text("docker.service\n")
-        if variant.daemon_json:
-            shutil.copyfile(variant.daemon_json, etc / "docker/daemon.json")
+
+def install_programs(node: Node, programs: dict[str, Path]) -> None:
+    """Put {its path: a file} in place of the system's programs, while the node is off.
+
+    The node mounts them from the cache at its boot, but for runc: that one starts itself again from an
+    overlay of its folder, in which a mounted file is not seen.
+    """
+    folder = node.folder / "programs"
+    shutil.rmtree(folder, ignore_errors=True)
+    for inside, file in programs.items():
+        copied = file.name == "runc"
+        target = (node.disk if copied else folder) / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not copied:
+            target.symlink_to(file)
+        elif not target.exists():
+            shutil.copy(file, target)
 
 
 def host_key(node: Node) -> str:

@@ -1,11 +1,11 @@
 #!/bin/bash
 # First process of a node: builds its view of files and devices, then becomes its service manager.
-#   init.sh FOLDER NAME, with
+#   init.sh FOLDER, with
 #   GROUP_FILES: the cgroup.procs files of the node's control group, one per line
 #   HIERARCHIES: lines "FOLDER:OPTIONS", the host's control group mounts ("" and "" for cgroup v2)
 # FOLDER holds disk/ (what differs from the host's files, survives a power cut) and docker/.
 set -euo pipefail
-folder=$1 name=$2
+folder=$1
 
 # The control group it is in now becomes the root of what the node sees.
 if [[ -n ${GROUP_FILES-} ]]; then
@@ -18,7 +18,7 @@ fi
 # The host's system, copy on write. Opaque folders on the disk hide what a Spark does not have.
 # Relative names: a comma or colon in the checkout's path would end an option.
 cd "$folder"
-mkdir -p work root docker
+mkdir -p work root docker containerd programs
 mount -t overlay overlay -o lowerdir=/,upperdir=disk,workdir=work root
 cd root
 
@@ -32,8 +32,16 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 # Docker's own overlays need a plain file system below them.
-mkdir -p var/lib/docker
+mkdir -p var/lib/docker var/lib/containerd
 mount --bind "$folder/docker" var/lib/docker
+mount --bind "$folder/containerd" var/lib/containerd
+# Programs of the cache in place of the system's: links, by their path in a node.
+while read -r file; do
+  mkdir -p "${file%/*}"
+  [[ -e $file ]] || : >"$file"
+  mount --bind "$(readlink -f "$folder/programs/$file")" "$file"
+  mount -o remount,bind,ro "$file"
+done < <(cd "$folder/programs" && find . -type l)
 
 mount_cgroups() {
   local hierarchy options
@@ -101,7 +109,7 @@ pivot_root . .host
 cd /
 umount -l /.host
 rmdir /.host
-hostname "$name"
+hostname "$(cat etc/hostname)"
 
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
   tini -s -- /usr/lib/lab/service-manager

@@ -2,76 +2,117 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import cgroups, disk, names, network, node, registry
+from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
 from lab.hub import service as hub
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
-from lab.variants import Variant, parse, variant_of
+from lab.variants import TOOLKITS, Variant, parse
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
 
 
-def up(lab: Lab, nodes: int | None, variants: list[str], say: Say) -> None:
-    """Bring the lab up with `nodes` Sparks (None: as many as it has, or 2), or repair it.
+@dataclass(frozen=True)
+class Wanted:
+    """What `up` is asked for; None is "as it is, or the default"."""
+
+    nodes: int | None = None
+    variants: list[str] = field(default_factory=list)
+    fabric: str | None = None
+    docker: str | None = None
+    images: list[str] = field(default_factory=list)
+
+
+def up(lab: Lab, wanted: Wanted, say: Say) -> None:
+    """Bring the lab up as wanted, or repair it.
 
     Raises:
         LabError: something did not start in time, or the lab is there but with other Sparks.
     """
     with lab.locked():
-        plan = _plan(lab, nodes, variants)
+        plan = _plan(lab, wanted)
         lan = IPv4Network(plan.subnet)
         if not network.switched_on(lab):
             for each in lab.nodes(plan):
                 _power_off(lab, each)
             network.remove_switch(lab)
-            network.build_switch(lab, lan)
+            network.build_switch(lab, lan, plan.fabric)
         if not lab.identity.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", lab.identity)
+        programs = {each.name: _programs(plan, each.variant, say) for each in lab.nodes(plan)}
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
         hub.start(lab, operator)
 
         def ready(each: Node) -> None:
-            if _power_on(lab, plan, each):
+            if _power_on(lab, plan, each, programs[each.name]):
                 say(f"{each.name} is up: {each.host}")
 
         with ThreadPoolExecutor(plan.nodes + 1) as workers:
-            image = workers.submit(_publish, lab, f"{operator}:{registry.PORT}", say)
+            images = workers.submit(_publish, lab, plan, f"{operator}:{registry.PORT}", say)
             for done in [workers.submit(ready, each) for each in lab.nodes(plan)]:
                 done.result()
-            _describe(lab, plan, image.result())
+            _describe(lab, plan, images.result())
 
 
-def _plan(lab: Lab, nodes: int | None, variants: list[str]) -> Plan:
+def _plan(lab: Lab, wanted: Wanted) -> Plan:
     old = lab.read_plan()
-    count = nodes or (old.nodes if old else 2)
-    wanted = parse(variants, [names.node_name(number) for number in range(1, count + 1)])
-    if old and count < old.nodes:
+    count = wanted.nodes or (old.nodes if old else 2)
+    variants = parse(wanted.variants, _names(count))
+    fabric = wanted.fabric or (old.fabric if old else cabling.default_shape(count))
+    if fabric == "direct" and count > 2:
+        raise LabError("A direct cable joins two nodes: more need --fabric ring or switch.")
+    if fabric == "ring" and count != cabling.RING_NODES:
+        raise LabError(f"--fabric ring is for {cabling.RING_NODES} nodes, this lab has {count}.")
+    docker = wanted.docker or (old.docker if old else "")
+    images = sorted({*(old.images if old else []), *wanted.images})
+    if wrong := [version for version in images if not re.fullmatch(r"\d+\.\d+\.\d+(rc\d+)?", version)]:
+        raise LabError(f"--image {wrong[0]}: it is written like 1.3.0rc27.")
+    if old and docker != old.docker:
         raise LabError(
-            f"Lab {lab.name!r} has {old.nodes} nodes. Take it down first: {command(lab.name, 'down')}"
+            f"Lab {lab.name!r} has the Docker it was made with. Take it down first:"
+            f" {command(lab.name, 'down')}"
         )
-    if (
-        old
-        and variants
-        and any(old.variants.get(name) != wanted.get(name) for name in _names(min(old.nodes, count)))
-    ):
-        raise LabError(
-            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
-            f" boot. Take the lab down first: {command(lab.name, 'down')}"
-        )
+    if old:
+        _refuse_another(lab, old, count, fabric, variants if wanted.variants else None)
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
-    plan = Plan(subnet, count, {**(old.variants if old else {}), **wanted})
+    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric, docker, images)
     if plan != old:
         lab.write_plan(plan)
     return plan
+
+
+def _refuse_another(
+    lab: Lab, old: Plan, count: int, fabric: str, variants: dict[str, list[str]] | None
+) -> None:
+    """Raise LabError where the lab that is there would have to be another."""
+    remedy = f"Take the lab down first: {command(lab.name, 'down')}"
+    if count < old.nodes:
+        raise LabError(f"Lab {lab.name!r} has {old.nodes} nodes. {remedy}")
+    if fabric != old.fabric:
+        raise LabError(f"Lab {lab.name!r} is cabled otherwise ({old.fabric}). {remedy}")
+    present = _names(min(old.nodes, count))
+    if variants and any(old.variants.get(name) != variants.get(name) for name in present):
+        raise LabError(
+            f"The nodes of lab {lab.name!r} are of other variants: they get theirs at their first"
+            f" boot. {remedy}"
+        )
+
+
+def _programs(plan: Plan, variant: Variant, say: Say) -> dict[str, Path]:
+    """Return what a node has in place of the system's programs; builds what the cache lacks."""
+    found = engines.docker(say) if plan.docker else {}
+    version = variant.toolkit or (TOOLKITS[-1] if plan.docker else "")
+    return found | (engines.toolkit(version, say) if version else {})
 
 
 def _names(count: int) -> list[str]:
@@ -84,7 +125,7 @@ def power_on(lab: Lab, name: str) -> None:
         each = lab.node(name)
         plan = lab.read_plan()
         assert plan is not None  # lab.node() found one
-        _power_on(lab, plan, each)
+        _power_on(lab, plan, each, _programs(plan, each.variant, print))
 
 
 def power_off(lab: Lab, name: str) -> None:
@@ -93,37 +134,37 @@ def power_off(lab: Lab, name: str) -> None:
         _power_off(lab, lab.node(name))
 
 
-def _power_on(lab: Lab, plan: Plan, each: Node) -> bool:
+def _power_on(lab: Lab, plan: Plan, each: Node, programs: dict[str, Path]) -> bool:
     """Return whether it had to be booted."""
-    variant = variant_of(plan.variants.get(each.name, []))
-    lan = IPv4Network(plan.subnet)
+    lan, expected = IPv4Network(plan.subnet), _expected(each.variant)
     if node.has_power(each):
         for link, state in network.link_states(lab, each).items():
             if state == "down":
                 network.set_link(lab, each, link, up=True)
-        if _expected(variant) is node.Docker.RUNS and not node.docker_answers(each):
+        if expected is node.Docker.RUNS and not node.docker_answers(each):
             node.run_inside(each, "systemctl", "reset-failed", "docker")
             node.run_inside(each, "systemctl", "start", "docker")
-        node.wait_until_ready(each, _expected(variant))
+        node.wait_until_ready(each, expected)
         return False
     _power_off(lab, each)
     each.folder.mkdir(parents=True, exist_ok=True)
     if each.disk.exists():
         disk.refresh_tools(each)
     else:
-        disk.write(lab, each, variant)
+        disk.write(lab, each, lan)
+    disk.install_programs(each, programs)
     address = f"{names.operator_address(lan)}:{registry.PORT}"
     disk.trust_registry(each, address, registry.ca(lab))
-    network.plug_in(lab, each, lan)
+    network.plug_in(lab, each)
     node.boot(each)
-    node.wait_until_ready(each, _expected(variant))
+    node.wait_until_ready(each, expected)
     return True
 
 
 def _expected(variant: Variant) -> node.Docker:
     if not variant.docker:
         return node.Docker.OFF
-    return node.Docker.STARTED if variant.daemon_json else node.Docker.RUNS
+    return node.Docker.STARTED if variant.may_refuse_settings else node.Docker.RUNS
 
 
 def _power_off(lab: Lab, each: Node) -> None:
@@ -131,8 +172,11 @@ def _power_off(lab: Lab, each: Node) -> None:
     node.cut(each)
 
 
-def _publish(lab: Lab, address: str, say: Say) -> str:
-    """Push the serving image unless this registry has it from the same sources; return its name."""
+def _publish(lab: Lab, plan: Plan, address: str, say: Say) -> dict[str, str]:
+    """Push the serving images unless this registry has them from the same sources.
+
+    Return {version: name}, the usual one first.
+    """
     from lab import image
 
     sources = sorted([*HERE.glob("image*.py"), *(HERE / "engine").rglob("*")])
@@ -148,13 +192,17 @@ def _publish(lab: Lab, address: str, say: Say) -> str:
     except FileNotFoundError:
         published = {}
     if published.get("sources") != mark:
-        name = image.publish(address, registry.ca(lab), CACHE, say=say)
-        published = {"sources": mark, "image": name}
-        write_json(stamp, published)
-    return str(published["image"])
+        published = {"sources": mark, "images": {}}
+    names_of: dict[str, str] = published["images"]
+    wanted = [image.VERSION, *(version for version in plan.images if version != image.VERSION)]
+    for version in wanted:
+        if version not in names_of:
+            names_of[version] = image.publish(address, registry.ca(lab), CACHE, version=version, say=say)
+            write_json(stamp, published)
+    return {version: names_of[version] for version in wanted}
 
 
-def _describe(lab: Lab, plan: Plan, image: str) -> None:
+def _describe(lab: Lab, plan: Plan, images: dict[str, str]) -> None:
     """Write lab.json and the operator's known_hosts."""
     lan = IPv4Network(plan.subnet)
     nodes = lab.nodes(plan)
@@ -168,7 +216,8 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
             "subnet": plan.subnet,
             "operator_ip": str(names.operator_address(lan)),
             "registry": f"{names.operator_address(lan)}:{registry.PORT}",
-            "image": image,
+            "image": next(iter(images.values())),
+            "images": images,
             **hub.described(lab, str(names.operator_address(lan))),
             "identity": str(lab.identity),
             "known_hosts": str(lab.known_hosts),
@@ -179,7 +228,7 @@ def _describe(lab: Lab, plan: Plan, image: str) -> None:
                     "port": 22,
                     "user": disk.USER,
                     "host_key": keys[each.name],
-                    "fabric": [str(address) for address in each.fabric],
+                    "fabric": each.fabric,
                 }
                 for each in nodes
             ],

@@ -17,9 +17,6 @@ MAX_NODES = 8
 MANAGEMENT = "enP7s7"
 """The Spark's RJ45 port."""
 
-FABRIC_SUBNETS = (IPv4Network("192.168.100.0/24"), IPv4Network("192.168.101.0/24"))
-"""One for each PCIe half of the ConnectX-7, as in NVIDIA's netplan file for two Sparks."""
-
 
 @dataclass(frozen=True)
 class Port:
@@ -37,7 +34,7 @@ CX7_PORTS = (
     Port("enP2p1s0f0np0", "roceP2p1s0f0", 1, 0),
     Port("enP2p1s0f1np1", "roceP2p1s0f1", 1, 1),
 )
-"""Every cage shows up twice, once on each half. The lab's cable is in cage 0."""
+"""Every cage shows up twice, once on each half."""
 
 
 def _digest(*parts: str) -> bytes:
@@ -80,7 +77,7 @@ def node_name(number: int) -> str:
 
 
 def node_address(lan: IPv4Network, number: int) -> IPv4Address:
-    """Return a node's address in `lan` (management or fabric): .11 for node 1."""
+    """Return a node's address in `lan`: .11 for node 1."""
     return lan[10 + number]
 
 

@@ -1,15 +1,15 @@
-"""The lab's wires: one switch namespace with three bridges, and each node's ports on them.
+"""The lab's wires: one switch namespace with a bridge per cable, and each node's ports on them.
 
 The bridges live in a namespace of their own, so that the host's firewall and its interfaces have
 nothing to do with them; the host gets one interface, the operator's.
 """
 
 import json
-from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import names
+from lab import cabling, names
+from lab.errors import LabError
 from lab.shell import ip, run
 from lab.state import Lab, Node
 
@@ -17,8 +17,12 @@ NAMESPACES = Path("/run/netns")
 MTU = 9216
 """On the switch: nodes start with 1500 and may go to 9000, as with the real cable."""
 
-LINKS = {"mgmt": "lan", "half0": "half0", "half1": "half1"}
-"""What `link` calls a wire: its bridge."""
+SETTINGS = {
+    # As DGX OS sets them: an interface answers for its own addresses only, so that the two halves
+    # of one cable do not take each other's traffic.
+    "net/ipv4/conf/all/arp_ignore": 1,
+    "net/ipv4/conf/all/arp_announce": 2,
+}
 
 
 def host_routes() -> list[IPv4Network]:
@@ -39,20 +43,20 @@ def switched_on(lab: Lab) -> bool:
     return (NAMESPACES / lab.switch).exists() and Path("/sys/class/net", lab.id).exists()
 
 
-def build_switch(lab: Lab, lan: IPv4Network) -> None:
+def build_switch(lab: Lab, lan: IPv4Network, shape: str) -> None:
     """Make the switch with its bridges, the router's address and the operator's interface."""
     run("ip", "netns", "add", lab.switch)
-    bridges = LINKS.values()
+    bridges = cabling.bridges(shape)
     ip(
         [
             "link set lo up",
             *(f"link add {name} mtu {MTU} type bridge mcast_snooping 0" for name in bridges),
             *(f"link set {name} up" for name in bridges),
-            f"addr add {names.router_address(lan)}/{lan.prefixlen} dev lan",
+            f"addr add {names.router_address(lan)}/{lan.prefixlen} dev {cabling.LAN}",
             # Without a way out nothing may hang: every foreign address is refused at once.
             "route add unreachable default",
             f"link add operator mtu {MTU} type veth peer name {lab.id} netns 1",
-            "link set operator master lan up",
+            f"link set operator master {cabling.LAN} up",
         ],
         lab.switch,
     )
@@ -85,44 +89,25 @@ def _ports(switch: str) -> list[str]:
     return [link["ifname"] for link in links]
 
 
-def _wires(node: Node) -> Iterable[tuple[str, str, str | None]]:
-    """A node's interfaces as (name, its port on the switch, bridge or None for no cable)."""
-    yield names.MANAGEMENT, f"{node.name}.mgmt", "lan"
-    for port in names.CX7_PORTS:
-        plugged = f"half{port.half}" if port.cage == 0 else None
-        yield port.netdev, f"{node.name}.{port.half}f{port.cage}", plugged
-
-
-def switch_port(node: Node, link: str) -> str:
-    """Return the switch's end of `mgmt`, `half0` or `half1` of a node."""
-    return next(port for _, port, bridge in _wires(node) if bridge == LINKS[link])
-
-
-def plug_in(lab: Lab, node: Node, lan: IPv4Network) -> None:
-    """Give a node its network namespace, with all its interfaces, addresses and routes."""
+def plug_in(lab: Lab, node: Node) -> None:
+    """Give a node its network namespace with all its interfaces; their addresses are its own business."""
     unplug(lab, node)
     run("ip", "netns", "add", node.namespace)
-    wires = list(_wires(node))
-    fabric = [port.netdev for port in names.CX7_PORTS if port.cage == 0]
     ip(
         [
             "link set lo up",
             *(
-                f"link add {name} address {names.mac(lab.id, node.name, name)}"
-                f" type veth peer name {port} mtu {MTU} netns {lab.switch}"
-                for name, port, _ in wires
+                f"link add {wire.netdev} address {names.mac(lab.id, node.name, wire.netdev)}"
+                f" type veth peer name {wire.port} mtu {MTU} netns {lab.switch}"
+                for wire in node.wires
             ),
-            f"addr add {node.host}/{lan.prefixlen} brd + dev {names.MANAGEMENT}",
-            *(
-                f"addr add {address}/{net.prefixlen} brd + dev {name}"
-                for name, address, net in zip(fabric, node.fabric, names.FABRIC_SUBNETS, strict=True)
-            ),
-            *(f"link set {name} up" for name in (names.MANAGEMENT, *fabric)),
-            f"route add default via {names.router_address(lan)} dev {names.MANAGEMENT}",
+            *(f"link set {wire.netdev} up" for wire in node.links.values()),
         ],
         node.namespace,
     )
-    ip([f"link set {port} master {bridge} up" for _, port, bridge in wires if bridge], lab.switch)
+    settings = "; ".join(f"echo {value} > /proc/sys/{name}" for name, value in SETTINGS.items())
+    run("nsenter", f"--net={NAMESPACES / node.namespace}", "sh", "-c", settings)
+    ip([f"link set {wire.port} master {wire.bridge} up" for wire in node.links.values()], lab.switch)
 
 
 def unplug(lab: Lab, node: Node) -> None:
@@ -138,11 +123,13 @@ def set_link(lab: Lab, node: Node, link: str, *, up: bool) -> None:
     """Pull or plug one cable at the switch: the node sees its carrier go or come.
 
     Raises:
-        LabError: the node has no power.
+        LabError: the node has no power, or no such cable.
     """
     if not (NAMESPACES / node.namespace).exists():
         raise node.without_power()
-    ip([f"link set {switch_port(node, link)} {'up' if up else 'down'}"], lab.switch)
+    if link not in node.links:
+        raise LabError(f"{node.name} has no cable {link}, only {', '.join(node.links)}.")
+    ip([f"link set {node.links[link].port} {'up' if up else 'down'}"], lab.switch)
 
 
 def link_states(lab: Lab, node: Node) -> dict[str, str]:
@@ -151,4 +138,6 @@ def link_states(lab: Lab, node: Node) -> dict[str, str]:
         return {}
     shown = json.loads(run("ip", "-n", lab.switch, "-j", "link", "show"))
     flags = {link["ifname"]: link["flags"] for link in shown}
-    return {link: "up" if "LOWER_UP" in flags.get(switch_port(node, link), []) else "down" for link in LINKS}
+    return {
+        link: "up" if "LOWER_UP" in flags.get(wire.port, []) else "down" for link, wire in node.links.items()
+    }

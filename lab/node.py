@@ -33,7 +33,7 @@ def boot(node: Node) -> None:
     """Switch the power on; the node is not ready yet. Its network has to be there."""
     files = cgroups.create(group(node))
     process.start(
-        ["sh", HERE / "boot.sh", NAMESPACES / node.namespace, node.folder, node.name],
+        ["sh", HERE / "boot.sh", NAMESPACES / node.namespace, node.folder],
         node.process_record,
         node.console,
         {

@@ -12,8 +12,10 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from lab import names
+from lab import cabling, names
+from lab.cabling import Wire
 from lab.errors import LabError
+from lab.variants import Variant, variant_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trtllm-dgx-spark"
@@ -41,11 +43,28 @@ class Node:
     number: int
     folder: Path
     host: IPv4Address
-    fabric: tuple[IPv4Address, ...]
+    wires: tuple[Wire, ...]
+    variant: Variant
 
     @property
     def name(self) -> str:
         return names.node_name(self.number)
+
+    @property
+    def hostname(self) -> str:
+        """What it calls itself."""
+        return self.variant.hostname or self.name
+
+    @property
+    def fabric(self) -> list[str]:
+        """Its addresses on the cables, cage by cage, half by half."""
+        return [str(wire.address.ip) for wire in self.links.values() if wire.address and wire.link != "mgmt"]
+
+    @property
+    def links(self) -> dict[str, Wire]:
+        """Its wires that have a cable, by what `link` calls them."""
+        found = {wire.link: wire for wire in self.wires if wire.link}
+        return {link: found[link] for link in cabling.LINKS if link in found}
 
     @property
     def namespace(self) -> str:
@@ -78,6 +97,10 @@ class Plan:
     subnet: str
     nodes: int
     variants: dict[str, list[str]] = field(default_factory=dict)
+    fabric: str = "direct"
+    docker: str = ""  # "29", or "" for the system's own
+    images: list[str] = field(default_factory=list)
+    """Versions of the serving image besides the usual one."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +151,20 @@ class Lab:
         write_json(self.folder / "plan.json", asdict(plan))
 
     def nodes(self, plan: Plan) -> list[Node]:
-        lan = IPv4Network(plan.subnet)
-        return [
-            Node(
-                lab=self.id,
-                lab_name=self.name,
-                number=number,
-                folder=self.folder / "nodes" / names.node_name(number),
-                host=names.node_address(lan, number),
-                fabric=tuple(names.node_address(net, number) for net in names.FABRIC_SUBNETS),
-            )
-            for number in range(1, plan.nodes + 1)
-        ]
+        return [self._node(plan, number) for number in range(1, plan.nodes + 1)]
+
+    def _node(self, plan: Plan, number: int) -> Node:
+        lan, name = IPv4Network(plan.subnet), names.node_name(number)
+        variant = variant_of(plan.variants.get(name, []))
+        return Node(
+            lab=self.id,
+            lab_name=self.name,
+            number=number,
+            folder=self.folder / "nodes" / name,
+            host=names.node_address(lan, number),
+            wires=cabling.wires(self.id, lan, number, plan.fabric, variant),
+            variant=variant,
+        )
 
     def node(self, name: str) -> Node:
         """Return the node called `name`.

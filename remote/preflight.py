@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cluster import checks
-from cluster import facts as parsing
 from cluster.checks import fit
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
+from cluster.fabric_addresses import Choice
 from cluster.facts import Facts
 from cluster.hub_files import Resolved
+from cluster.parsing import parse
 from cluster.resolution import Found, HubUnavailable
-from remote import model, node
+from remote import fabric_addresses, model, node
 from remote.hub import Hub
 from remote.ssh import Connection, Shell, SshShell
 
 PROBE_TIMEOUT_S = 45
+NO_CHOICE = Choice(())
 #: What these find is in the error already when the Hub cannot be asked.
 _OF_THE_FILES = ("weights.whole", "weights.revision")
 
@@ -28,7 +32,7 @@ _OF_THE_FILES = ("weights.whole", "weights.revision")
 class Look:
     """What one look found: each node's facts and its answer about the model, head first; what is worth a
     warning and what is good to know, a line each; and the model at its commit (None while stopped and
-    not to be had).
+    not to be had). The facts are those with the addresses of `fabric` in place.
     """
 
     facts: tuple[Facts, ...]
@@ -36,11 +40,28 @@ class Look:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     found: Found | None = None
+    fabric: Choice = NO_CHOICE
 
     @property
     def revision(self) -> str:
         """The commit to serve; "" when nothing is known of it."""
         return self.found.commit if self.found else self.caches[0]["commit"] or ""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Everything one look found, good or bad: facts and caches of the nodes that were reached, head first;
+    `errors`, why others were not, and why the model cannot be had; `findings`, what the checks say; `found`,
+    the model at its commit; `notes`, what is good to know.
+    """
+
+    facts: tuple[Facts, ...]
+    caches: tuple[Mapping[str, Any], ...]
+    errors: tuple[TrtSparkError, ...]
+    findings: tuple[checks.Finding, ...]
+    found: Found | None = None
+    notes: tuple[str, ...] = ()
+    fabric: Choice = NO_CHOICE
 
 
 def look(
@@ -51,51 +72,64 @@ def look(
     hub_of: Callable[[Settings], Hub] = model.default_hub,
 ) -> Look:
     """Facts of all nodes. Raises one error that lists every problem, a line each, before any change."""
+    found = examine(stack, settings, connections, shell, hub_of)
+    failed = [one.error() for one in found.findings if one.level == "FAIL"]
+    if found.errors or failed:
+        raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
+    warnings = tuple(str(one) for one in found.findings if one.level == "WARN")
+    return Look(found.facts, found.caches, warnings, found.notes, found.found, found.fabric)
+
+
+def examine(
+    stack: str,
+    settings: Settings,
+    connections: Sequence[Connection],
+    shell: Callable[[Connection], Shell] = SshShell,
+    hub_of: Callable[[Settings], Hub] = model.default_hub,
+) -> Examination:
+    """Facts of all nodes and what is wrong with them; raises nothing for a machine that is not right.
+
+    Where a node cannot be reached, the others are still judged, by the checks that need no other node.
+    """
     arguments = {
-        "hub_cache": {"hf_cache": settings.hf_cache, "model": settings.model, "revision": settings.revision}
+        "probe": {"hf_cache": settings.hf_cache, "port": settings.port},
+        "hub_cache": {"hf_cache": settings.hf_cache, "model": settings.model, "revision": settings.revision},
     }
     script, command = node.program(probe="look", hub_cache="look"), node.command(arguments)
-
-    def one(connection: Connection) -> tuple[Facts, Mapping[str, Any]] | TrtSparkError:
-        session = shell(connection)
-        try:
-            result = session.run(command, stdin=script, timeout=PROBE_TIMEOUT_S)
-            if result.code:
-                said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-                return Unreachable(
-                    connection.target, f"the probe failed: {said}.", "It needs python3 on the machine."
-                )
-            try:
-                answer = node.answer(result.out)
-            except ValueError:
-                return Unreachable(
-                    connection.target,
-                    "the probe gave no answer.",
-                    f"Does `ssh -p {connection.port} {connection.user}@{connection.host} hostname` work?",
-                )
-            return parsing.parse(connection.host, answer["probe"]), answer["hub_cache"]
-        except TrtSparkError as error:
-            # Whoever mends it, by `usermod` say, should not meet the old login's rights next time.
-            session.close()
-            return error
-
+    shells = [shell(connection) for connection in connections]
     with ThreadPoolExecutor(len(connections) + 1) as pool:
         asked = pool.submit(_asked, settings, hub_of)
-        answers = list(pool.map(one, connections))
-        answer = asked.result()
-    _raise([answer for answer in answers if isinstance(answer, TrtSparkError)])
-    found = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
-    facts, caches = tuple(f for f, _ in found), tuple(c for _, c in found)
-    names = [one.node for one in facts]
-    resolved = _settled(settings, answer, names, caches, lambda: shell(connections[0]), hub_of)
-    problem = [resolved] if isinstance(resolved, TrtSparkError) else []
+        answers = list(pool.map(partial(_ask, script, command), connections, shells))
+    errors = tuple(answer for answer in answers if isinstance(answer, TrtSparkError))
+    reached = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
+    facts, caches = tuple(f for f, _ in reached), tuple(c for _, c in reached)
+    choice = NO_CHOICE
+    if not errors:
+        try:
+            facts, choice = fabric_addresses.settle(stack, settings, connections, facts, shell)
+        except TrtSparkError as error:
+            errors = (error,)
+    resolved: Found | TrtSparkError | None = None
+    if not errors:
+        names = [one.node for one in facts]
+        resolved = _settled(settings, asked.result(), names, caches, lambda: shells[0], hub_of)
     meant = None if isinstance(resolved, TrtSparkError) else resolved
     context = checks.Context(stack, settings, facts, caches, meant)
-    wrong = checks.findings(context)
     told = _OF_THE_FILES if isinstance(resolved, HubUnavailable) else ()
-    _raise(problem + [one.error() for one in wrong if one.level == "FAIL" and one.check not in told])
-    warnings = tuple(str(one) for one in wrong if one.level == "WARN")
-    return Look(facts, caches, warnings, tuple(fit.notes(context)), meant)
+    findings = tuple(
+        one
+        for one in (checks.findings(context, alone=bool(errors)) if reached else ())
+        if one.level != "FAIL" or one.check not in told
+    )
+    failed = {one.node for one in findings if one.level == "FAIL"}
+    for connection, session, answer in zip(connections, shells, answers, strict=True):
+        # Whoever mends it, by `usermod` say, should not meet the old login's rights next time.
+        if isinstance(answer, TrtSparkError) or connection.host in failed:
+            session.close()
+    if isinstance(resolved, TrtSparkError):
+        errors = (*errors, resolved)
+    notes = () if errors else tuple(fit.notes(context))
+    return Examination(facts, caches, errors, findings, meant, notes, choice)
 
 
 def _asked(settings: Settings, hub_of: Callable[[Settings], Hub]) -> Resolved | TrtSparkError:
@@ -120,6 +154,29 @@ def _settled(
         return error if settings.running else None
 
 
-def _raise(errors: Sequence[TrtSparkError]) -> None:
-    if errors:
-        raise TrtSparkError("\n".join(str(error) for error in errors))
+def _ask(
+    script: str, command: str, connection: Connection, session: Shell
+) -> tuple[Facts, Mapping[str, Any]] | TrtSparkError:
+    before = time.time()
+    try:
+        result = session.run(command, stdin=script, timeout=PROBE_TIMEOUT_S)
+    except TrtSparkError as error:
+        return error
+    after = time.time()
+    if result.code:
+        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        return Unreachable(
+            connection.target, f"the probe failed: {said}.", "It needs python3 on the machine."
+        )
+    try:
+        answer = node.answer(result.out)
+    except ValueError:
+        return Unreachable(
+            connection.target,
+            "the probe gave no answer.",
+            f"Does `ssh -p {connection.port} {connection.user}@{connection.host} hostname` work?",
+        )
+    try:
+        return parse(connection.host, answer["probe"], (before, after)), answer["hub_cache"]
+    except TrtSparkError as error:
+        return error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import requests
 
-from cluster import engine_log
-from cluster.errors import NotReady, TrtSparkError
+from cluster import engine_log, transport_causes
+from cluster import transport as transport_plan
+from cluster.errors import NotReady
+from remote import transport
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -23,6 +25,8 @@ COMPLETION_TIMEOUT_S = 120
 #: Swarm starts a failed container again each second: this many failures are no passing trouble.
 MAX_FAILURES = 3
 LOG_LINES = 400
+#: NCCL reports at the start, which a talkative engine leaves far behind.
+ALL_LINES = 20_000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -42,12 +46,10 @@ def gate(props: Mapping[str, Any], say: Any) -> dict[str, Any]:
     except NotReady as error:
         raise NotReady(watch.explained(str(error))) from None
     ready = time.monotonic() - started
-    found = engine_log.transports(watch.log())
-    _prove(props, found)
     return {
         **props,
         "readySeconds": round(ready, 1),
-        "provenTransport": [f"{t.host}: NET/{t.transport} {', '.join(t.devices)}".strip() for t in found],
+        "provenTransport": transport.prove(props, lambda: watch.log(ALL_LINES)),
     }
 
 
@@ -89,18 +91,21 @@ class _Watch:
                 f"(readyTimeout); last seen: {text}"
             )
 
-    def log(self) -> list[str]:
+    def log(self, count: int = LOG_LINES) -> list[str]:
         """The last lines of rank 0's newest container."""
         running = (_container(task) for task in self._tasks() if task["Status"]["State"] == "running")
-        return self._log_of(self.container or next(running, ""))
+        return self._log_of(self.container or next(running, ""), count)
 
     def explained(self, what: str) -> str:
         lines = self._failed_log() or self.log()
         cause = engine_log.cause(lines)
+        if cause.startswith(engine_log.NCCL_FAILED):
+            ranks = transport_plan.expected(self.props["network"])
+            cause = transport_causes.told(ranks, lines, transport_plan.lines_of) or cause
         tail = " | ".join(line.strip()[:160] for line in lines[-3:])
         text = f"{self.props['model']}: {what}."
         if cause:
-            text += f" Cause: {cause}."
+            text += f" Cause: {cause.rstrip('.')}."
         if tail:
             text += f" Last lines: {tail}"
         return f"{text} The whole log: `docker service logs {self.props['service']}` on the head."
@@ -110,12 +115,12 @@ class _Watch:
         failed = (task for task in self._tasks() if _failed(task) and task["ID"] not in self.known)
         return next((lines for task in failed if (lines := self._log_of(_container(task)))), [])
 
-    def _log_of(self, container: str) -> list[str]:
+    def _log_of(self, container: str, count: int = LOG_LINES) -> list[str]:
         """Without the colours that the engine and uvicorn put in; [] when the container has just gone."""
         if not container:
             return []
         try:
-            raw = self.manager.logs(container, tail=LOG_LINES)
+            raw = self.manager.logs(container, tail=count)
         except requests.RequestException:  # docker's own errors are of this kind
             return []
         return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
@@ -165,21 +170,3 @@ def _answers(props: Mapping[str, Any]) -> bool:
             f"it lists the model but refuses a completion: {answer.status_code} {answer.text[:300]}"
         )
     return bool(answer.json().get("choices"))
-
-
-def _prove(props: Mapping[str, Any], found: Sequence[engine_log.RankTransport]) -> None:
-    """Every rank must have reported the planned transport; one rank needs none."""
-    if props["transport"] == "none":
-        return
-    wrong = [t.host for t in found if t.transport != props["transport"]]
-    if wrong and props["transport"] == "IB":
-        raise TrtSparkError(
-            f"{', '.join(wrong)}: NCCL fell back to sockets although the fabric is there: many times slower. "
-            "Look for `NET/IB` in `docker service logs`; set nccl NCCL_NET=Socket to accept sockets."
-        )
-    if len(found) < int(props["ranks"]):
-        hosts = ", ".join(t.host for t in found) or "no rank"
-        raise TrtSparkError(
-            f"only {len(found)} of {int(props['ranks'])} ranks reported their transport ({hosts}). "
-            "NCCL_DEBUG must be INFO for that: take it out of `nccl`."
-        )

@@ -82,6 +82,10 @@ class Shell(Protocol):
         """Forget the connection; the next command logs in anew."""
         ...
 
+    def renew(self) -> None:
+        """Likewise, and let what goes over the connection now go on."""
+        ...
+
 
 def options(connection: Connection) -> list[str]:
     """ssh's options for this node: pinned key, no questions, one shared connection."""
@@ -167,6 +171,11 @@ class SshShell:
         with suppress(Unreachable):
             self._control("exit")
 
+    def renew(self) -> None:
+        """Give the shared connection up to those who use it now: whoever comes next logs in anew."""
+        with suppress(Unreachable):
+            self._control("stop")
+
     def _control(self, verb: str, *words: str) -> None:
         done = subprocess.run(
             [*self._ssh(), "-O", verb, *words, self._destination()],
@@ -183,6 +192,15 @@ class SshShell:
 
     def _destination(self) -> str:
         return f"{self.connection.user}@{self.connection.host}"
+
+
+class FreshShell(SshShell):
+    """A shell whose every command dials anew: it proves that a login works now, not that one did."""
+
+    def _ssh(self) -> list[str]:
+        # The first value of an option counts.
+        fresh = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        return ["ssh", *fresh, *options(self.connection), "-p", str(self.connection.port)]
 
 
 #: Part of ssh's own text -> (what was found, what to do). The first match counts.

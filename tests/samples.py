@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster import facts as parsing
 from cluster.config import Settings
 from cluster.facts import Facts
+from cluster.parsing import parse
 from remote.preflight import Look
 from remote.ssh import Connection
 
@@ -49,7 +49,7 @@ def documents(count: int) -> list[dict[str, Any]]:
 
 def facts(count: int) -> list[Facts]:
     """Their facts."""
-    return [parsing.parse(f"10.24.11.{11 + i}", document) for i, document in enumerate(documents(count))]
+    return [parse(f"10.24.11.{11 + i}", document) for i, document in enumerate(documents(count))]
 
 
 def cache(**changes: Any) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def cache(**changes: Any) -> dict[str, Any]:
         "blobs": {"config.json": "c" * 40, "model.safetensors": "d" * 64},
         "problems": [],
         "tiktoken": True,
+        "config": "",
     }
     return {**copy.deepcopy(answer), **changes}
 

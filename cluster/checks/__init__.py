@@ -7,7 +7,19 @@ yields a `Finding` for everything that is wrong and nothing where all is well.
 
 from __future__ import annotations
 
-from cluster.checks import docker, fit, machine, serving, weights  # noqa: F401  # each registers its checks
+from cluster.checks import (  # noqa: F401  # each registers its checks
+    access,
+    docker,
+    fabric,
+    fit,
+    machine,
+    network,
+    parallel,
+    serving,
+    swarm,
+    toolkit,
+    weights,
+)
 from cluster.checks.table import CHECKS, Check, Context, Finding, check, findings
 
 __all__ = ["CHECKS", "Check", "Context", "Finding", "check", "findings"]

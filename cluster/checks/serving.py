@@ -25,8 +25,8 @@ def port(context: Context) -> Iterator[Finding]:
         found == number and (address in _ANY or address == str(head.address))
         for address, found in head.listening
     )
-    if ours or not taken:
-        return
+    if ours or not taken or head.docker.problem:
+        return  # with a Docker that does not answer, ours cannot be told from others'
     other = next((rank[0] for rank in head.ranks if rank[2] == str(number)), None)
     by = f"stack {other}" if other else "another program"
     yield Finding(

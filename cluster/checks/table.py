@@ -42,7 +42,7 @@ class Finding:
         """The same as an error: a sentence for where and what was found, one for what to do."""
         if self.node:
             return NotPrepared(self.node, self.found, self.todo)
-        return PlanError(f"{self.found} {self.todo}")
+        return PlanError(f"{self.found} {self.todo}".strip())
 
     def __str__(self) -> str:
         return str(self.error())
@@ -53,13 +53,17 @@ Run = Callable[[Context], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Check:
-    """A row of the table. `about`: what it looks at; `fix`: what helps, in general. Both are sentences."""
+    """A row of the table. `about`: what it looks at; `fix`: what helps, in general. Both are sentences.
+
+    `alone`: it judges each node by itself, whatever the others are.
+    """
 
     id: str
     about: str
     levels: tuple[Level, ...]
     fix: str
     run: Run = field(repr=False)
+    alone: bool = False
 
     def __call__(self, context: Context) -> list[Finding]:
         """Its findings, each marked with the check's id."""
@@ -69,18 +73,18 @@ class Check:
 CHECKS: dict[str, Check] = {}
 
 
-def check(id: str, about: str, fix: str, *levels: Level) -> Callable[[Run], Run]:
+def check(id: str, about: str, fix: str, *levels: Level, alone: bool = False) -> Callable[[Run], Run]:
     """Enter a function into the table under `id` (dotted: what it is about, then what is wrong)."""
 
     def enter(run: Run) -> Run:
         if id in CHECKS:
             raise ValueError(f"check {id} is there twice")
-        CHECKS[id] = Check(id, about, levels or ("FAIL",), fix, run)
+        CHECKS[id] = Check(id, about, levels or ("FAIL",), fix, run, alone)
         return run
 
     return enter
 
 
-def findings(context: Context) -> list[Finding]:
-    """Everything wrong, in the order of the table."""
-    return [one for each in CHECKS.values() for one in each(context)]
+def findings(context: Context, alone: bool = False) -> list[Finding]:
+    """Everything wrong, in the order of the table; with `alone`, by the checks that need no other node."""
+    return [one for each in CHECKS.values() if each.alone or not alone for one in each(context)]

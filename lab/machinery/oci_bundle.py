@@ -15,6 +15,8 @@ Two things stand in for what is not there on this machine:
   a container with memlock unlimited would not start.
 - /sys/class of a container on the host's network is the node's: a kernel with RDMA devices shows
   them to it. Where it got RDMA devices it may write their counters, as their traffic would.
+
+With --below-nvidia it was started by NVIDIA's own runtime, and does these two things only.
 """
 
 import json
@@ -27,8 +29,8 @@ from typing import Any, NoReturn
 
 CONFIG = Path("/etc/nvidia-container-runtime/config.toml")
 GPU = Path("/etc/lab/gpu")
-"""The GPU's UUID; missing without one."""
-GPU_DEVICES = tuple(map(Path, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")))
+"""A GPU's UUID a line; missing without one."""
+CONTROL_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/nvidia-uvm")))
 RDMA_DEVICES = Path("/dev/infiniband")
 RDMA_CLASS = Path("/sys/class/infiniband")
 VENDOR = "nvidia.com/gpu="
@@ -54,7 +56,9 @@ def check(words: list[str]) -> None:
     if not GPU.exists():
         raise RefusalError("failed to initialize NVML: ERROR_DRIVER_NOT_LOADED")
     for word in words:
-        if word.removeprefix(VENDOR) not in ("all", "0", GPU.read_text().strip()):
+        name = word.removeprefix(VENDOR)
+        uuids = GPU.read_text().split()
+        if name not in ("all", *uuids, *map(str, range(len(uuids)))):
             raise RefusalError(f"failed to get device handle for {word!r}: Not Found")
 
 
@@ -71,17 +75,38 @@ def edit_bundle(bundle: Path) -> None:
         mofed = environment.get("NVIDIA_MOFED") == "enabled" and not words[0].startswith(VENDOR)
         legacy = config.get("nvidia-container-runtime", {}).get("mode") == "legacy"
         if not (legacy and mofed and not by_swarm):
-            add_gpu(spec)
+            add_gpu(spec, [word.removeprefix(VENDOR) for word in words])
         if mofed:
             rdma = add_rdma(spec)
         process["env"] = [w for w in process["env"] if not w.startswith("NVIDIA_VISIBLE_DEVICES=")]
         process["env"].append("NVIDIA_VISIBLE_DEVICES=void")
-    if on_host_network(spec):
+    show_host(spec, rdma=rdma)
+    clamp(process)
+    (bundle / "config.json").write_text(json.dumps(spec))
+
+
+def edit_below_nvidia(bundle: Path) -> None:
+    """Change a container that NVIDIA's own runtime has changed already."""
+    spec = json.loads((bundle / "config.json").read_text())
+    devices = [device["path"] for device in spec["linux"].get("devices") or []]
+    hooks = [hook for hooks in (spec.get("hooks") or {}).values() for hook in hooks or []]
+    legacy = any(hook["path"].endswith("nvidia-container-runtime-hook") for hook in hooks)
+    if legacy:  # the hook's helper makes the devices later, and cannot give rights everywhere
+        for device in (*Path("/dev").glob("nvidia[0-9]"), *CONTROL_DEVICES):
+            allow(spec, device)
+    elif any(path.startswith("/dev/nvidia") for path in devices):
+        bind(spec, GPU, "bind", "ro", "nosuid", "nodev")
+    show_host(spec, rdma=any(path.startswith(f"{RDMA_DEVICES}/uverbs") for path in devices))
+    clamp(spec["process"])
+    (bundle / "config.json").write_text(json.dumps(spec))
+
+
+def show_host(spec: Json, *, rdma: bool) -> None:
+    """/sys/class as the kernel of this machine has it, with counters to write for who has RDMA devices."""
+    if on_host_network(spec) and RDMA_CLASS.exists():
         bind(spec, RDMA_CLASS.parent, "rbind", "ro")
         for device in sorted(RDMA_CLASS.iterdir()) if rdma else []:
             bind(spec, device / "ports/1/counters", "bind", "rw")
-    clamp(process)
-    (bundle / "config.json").write_text(json.dumps(spec))
 
 
 def edit_process(file: Path) -> None:
@@ -91,8 +116,10 @@ def edit_process(file: Path) -> None:
     file.write_text(json.dumps(process))
 
 
-def add_gpu(spec: Json) -> None:
-    for device in GPU_DEVICES:
+def add_gpu(spec: Json, names: list[str]) -> None:
+    uuids = GPU.read_text().split()
+    visible = [i for i, uuid in enumerate(uuids) if {"all", uuid, str(i)} & set(names)]
+    for device in (*(Path(f"/dev/nvidia{number}") for number in visible), *CONTROL_DEVICES):
         add_device(spec, device)
     for file in (Path("/usr/bin/nvidia-smi"), GPU):
         bind(spec, file, "bind", "ro", "nosuid", "nodev")
@@ -113,8 +140,15 @@ def add_device(spec: Json, path: Path) -> None:
     linux.setdefault("devices", []).append(
         {"path": str(path), **numbers, "fileMode": seen.st_mode & 0o777, "uid": 0, "gid": 0}
     )
-    rules = linux.setdefault("resources", {}).setdefault("devices", [])
-    rules.append({"allow": True, **numbers, "access": "rwm"})
+    allow(spec, path)
+
+
+def allow(spec: Json, path: Path) -> None:
+    """The right to open a device, wherever its file comes from."""
+    seen = path.stat()
+    rule = {"type": "c", "major": os.major(seen.st_rdev), "minor": os.minor(seen.st_rdev)}
+    rules = spec["linux"].setdefault("resources", {}).setdefault("devices", [])
+    rules.append({"allow": True, **rule, "access": "rwm"})
 
 
 def bind(spec: Json, path: Path, *options: str) -> None:
@@ -149,10 +183,12 @@ def option(words: list[str], *names: str) -> Path | None:
 
 
 def main(words: list[str]) -> NoReturn:
+    below = words[:1] == ["--below-nvidia"]
+    words = words[1:] if below else words
     bundle, process = option(words, "--bundle", "-b"), option(words, "--process", "-p")
     try:
         if "create" in words and bundle:
-            edit_bundle(bundle)
+            (edit_below_nvidia if below else edit_bundle)(bundle)
         elif "exec" in words and process:
             edit_process(process)
     except RefusalError as refusal:

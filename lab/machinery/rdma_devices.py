@@ -17,6 +17,8 @@ from typing import Any
 CLASS = Path("/sys/class/infiniband")
 VERBS = Path("/sys/class/infiniband_verbs")
 DRAFT = Path("/sys/class/.rdma-devices")  # outside the folders that programs list
+SHOWN = Path("/etc/lab/rdma.json")
+"""{"rate": Gb/s, "cable": whether the ConnectX-7 is switched on, "renamed": whether it is mlx5_*}."""
 PORTS = {
     "rocep1s0f0": "enp1s0f0np0",
     "rocep1s0f1": "enp1s0f1np1",
@@ -35,7 +37,8 @@ DEVICE = {
 }
 GIDS = 8
 """As many are shown at least; a real port shows 256."""
-ACTIVE = {"state": "4: ACTIVE", "phys_state": "5: LinkUp", "rate": "200 Gb/sec (4X HDR)"}
+RATES = {100: "100 Gb/sec (4X EDR)", 200: "200 Gb/sec (4X HDR)"}
+ACTIVE = {"state": "4: ACTIVE", "phys_state": "5: LinkUp"}
 DOWN = {"state": "1: DOWN", "phys_state": "3: Disabled", "rate": "40 Gb/sec (4X QDR)"}
 COUNTERS = (
     "counters/port_xmit_data",  # in units of four bytes
@@ -83,8 +86,9 @@ def gids(link: dict[str, Any]) -> list[tuple[str, str]]:
     return table
 
 
-def write_port(port: Path, netdev: str, link: dict[str, Any]) -> None:
-    for file, text in (ACTIVE if link["operstate"] == "UP" else DOWN).items():
+def write_port(port: Path, netdev: str, link: dict[str, Any], rate: str) -> None:
+    active = {**ACTIVE, "rate": rate}
+    for file, text in (active if link["operstate"] == "UP" else DOWN).items():
         write(port / file, text)
     write(port / "link_layer", "Ethernet")
     for counter in COUNTERS:
@@ -102,15 +106,19 @@ def write_port(port: Path, netdev: str, link: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    wanted = json.loads(SHOWN.read_text())
+    if not wanted["cable"]:
+        return
     shown = subprocess.run(["/usr/sbin/ip", "-j", "addr"], capture_output=True, check=True)
     links = {link["ifname"]: link for link in json.loads(shown.stdout)}
-    for number, (name, netdev) in enumerate(PORTS.items()):
+    for number, (own_name, netdev) in enumerate(PORTS.items()):
+        name = f"mlx5_{number}" if wanted["renamed"] else own_name
         base, verbs, device = CLASS / name, VERBS / f"uverbs{number}", Path(f"/dev/infiniband/uverbs{number}")
         for file, text in DEVICE.items():
             write(base / file, text)
         write(base / "node_guid", guid(links[netdev]["address"]))
         (base / "device/net" / netdev).mkdir(parents=True, exist_ok=True)
-        write_port(base / "ports/1", netdev, links[netdev])
+        write_port(base / "ports/1", netdev, links[netdev], RATES[wanted["rate"]])
         write(verbs / "ibdev", name)
         write(verbs / "abi_version", "1")
         numbers = device.stat().st_rdev

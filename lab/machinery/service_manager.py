@@ -8,6 +8,7 @@ refused and leaves Docker stopped. `systemctl` talks to it over SOCKET, one JSON
 
 import contextlib
 import json
+import resource
 import selectors
 import signal
 import socket
@@ -21,6 +22,11 @@ SOCKET = Path("/run/lab/service-manager")
 NOTIFY = Path("/run/lab/notify")
 DISABLED = Path("/etc/lab/disabled")
 RDMA_DEVICES = "/usr/lib/lab/rdma-devices"
+NETWORK_SETTINGS = "/usr/lib/lab/network-settings"
+FIREWALL = Path("/etc/ufw/ufw.conf")
+DOCKERD_FLAGS = Path("/etc/lab/dockerd-flags")
+MEMLOCK = {"ssh.service": 16_325_750_784, "docker.service": 8 << 20}
+"""Bytes: an eighth of a Spark's memory for its people (DGX OS 7.4), and systemd's default."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RESTART_PAUSE = 2.0
 START_LIMIT = 3
@@ -68,6 +74,7 @@ class Unit:
                 env={"PATH": PATH, "LANG": "C.UTF-8", "NOTIFY_SOCKET": str(NOTIFY)},
                 start_new_session=True,
             )
+        limit_memlock(self.process.pid, MEMLOCK.get(self.name))
         self.become("activating" if self.notifies else "active")
         return True
 
@@ -94,6 +101,18 @@ class Unit:
         }
 
 
+def limit_memlock(pid: int, wanted: int | None) -> None:
+    """Give a service the limit that it has on a Spark, or as much of it as this machine may give."""
+    if wanted is None:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    limits = [wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)]
+    limits += [wanted] if wanted > limits[0] else []  # takes CAP_SYS_RESOURCE
+    for limit in limits:
+        with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_MEMLOCK, (limit, limit))
+
+
 def disabled() -> list[str]:
     return DISABLED.read_text().split() if DISABLED.exists() else []
 
@@ -109,6 +128,7 @@ class Manager:
         self.stopping: dict[str, Callable[[], None]] = {}  # unit: what to do once its process is gone
         self.selector = selectors.DefaultSelector()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.notify.bind(str(NOTIFY))
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.control.bind(str(SOCKET))
@@ -167,10 +187,12 @@ class Manager:
         self.wake.recv(4096)
 
     def on_notify(self) -> None:
-        if b"READY=1" not in self.notify.recv(4096).split(b"\n"):
+        text, credentials, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(12))
+        if b"READY=1" not in text.split(b"\n"):
             return
+        sender = int.from_bytes(credentials[0][2][:4], "little") if credentials else 0
         for unit in self.units.values():
-            if unit.notifies and unit.state == "activating" and unit.process:
+            if unit.notifies and unit.state == "activating" and unit.process and unit.process.pid == sender:
                 unit.become("active")
                 self.answer(unit, "done")
 
@@ -255,6 +277,25 @@ def reply(connection: socket.socket, message: dict[str, Any]) -> None:
         connection.sendall(json.dumps(message).encode())
 
 
+def dockerd_flags() -> list[str]:
+    """What an owner added to the command line of Docker's unit."""
+    return DOCKERD_FLAGS.read_text().splitlines() if DOCKERD_FLAGS.exists() else []
+
+
+def start_firewall() -> None:
+    """What ufw.service does at boot."""
+    if FIREWALL.exists() and "ENABLED=yes" in FIREWALL.read_text().splitlines():
+        subprocess.run(["/usr/lib/ufw/ufw-init", "start"], check=False)
+
+
+CONTAINERD_2 = Path("/usr/bin/dockerd").exists()
+"""Debian's Docker keeps a containerd of its own, and is in /usr/sbin."""
+DOCKERD = (
+    ["/usr/bin/dockerd", "--containerd=/run/containerd/containerd.sock"]
+    if CONTAINERD_2
+    else ["/usr/sbin/dockerd"]
+)
+
 SSH = Unit(
     "ssh.service",
     "OpenBSD Secure Shell server",
@@ -272,11 +313,21 @@ RDMA = Unit(
 DOCKER = Unit(
     "docker.service",
     "Docker Application Container Engine",
-    ["/usr/sbin/dockerd", "-H", "unix:///run/docker.sock"],
+    [*DOCKERD, "-H", "unix:///run/docker.sock", *dockerd_flags()],
     Path("/var/log/dockerd.log"),
     notifies=True,
 )
 
+CONTAINERD = Unit(
+    "containerd.service",
+    "containerd container runtime",
+    ["/usr/bin/containerd"],
+    Path("/var/log/containerd.log"),
+    notifies=True,
+)
+
 if __name__ == "__main__":
+    subprocess.run([NETWORK_SETTINGS], check=True)
     subprocess.run([RDMA_DEVICES], check=True)
-    Manager([SSH, RDMA, DOCKER]).run()
+    start_firewall()
+    Manager([SSH, RDMA, *([CONTAINERD] if CONTAINERD_2 else []), DOCKER]).run()

@@ -32,6 +32,7 @@ done
 
 case ${unit%.service} in
   docker) log=/var/log/dockerd.log ;;
+  containerd) log=/var/log/containerd.log ;;
   ssh | sshd) log=/var/log/sshd.log ;;
   *) log='' ;;
 esac

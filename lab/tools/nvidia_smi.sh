@@ -8,7 +8,7 @@
 set -u
 
 DRIVER=580.142
-BUS=0000000F:01:00.0
+BUS=0000000F:01:00.0 # of the first GPU; more of them are a variant of the lab
 HELP="Please run 'nvidia-smi -h' for help."
 
 refuse() {
@@ -16,18 +16,28 @@ refuse() {
   exit 2
 }
 
-uuid() {
-  if ! { read -r uuid </etc/lab/gpu; } 2>/dev/null; then
-    echo "No devices were found"
-    exit 6
+# Calls "$@" for every GPU that was asked for, with its index, uuid and bus set.
+each_gpu() {
+  index=0 shown=0
+  if [ -r /etc/lab/gpu ]; then
+    while read -r uuid; do
+      bus=$BUS
+      [ "$index" = 0 ] || bus=0000000F:0$((index + 1)):00.0
+      case ${selected:-all} in
+        all | "$index" | "$uuid" | "$bus")
+          shown=$((shown + 1))
+          "$@"
+          ;;
+      esac
+      index=$((index + 1))
+    done </etc/lab/gpu
   fi
-  case ${selected:-0} in
-    0 | "$uuid" | "$BUS") ;;
-    *)
-      echo "No devices were found"
-      exit 6
-      ;;
-  esac
+  [ "$shown" != 0 ] || none
+}
+
+none() {
+  echo "No devices were found"
+  exit 6
 }
 
 # "PID NAME MEMORY" of every process that uses the GPU, memory in MiB.
@@ -46,16 +56,16 @@ processes() {
 gpu_field() {
   case $1 in
     timestamp) date '+%Y/%m/%d %H:%M:%S.000' ;;
-    count) echo 1 ;;
-    index) echo 0 ;;
+    count) grep -c . /etc/lab/gpu ;;
+    index) echo "$index" ;;
     name | gpu_name) echo 'NVIDIA GB10' ;;
     uuid | gpu_uuid) echo "$uuid" ;;
     driver_version) echo "$DRIVER" ;;
     compute_cap) echo 12.1 ;;
     serial | gpu_serial) echo '[N/A]' ;;
-    pci.bus_id | gpu_bus_id) echo "$BUS" ;;
+    pci.bus_id | gpu_bus_id) echo "$bus" ;;
     pci.domain) echo 0x000F ;;
-    pci.bus) echo 0x01 ;;
+    pci.bus) echo "0x0$((index + 1))" ;;
     pci.device) echo 0x00 ;;
     persistence_mode) echo Enabled ;;
     compute_mode) echo Default ;;
@@ -117,19 +127,23 @@ print_header() {
 }
 
 query_gpu() {
-  uuid
+  each_gpu true
   for field in $fields; do
     gpu_field "$field" >/dev/null || refuse "Field \"$field\" is not a valid field to query.
 "
   done
   print_header
+  each_gpu gpu_row
+}
+
+gpu_row() {
   for field in $fields; do
     gpu_field "$field" | without_units
   done | join
 }
 
 query_processes() {
-  uuid
+  each_gpu true
   for field in $fields; do
     case $field in
       timestamp | pid | process_name | name | used_memory | used_gpu_memory) ;;
@@ -152,7 +166,7 @@ query_processes() {
 }
 
 table() {
-  uuid
+  each_gpu true
   date '+%a %b %e %H:%M:%S %Y       '
   cat <<TABLE
 +-----------------------------------------------------------------------------------------+
@@ -162,10 +176,9 @@ table() {
 | Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |
 |                                         |                        |               MIG M. |
 |=========================================+========================+======================|
-|   0  NVIDIA GB10                    On  |   $BUS Off |                  N/A |
-| N/A   38C    P8             11W /  N/A  | Not Supported          |      0%      Default |
-|                                         |                        |                  N/A |
-+-----------------------------------------+------------------------+----------------------+
+TABLE
+  each_gpu table_row
+  cat <<TABLE
 
 +-----------------------------------------------------------------------------------------+
 | Processes:                                                                              |
@@ -179,8 +192,17 @@ TABLE
   echo '+-----------------------------------------------------------------------------------------+'
 }
 
+table_row() {
+  cat <<ROW
+|   $index  NVIDIA GB10                    On  |   $bus Off |                  N/A |
+| N/A   38C    P8             11W /  N/A  | Not Supported          |      0%      Default |
+|                                         |                        |                  N/A |
++-----------------------------------------+------------------------+----------------------+
+ROW
+}
+
 log() {
-  uuid
+  each_gpu true
   cat <<LOG
 
 ==============NVSMI LOG==============
@@ -189,8 +211,14 @@ Timestamp                                              : $(date '+%a %b %e %H:%M
 Driver Version                                         : $DRIVER
 CUDA Version                                           : 13.0
 
-Attached GPUs                                          : 1
-GPU $BUS
+Attached GPUs                                          : $(grep -c . /etc/lab/gpu)
+LOG
+  each_gpu log_of_one
+}
+
+log_of_one() {
+  cat <<LOG
+GPU $bus
     Product Name                                       : NVIDIA GB10
     Product Brand                                      : NVIDIA
     Product Architecture                               : Blackwell
@@ -215,6 +243,10 @@ GPU $BUS
         Memory                                         : N/A
 
 LOG
+}
+
+list_row() {
+  echo "GPU $index: NVIDIA GB10 (UUID: $uuid)"
 }
 
 act=table
@@ -262,10 +294,7 @@ done
 
 fields=$(echo "$fields" | tr ',' ' ')
 case $act in
-  list)
-    uuid
-    echo "GPU 0: NVIDIA GB10 (UUID: $uuid)"
-    ;;
+  list) each_gpu list_row ;;
   query_gpu | query_processes)
     case ,$format, in
       *,csv,*) ;;

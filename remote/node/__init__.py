@@ -1,26 +1,36 @@
 """Programs that run on the nodes: standard-library Python, sent over ssh's standard input.
 
-Each module here offers `look(args) -> dict` or `main(args) -> dict`, takes and returns plain JSON, and
-needs nothing installed on the node but its own `python3` (a Spark has 3.12). Nothing is left behind.
+A module offers `look(args) -> dict` or `main(args) -> dict`, takes and returns plain JSON, and needs
+nothing installed on the node but its own `python3` (a Spark has 3.12). Nothing is left behind. What a module
+takes from others by `from remote.node import …` is sent with it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
+#: How a program takes from its neighbours: one line at the top of its text.
+_IMPORT = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
+
 _RUN = """
-import json, sys
+import json, sys, types
 args = json.loads(sys.argv[1])
 answer = {}
+for package in ("remote", "remote.node"):
+    sys.modules[package] = types.ModuleType(package)
 try:
-    for name, entry in ENTRIES.items():
-        space = {"__name__": name}
-        exec(compile(SOURCES[name], name + ".py", "exec"), space)
-        answer[name] = space[entry](args.get(name, {}))
+    for name, source in SOURCES.items():
+        module = types.ModuleType("remote.node." + name)
+        exec(compile(source, name + ".py", "exec"), module.__dict__)
+        setattr(sys.modules["remote.node"], name, module)
+        if name in ENTRIES:
+            answer[name] = getattr(module, ENTRIES[name])({**args.get(name, {}), **SECRETS.get(name, {})})
 except Exception as error:
     if type(error).__name__ != "Stop":
         raise
@@ -29,14 +39,19 @@ print(json.dumps(answer, sort_keys=True))
 """
 
 
-def program(**entries: str) -> str:
+def program(secrets: Mapping[str, Mapping[str, Any]] | None = None, /, **entries: str) -> str:
     """The text for `python3 -`: runs `entry` of each named module and prints one JSON object.
+
+    `secrets`: more arguments by module, which travel in the text and so on standard input, not in argv.
 
     `program(probe="look")` prints `{"probe": …}`. A module that raises its own `Stop` ends the program
     with that sentence on standard error and exit code 1.
     """
-    sources = {name: _source(name) for name in entries}
-    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\n{_RUN}"
+    sources: dict[str, str] = {}
+    for name in entries:
+        _collect(name, sources)
+    hidden = {name: dict(values) for name, values in (secrets or {}).items()}
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_RUN}"
 
 
 def command(args: dict[str, Any]) -> str:
@@ -44,6 +59,18 @@ def command(args: dict[str, Any]) -> str:
     return "LC_ALL=C python3 -I -S - " + shlex.quote(json.dumps(args, sort_keys=True))
 
 
+def _collect(name: str, sources: dict[str, str]) -> None:
+    """Add the module's text to `sources`, after those of the modules that it takes from here."""
+    if name in sources:
+        return
+    text = _source(name)
+    for names in _IMPORT.findall(text):
+        for other in names.split(","):
+            _collect(other.strip(), sources)
+    sources[name] = text
+
+
+@cache
 def _source(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")
 

@@ -9,6 +9,7 @@ import os
 import struct
 
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
+MAX_CONFIG = 1 << 20  # a config.json has a few kB
 TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
 
 
@@ -16,7 +17,7 @@ def look(args):
     """`args`: {"hf_cache", "model", "revision" (a commit, branch or tag; None: main)}.
     {"models": [ids], "commit": str | None, "files": {name: bytes},
     "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
-    "tiktoken": bool, "folder": the cache's absolute path}.
+    "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's text or ""}.
     """
     cache = os.path.expanduser(args["hf_cache"])
     hub = os.path.join(cache, "hub")
@@ -27,6 +28,7 @@ def look(args):
         "files": {},
         "blobs": {},
         "problems": [],
+        "config": "",
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
@@ -47,6 +49,8 @@ def look(args):
             except OSError:
                 answer["problems"].append(relative + " is a link to nothing")
     answer["problems"] += _missing(snapshot, answer["files"])
+    if answer["files"].get("config.json", MAX_CONFIG + 1) <= MAX_CONFIG:
+        answer["config"] = _text(os.path.join(snapshot, "config.json"))
     return answer
 
 

@@ -1,72 +1,121 @@
 """What this machine is: one JSON document of raw outputs, read on the operator's side.
 
-Runs on a node as the plain user; changes nothing, needs no sudo. Commands run side by side, so the
-whole takes as long as the slowest. The parsers are in cluster/facts.py: here nothing is understood.
+Runs on a node as the plain user; changes nothing. Commands run side by side, so the whole takes as long
+as the slowest, and no longer than DEADLINE_S. The parsers are in cluster/parsing: here nothing is
+understood but what must not leave the machine (serial number, passwords in URLs, other containers'
+commands and environments), and paths and process numbers to look at next.
 """
 
-import getpass
+import contextlib
 import json
 import os
+import pwd
 import re
+import resource
 import socket
 import subprocess
+import threading
 import time
 
 COMMANDS = {
-    "nvidia-smi": [
-        "nvidia-smi",
-        "--query-gpu=index,name,uuid,driver_version",
-        "--format=csv,noheader",
-    ],
-    "docker-info": ["docker", "info", "--format", "{{json .}}"],
-    "docker-ranks": [
-        "docker",
-        "ps",
-        "--filter",
-        "label=trtspark.rank",
-        "--format",
-        '{{.Label "trtspark.stack"}} {{.Label "trtspark.rank"}} {{.Label "trtspark.port"}}',
-    ],
+    "nvidia-smi": ["nvidia-smi", "--query-gpu=index,name,uuid,driver_version", "--format=csv,noheader"],
+    "nvidia-smi-apps": ["nvidia-smi", "--query-compute-apps=pid,process_name", "--format=csv,noheader"],
+    "nvidia-smi-version": ["nvidia-smi", "--version"],
     "ibdev2netdev": ["ibdev2netdev"],
     "nvidia-ctk": ["nvidia-ctk", "--version"],
-    "ip-addr": ["ip", "-j", "-4", "addr"],
+    "ip-addr": ["ip", "-j", "addr"],
     "sudo": ["sudo", "-n", "true"],
 }
+#: Asked only where ufw is on and sudo needs no password; docs/preparing.md has its line.
+UFW_RULES = "/etc/ufw/user.rules"
 FILES = (
+    "/etc/default/locale",
+    "/etc/default/ufw",
     "/etc/dgx-release",
     "/etc/docker/daemon.json",
+    "/etc/group",
     "/etc/nvidia-container-runtime/config.toml",
     "/etc/ssh/ssh_host_ed25519_key.pub",
+    "/etc/ufw/ufw.conf",
+    UFW_RULES,
+    "/proc/cmdline",
     "/proc/meminfo",
+    "/proc/net/route",
     "/proc/sys/kernel/osrelease",
 )
+#: Firewalls that start with the machine leave a link in one of systemd's folders.
+UNITS = "/etc/systemd/system"
+FIREWALLS = ("nftables.service", "firewalld.service", "netfilter-persistent.service")
 RDMA = "/sys/class/infiniband"
 NET = "/sys/class/net"
+SOCKET = "/var/run/docker.sock"
 #: A command that hangs (a wedged driver, a dead NFS mount) must not hang the probe.
-TIMEOUT_S = 20
+DEADLINE_S = 20
 
 
-def look(_args):
-    """{"commands": {name: {"rc", "out", "err"}}, "files": {path: text | None}, "rdma": […], …}."""
+def look(args):
+    """{"commands": {name: {"rc", "out", "err"}}, "files": {path: text | None}, "rdma": […], …}.
+
+    args: "hf_cache", the path of the Hugging Face cache, and "port", the API's; both may be missing.
+    """
+    document = {"format": 2, "asked": args, "time": time.time()}
+    deadline = time.monotonic() + DEADLINE_S
     running = {name: _start(argv) for name, argv in COMMANDS.items()}
-    document = {
-        "format": 1,
-        "time": time.time(),
-        "user": getpass.getuser(),
-        "home": os.path.expanduser("~"),
-        "hostname": socket.gethostname(),
-        "ssh_connection": os.environ.get("SSH_CONNECTION", ""),
-        "files": {path: _file(path) for path in FILES},
-        "rdma": [_hca(name) for name in _names(RDMA)],
-        "net": {name: _netdev(name) for name in _names(NET)},
-        "listening": _listening(),
-    }
-    # The serial number is the owner's business: it never leaves the machine.
-    release = document["files"]["/etc/dgx-release"]
-    if release:
-        document["files"]["/etc/dgx-release"] = re.sub(r"(?m)^DGX_SERIAL_NUMBER=.*\n?", "", release)
-    document["commands"] = {name: _finish(process) for name, process in running.items()}
+    docker = {"program": True, "info": _no_answer()}
+    asking = threading.Thread(target=_docker, args=(docker, deadline), daemon=True)
+    asking.start()
+    user = pwd.getpwuid(os.getuid())
+    document.update(
+        user=user.pw_name,
+        gid=user.pw_gid,
+        gids=os.getgroups(),
+        home=os.path.expanduser("~"),
+        hostname=socket.gethostname(),
+        ssh_connection=os.environ.get("SSH_CONNECTION", ""),
+        lang=os.environ.get("LANG", ""),
+        memlock=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
+        clock_state=_clock_state(),
+        files={path: _file(path) for path in FILES},
+        netplan=_names("/etc/netplan"),
+        firewalls=_firewalls(),
+        rdma=[_hca(name) for name in _names(RDMA)],
+        net={name: _netdev(name) for name in _names(NET)},
+        tcp=_sockets("tcp", "0A"),  # LISTEN
+        udp=_sockets("udp", "07"),  # bound
+    )
+    commands = {name: _finish(process, deadline) for name, process in running.items()}
+    files = document["files"]
+    if _ufw_is_on(files) and commands["sudo"]["rc"] == 0 and not _text(files[UFW_RULES]):
+        commands["ufw-rules"] = _finish(_start(["sudo", "-n", "cat", UFW_RULES]), deadline)
+    asking.join(max(0.0, deadline - time.monotonic()))
+    document["commands"] = commands
+    document["docker"] = dict(docker)
+    document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
+    document["disks"] = _disks(args, document["docker"], document["home"])
+    _hide(document)
+    document["time_after"] = time.time()
     return document
+
+
+def _hide(document):
+    """The serial number is the owner's business, and a proxy's password: they never leave the machine."""
+    files = document["files"]
+    release = files["/etc/dgx-release"] or ""
+    files["/etc/dgx-release"] = re.sub(r"(?m)^DGX_SERIAL_NUMBER=.*\n?", "", release) or None
+    for path in ("/etc/docker/daemon.json", "/proc/cmdline"):
+        if files[path]:
+            files[path] = re.sub(r"://[^/@\s\"]+@", "://***@", files[path])
+    rows = (files["/etc/group"] or "").splitlines()
+    mine = (document["gid"], *document["gids"])
+    kept = []
+    for row in rows:
+        name, _, rest = row.partition(":")
+        number, _, members = rest.partition(":")[2].partition(":")
+        if document["user"] in members.split(","):
+            kept.append("%s:x:%s:%s" % (name, number, document["user"]))
+        elif number.isdigit() and int(number) in mine:
+            kept.append("%s:x:%s:" % (name, number))
+    files["/etc/group"] = "\n".join(kept)
 
 
 def _start(argv):
@@ -78,21 +127,160 @@ def _start(argv):
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
         )
     except OSError as error:
         return error
 
 
-def _finish(process):
+def _finish(process, deadline):
     if isinstance(process, OSError):
         return {"rc": 127, "out": "", "err": process.strerror or str(process)}
     try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
+        # What ended long ago still gets a moment to be read after another one has used up the time.
+        out, err = process.communicate(timeout=max(0.5, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {"rc": 124, "out": "", "err": "no answer within %d s" % TIMEOUT_S}
+        with contextlib.suppress(OSError):  # sudo is root's
+            process.kill()
+        # One that the kernel holds does not end by that, and its children may hold the pipes.
+        process.stdout.close()
+        process.stderr.close()
+        return _no_answer()
     return {"rc": process.returncode, "out": out, "err": err}
+
+
+def _no_answer():
+    return {"rc": 124, "out": "", "err": "no answer within %d s" % DEADLINE_S}
+
+
+def _docker(found, deadline):
+    """The engine's own words: {"program", "info", "version", "containers"}, by its API.
+
+    Docker's command line would do the same, at twenty times the processor time (it asks its plugins).
+    """
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
+    info, version, containers = _ask("/info", deadline), {}, []
+    if info["rc"] == 0:
+        version = _ask("/version", deadline)
+        listed = _ask("/containers/json", deadline)
+        for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
+            containers.append(_container(one, deadline))
+    found.update(
+        program=program, info=info, version=version, containers=containers, options=_dockerd_options()
+    )
+
+
+def _dockerd_options():
+    """The options of dockerd's command line, without values but for the settings file's path."""
+    pid = _text(_file("/var/run/docker.pid")).strip()
+    words = _text(_file("/proc/%s/cmdline" % pid)).split("\0") if pid.isdigit() else []
+    found = []
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name == "--config-file":
+            found.append("--config-file=" + (value or "".join(words[place + 1 : place + 2])))
+        elif name.startswith("--"):
+            found.append(name)
+    return found
+
+
+def _container(one, deadline):
+    """What is nobody's secret: a command or an environment may well be."""
+    labels = {key: value for key, value in (one.get("Labels") or {}).items() if key.startswith("trtspark.")}
+    inspected = _ask("/containers/%s/json" % one["Id"], deadline)
+    host = json.loads(inspected["out"]).get("HostConfig") or {} if inspected["rc"] == 0 else {}
+    return {
+        "Id": one["Id"],
+        "Names": one.get("Names"),
+        "Image": one.get("Image"),
+        "Labels": labels,
+        "Service": (one.get("Labels") or {}).get("com.docker.swarm.service.name", ""),
+        "RestartPolicy": (host.get("RestartPolicy") or {}).get("Name", ""),
+    }
+
+
+def _ask(path, deadline):
+    """GET on Docker's socket, as a command's result; HTTP/1.0 ends with the connection."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(max(0.1, deadline - time.monotonic()))
+            connection.connect(SOCKET)
+            connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
+            pieces = []
+            while True:
+                piece = connection.recv(1 << 20)
+                if not piece:
+                    break
+                pieces.append(piece)
+    except TimeoutError:
+        return _no_answer()
+    except OSError as error:
+        return {"rc": 1, "out": "", "err": "%s: %s" % (SOCKET, error.strerror or error)}
+    head, _, body = b"".join(pieces).decode("utf-8", "replace").partition("\r\n\r\n")
+    if head.split(" ")[1:2] == ["200"]:
+        return {"rc": 0, "out": body, "err": ""}
+    return {"rc": 1, "out": "", "err": body.strip() or head.partition("\r\n")[0] or "no answer"}
+
+
+def _cgroups(apps):
+    """{pid: its cgroups}, which name the container it runs in, for "PID, NAME" lines."""
+    pids = [row.split(",")[0].strip() for row in apps.splitlines()]
+    return {pid: _text(_file("/proc/%s/cgroup" % pid)) for pid in pids if pid.isdigit()}
+
+
+def _disks(args, docker, home):
+    paths = {"containerd": "/var/lib/containerd", "docker": "/var/lib/docker"}
+    with contextlib.suppress(ValueError):
+        paths["docker"] = json.loads(docker["info"]["out"]).get("DockerRootDir") or paths["docker"]
+    if args.get("hf_cache"):
+        paths["cache"] = re.sub("^~", lambda _: home, args["hf_cache"])
+    return {name: _disk(path) for name, path in paths.items()}
+
+
+def _disk(path):
+    """statvfs of `path`, or of the nearest folder above it that is there and may be seen."""
+    there = os.path.realpath(path)
+    while True:
+        try:
+            found = os.statvfs(there)
+            break
+        except OSError:
+            there = os.path.dirname(there)
+    mount = there
+    while not os.path.ismount(mount):
+        mount = os.path.dirname(mount)
+    return {
+        "path": path,
+        "mount": mount,
+        "frsize": found.f_frsize,
+        "blocks": found.f_blocks,
+        "bavail": found.f_bavail,
+        "files": found.f_files,
+        "favail": found.f_favail,
+    }
+
+
+def _clock_state():
+    """adjtimex(2)'s answer: 5 is a clock that nothing keeps right. timedatectl asks the same, by D-Bus."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+def _firewalls():
+    found = []
+    for folder in _names(UNITS):
+        if folder.endswith(".wants"):
+            found += [unit for unit in _names("%s/%s" % (UNITS, folder)) if unit in FIREWALLS]
+    return found
+
+
+def _ufw_is_on(files):
+    return re.search(r"(?mi)^ENABLED=[\"']?yes", _text(files["/etc/ufw/ufw.conf"])) is not None
 
 
 def _file(path):
@@ -105,9 +293,29 @@ def _file(path):
         return "unreadable: " + (error.strerror or "")
 
 
+def _text(found):
+    return found if found and not found.startswith("unreadable: ") else ""
+
+
 def _line(path):
-    text = _file(path)
-    return text.strip() if text and not text.startswith("unreadable: ") else ""
+    """A file of /sys, "" where it cannot be read. There are a thousand: open() would take twice as long."""
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return os.read(number, 4096).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(number)
+
+
+def _link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _names(folder):
@@ -120,36 +328,41 @@ def _names(folder):
 def _hca(name):
     base = "%s/%s" % (RDMA, name)
     port = base + "/ports/1"
+    keys = ("state", "phys_state", "rate", "link_layer")
     return {
         "name": name,
-        "state": _line(port + "/state"),
-        "rate": _line(port + "/rate"),
-        "link_layer": _line(port + "/link_layer"),
+        "device": _link(base + "/device"),
+        **{key: _line("%s/%s" % (port, key)) for key in keys},
         "netdevs": _names(base + "/device/net"),
-        "gids": [
-            {
-                "index": int(index),
-                "gid": _line("%s/gids/%s" % (port, index)),
-                "type": _line("%s/gid_attrs/types/%s" % (port, index)),
-                "netdev": _line("%s/gid_attrs/ndevs/%s" % (port, index)),
-            }
-            for index in sorted(_names(port + "/gid_attrs/types"), key=int)
-        ],
+        "gids": _gids(port),
     }
+
+
+def _gids(port):
+    """The entries in use: a real port has room for 256, and the type of an unused one cannot be read."""
+    found = []
+    for index in sorted(_names(port + "/gid_attrs/types"), key=int):
+        kind = _line("%s/gid_attrs/types/%s" % (port, index))
+        if kind:
+            gid = _line("%s/gids/%s" % (port, index))
+            netdev = _line("%s/gid_attrs/ndevs/%s" % (port, index))
+            found.append({"index": int(index), "gid": gid, "type": kind, "netdev": netdev})
+    return found
 
 
 def _netdev(name):
     base = "%s/%s" % (NET, name)
-    return {key: _line("%s/%s" % (base, key)) for key in ("mtu", "operstate", "speed")}
+    keys = ("mtu", "operstate", "speed", "address", "dev_port")
+    return {"device": _link(base + "/device"), **{key: _line("%s/%s" % (base, key)) for key in keys}}
 
 
-def _listening():
-    """[[address, port], …] of every TCP socket that listens (state 0A), IPv4 in dotted form."""
+def _sockets(protocol, state):
+    """[[address, port], …] of every socket in `state`, IPv4 in dotted form, all of IPv6 as "::"."""
     found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for row in (_file(table) or "").splitlines()[1:]:
+    for table in (protocol, protocol + "6"):
+        for row in (_file("/proc/net/" + table) or "").splitlines()[1:]:
             fields = row.split()
-            if len(fields) > 3 and fields[3] == "0A":
+            if len(fields) > 3 and fields[3] == state:
                 address, port = fields[1].rsplit(":", 1)
                 if len(address) == 8:
                     address = socket.inet_ntoa(bytes.fromhex(address)[::-1])

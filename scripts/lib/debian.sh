@@ -5,9 +5,13 @@
 lab_packages=(
   docker.io docker-registry openssh-server openssh-client debootstrap tini iproute2 iptables sudo
   openssl rsync procps util-linux iputils-ping shellcheck
+  busybox-static netplan.io ufw libfaketime locales
+  gcc libc6-dev libseccomp-dev pkg-config # runc and NVIDIA's runtime are built with them
 )
 # Units that those packages switch on; the lab starts its own, this machine needs none.
-package_units=(docker.service docker.socket containerd.service docker-registry.service ssh.service)
+package_units=(
+  docker.service docker.socket containerd.service docker-registry.service ssh.service ufw.service
+)
 policy=/usr/sbin/policy-rc.d
 policy_state=untouched
 

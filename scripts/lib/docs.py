@@ -1,4 +1,4 @@
-"""Renders the tables of docs/configuration.md from the program; run by scripts/docs."""
+"""Renders the tables of docs/configuration.md and docs/checks.md from the program; run by scripts/docs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import yaml
 from pydantic import BaseModel
 
 from cluster.catalog import CATALOG
+from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "configuration.md"
+PAGES = (ROOT / "docs" / "configuration.md", ROOT / "docs" / "checks.md")
 _PART = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)")
 
 
@@ -60,6 +61,12 @@ def models() -> str:
     return table(head, rows)
 
 
+def checks() -> str:
+    """Every check, in the order in which they run."""
+    rows = [[code(one.id), one.about, ", ".join(one.levels), one.fix] for one in CHECKS.values()]
+    return table(["Check", "All is well when", "Level", "What helps"], rows)
+
+
 def code(text: str) -> str:
     return f"`{text}`"
 
@@ -80,7 +87,7 @@ def _node_default(model: type[BaseModel], name: str) -> str:
     return code(str(field.default)) if field.default else "none"
 
 
-TABLES = {"keys": keys, "nodes": nodes, "models": models}
+TABLES = {"keys": keys, "nodes": nodes, "models": models, "checks": checks}
 
 
 def rendered(text: str) -> str:
@@ -89,16 +96,19 @@ def rendered(text: str) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """0, or 1 when `--check` finds the page stale."""
-    old = PAGE.read_text(encoding="utf-8")
-    new = rendered(old)
-    if "--check" in words:
-        if old != new:
-            print(f"{PAGE.relative_to(ROOT)} is not up to the program. Run scripts/docs.", file=sys.stderr)
-        return int(old != new)
-    if old != new:
-        PAGE.write_text(new, encoding="utf-8")
-    return 0
+    """0, or 1 when `--check` finds a page stale."""
+    stale = 0
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = rendered(old)
+        if old == new:
+            continue
+        if "--check" in words:
+            print(f"{page.relative_to(ROOT)} is not up to the program. Run scripts/docs.", file=sys.stderr)
+            stale = 1
+        else:
+            page.write_text(new, encoding="utf-8")
+    return stale
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster import fabric
+from cluster import fabric, fabric_addresses
 from cluster.hub_files import Resolved
 from cluster.resolution import Found
 from cluster.weights_plan import ModelFile, ModelFiles
 from components.stack import deploy, weights_of
-from tests import samples
+from remote.preflight import Look
+from tests import samples, sparks
 
 SECRET = "4dabf18193072939515e22adb298388d"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
@@ -27,13 +28,14 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.seen: list[pulumi.runtime.MockResourceArgs] = []
+        self.digests: dict[str, str] = {}
 
     def new_resource(self, args):
         assert (args.typ, args.name) not in {(r.typ, r.name) for r in self.seen}, "duplicate name"
         self.seen.append(args)
         outs = dict(args.inputs)
         if args.typ == "docker:index/remoteImage:RemoteImage":
-            outs["repoDigest"] = DIGEST
+            outs["repoDigest"] = self.digests.get(args.name, DIGEST)
         if args.typ == "command:remote:Command":
             outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
         if args.typ.endswith(":SwarmService"):
@@ -52,8 +54,11 @@ class Recorder(pulumi.runtime.Mocks):
         return {r.name for r in self.seen}
 
 
-def run(count: int = 2, preview: bool = False, **changes: Any) -> tuple[Recorder, dict[str, Any]]:
+def run(
+    count: int = 2, preview: bool = False, digests: dict[str, str] | None = None, **changes: Any
+) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
+    recorder.digests = digests or {}
     pulumi.runtime.set_mocks(recorder, project="trtllm-dgx-spark", stack="test", preview=preview)
     outputs: dict[str, Any] = {}
     settings = samples.settings(count, **changes)
@@ -74,6 +79,7 @@ PAIR = {
     "worker-1-probe",
     "head-gpu-runtime",
     "worker-1-gpu-runtime",
+    "fabric",
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
@@ -103,7 +109,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -150,6 +156,32 @@ def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
 
 
+def test_a_fresh_sparks_preview_says_what_preparing_will_do():
+    inputs = run(dockerGroup=True)[0].inputs("head-gpu-runtime")
+    assert inputs["gpu"] == samples.facts(1)[0].gpu_uuid
+    assert inputs["group"] is True
+    assert inputs["connection"]["hostKey"] == samples.HOST_KEY
+    assert "Docker restarts" in inputs["steps"]
+    assert "daemon.json default-runtime: none -> nvidia" in inputs["steps"]
+    assert inputs["things"]["daemon.json default-runtime"] == "nvidia"
+
+
+def test_placement_does_not_rely_on_host_names():
+    """Nodes are told apart by labels on their Swarm ids: two may have one name."""
+    for rank in (0, 1):
+        spec = run()[0].inputs(f"trtllm-rank-{rank}")["spec"]["TaskTemplate"]
+        assert not [c for c in spec["Placement"]["Constraints"] if "hostname" in c]
+        assert "node.labels.trtspark.rank==" + str(rank) in [
+            c.replace(" ", "") for c in spec["Placement"]["Constraints"]
+        ]
+
+
+def test_a_task_gets_its_gpu_whatever_the_toolkit_makes_of_swarm_resource():
+    """1.18 ignores swarm-resource in mode auto, and takes this variable then."""
+    env = run()[0].inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NVIDIA_VISIBLE_DEVICES=all" in env
+
+
 def test_the_private_key_is_a_secret_wherever_it_goes():
     recorder, _ = run()
     for resource in recorder.seen:
@@ -164,7 +196,7 @@ def test_the_private_key_is_a_secret_wherever_it_goes():
 def test_host_keys_are_pinned_for_every_command():
     recorder, _ = run()
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
-    assert len(commands) == 6
+    assert len(commands) == 4
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     for index in (0, 1):
         opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
@@ -175,8 +207,32 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 5
+    assert len(payloads) == 8
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
+
+
+def configured() -> Look:
+    """A pair whose fabric has no addresses yet, as looked at with `fabric: configure`."""
+    nodes = [sparks.spark(i, [0]) for i in range(2)]
+    choice = fabric_addresses.choose("test", nodes, sparks.looks(nodes), [[], []])
+    facts = [
+        fabric_addresses.applied(one, part.addresses) for one, part in zip(nodes, choice.nodes, strict=True)
+    ]
+    return dataclasses.replace(samples.look(2), facts=tuple(facts), fabric=choice)
+
+
+def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
+    found = configured()
+    monkeypatch.setattr(samples, "look", lambda _count: found)
+    recorder, _ = run(preview=True)
+    assert recorder.names() == PAIR | {"head-fabric-addresses", "worker-1-fabric-addresses"}
+    inputs = recorder.inputs("worker-1-fabric-addresses")
+    assert inputs["addresses"] == {"enP2p1s0f0np0": "172.16.101.12/24", "enp1s0f0np0": "172.16.100.12/24"}
+    assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
+    env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "NCCL_IB_GID_INDEX=3" in env
+    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 
 def test_environment_is_each_ranks_own_and_the_users_word_is_last():

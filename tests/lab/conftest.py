@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.stack import ROOT
+from tests.lab.stack import PREPARED, ROOT
 
 NAME = "test"
 
@@ -30,7 +30,7 @@ def _lab(*words: str) -> None:
 def lab() -> Iterator[dict[str, Any]]:
     """A fresh pair: its lab.json."""
     _lab("down")
-    _lab("up", "--nodes", "2")
+    _lab("up", "--nodes", "2", *PREPARED)
     try:
         yield json.loads((ROOT / ".lab" / NAME / "lab.json").read_text())
     finally:

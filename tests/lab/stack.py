@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 #: What makes the program; a test's project is a folder of links to it with its own configuration.
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "dynamic_providers", "cluster", "remote", ".venv")
 PROJECT = "trtllm-dgx-spark"
+#: What docs/preparing.md asks the owner of a fresh Spark for; the tests of preparing go without.
+PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd")
 DEADLINE_S = 240
 _COUNT = re.compile(
     r"^ +(?:[+~-]+ *)?(\d+) (created|updated|deleted|replaced|unchanged|errored|to \w+)$", re.M

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lab.state import Lab
+from tests.lab.sparks import Spark, sparks_of
+from tests.lab.sparks import lab as sparks_lab
+from tests.lab.stack import PREPARED
 
 pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
@@ -34,52 +36,15 @@ sudo systemctl reload docker
 
 
 def lab(*words: str, name: str = NAME, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", words[0], "--name", name, *words[1:]],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0 or not ok, done.stdout + done.stderr
-    return done
-
-
-@dataclass
-class Spark:
-    """A node as its user sees it, over ssh."""
-
-    name: str
-    host: str
-    known_hosts: str
-    identity: str
-
-    def ssh(self, command: str, *, known_hosts: str | None = None) -> subprocess.CompletedProcess[str]:
-        options = {
-            "BatchMode": "yes",
-            "IdentitiesOnly": "yes",
-            "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": known_hosts or self.known_hosts,
-        }
-        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        return subprocess.run(
-            ["ssh", "-F", "none", "-i", self.identity, *words, f"nvidia@{self.host}", command],
-            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-
-    def run(self, command: str) -> str:
-        done = self.ssh(command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+    return sparks_lab(*words, name=name, ok=ok)
 
 
 @pytest.fixture(scope="module")
 def sparks() -> Iterator[list[Spark]]:
     lab("down")
     try:
-        lab("up", "--nodes", "2")
-        found = json.loads(Lab(NAME).description.read_text())
-        yield [
-            Spark(node["name"], node["host"], found["known_hosts"], found["identity"])
-            for node in found["nodes"]
-        ]
+        lab("up", "--nodes", "2", *PREPARED)
+        yield sparks_of(NAME)
     finally:
         lab("down")
 
@@ -251,7 +216,7 @@ def test_variants(tmp_path):
     try:
         refused = lab("up", "--variant", "spark-9:no-gpu", name=name, ok=False)
         assert "there is no node 'spark-9', only spark-1, spark-2" in refused.stderr
-        words = ["no-gpu", "no-docker-group", f"daemon-json={daemon}"]
+        words = ["no-gpu", f"daemon-json={daemon}"]
         lab("up", "--nodes", "1", *(f"--variant={word}" for word in words), name=name)
 
         def inside(command: str) -> subprocess.CompletedProcess[str]:

@@ -31,11 +31,11 @@ def spark(tmp_path):
     return tmp_path
 
 
-def chosen(folder, capsys, **environment):
+def chosen(folder, capsys, version="2.28.9", **environment):
     variables = {"NCCL_DEBUG": "INFO", **environment}
     machine = Machine(folder / "sys", folder / "dev")
     try:
-        transport = choose(variables, Log(variables), PRESENT, machine)
+        transport = choose(variables, Log(variables), PRESENT, machine, version)
     except NcclError as error:
         transport = error
     return transport, capsys.readouterr().out
@@ -47,9 +47,9 @@ def addresses(transport):
 
 def test_both_halves_of_the_cable(spark, capsys):
     transport, log = chosen(spark, capsys, **SOCKET)
-    assert (transport.name, addresses(transport)) == ("IB", ["192.168.101.11", "192.168.100.11"])
+    assert (transport.name, addresses(transport)) == ("IB", ["192.168.100.11", "192.168.101.11"])
     line = (
-        "NET/IB : Using [0]roceP2p1s0f0:1/RoCE [1]rocep1s0f0:1/RoCE [RO]; OOB enp1s0f0np0:192.168.100.11<0>"
+        "NET/IB : Using [0]rocep1s0f0:1/RoCE [1]roceP2p1s0f0:1/RoCE [RO]; OOB enp1s0f0np0:192.168.100.11<0>"
     )
     assert line in log
     assert "Using network IB" in log
@@ -95,8 +95,8 @@ def test_the_fall_back_is_silent_without_debug(spark, capsys):
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"NCCL_NET": "IB", "NCCL_IB_HCA": "mlx5"}, "network IB not found"),
-        ({"NCCL_NET": "OFI"}, "network OFI not found"),
+        ({"NCCL_NET": "IB", "NCCL_IB_HCA": "mlx5"}, "Failed to initialize any NET plugin"),
+        ({"NCCL_NET": "OFI"}, "Failed to initialize any NET plugin"),
         ({"NCCL_SOCKET_IFNAME": "eth9"}, "no socket interface found"),
         ({"NCCL_IB_GID_INDEX": "5"}, "ibv_modify_qp failed with 110 Connection timed out"),
         ({"NCCL_IB_GID_INDEX": "9"}, "local GID index 9"),
@@ -111,3 +111,43 @@ def test_what_fails(spark, capsys, variables, said):
 def test_a_gid_that_is_there(spark, capsys):
     transport, _ = chosen(spark, capsys, NCCL_IB_GID_INDEX="3", **SOCKET)
     assert len(transport.rails) == 2
+
+
+def test_without_an_index_the_gid_of_the_ipv4_address_is_taken(spark, capsys):
+    gids = spark / "sys/class/infiniband/rocep1s0f0/ports/1/gids"
+    (gids / "1").write_text("fe80:0000:0000:0000:3e6d:66ff:fecc:b3b7\n")
+    transport, _ = chosen(spark, capsys, NCCL_IB_HCA="=rocep1s0f0", **SOCKET)
+    assert str(transport.rails[0].gid) == "::ffff:192.168.100.11"
+    transport, _ = chosen(spark, capsys, NCCL_IB_HCA="=rocep1s0f0", NCCL_IB_GID_INDEX="1", **SOCKET)
+    assert transport.rails[0].gid.family == "RoCE v2 over IPv6"
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "aware"), [("2.30.7", "1", True), ("2.28.9", "1", False), ("2.30.7", "0", False)]
+)
+def test_only_a_new_nccl_looks_for_subnets(spark, capsys, version, asked, aware):
+    transport, _ = chosen(spark, capsys, version, NCCL_IB_SUBNET_AWARE_ROUTING=asked, **SOCKET)
+    assert transport.by_subnet is aware
+
+
+def test_the_order_of_devices_is_pcis_and_not_the_filters_or_the_names(spark, capsys):
+    _, log = chosen(spark, capsys, NCCL_IB_HCA="=roceP2p1s0f0:1,rocep1s0f0:1", **SOCKET)
+    assert "Using [0]rocep1s0f0:1/RoCE [1]roceP2p1s0f0:1/RoCE" in log
+    for index, old in enumerate(("rocep1s0f0", "roceP2p1s0f0")):
+        new = spark / f"sys/class/infiniband/mlx5_{index}"
+        (spark / f"sys/class/infiniband/{old}").rename(new)
+        ndevs = new / "ports/1/gid_attrs/ndevs"
+        ndevs.mkdir(parents=True)
+        (ndevs / "3").write_text(PRESENT[index].name + "\n")
+    for number, name in ((0, "mlx5_1"), (2, "mlx5_0")):
+        (spark / f"sys/class/infiniband_verbs/uverbs{number}/ibdev").write_text(name + "\n")
+    _, log = chosen(spark, capsys, **SOCKET)
+    assert "Using [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE" in log
+
+
+@pytest.mark.parametrize(
+    ("subsystems", "shown"), [("INIT,NET,ENV", True), ("COLL", False), ("^NET,INIT", False), ("ALL", True)]
+)
+def test_subsystems_that_are_not_asked_for_are_silent(spark, capsys, subsystems, shown):
+    _, log = chosen(spark, capsys, NCCL_DEBUG_SUBSYS=subsystems, **SOCKET)
+    assert ("NET/IB : Using" in log) is shown

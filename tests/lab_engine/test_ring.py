@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from lab.engine.tensorrt_llm.nccl import ring
+from lab.engine.tensorrt_llm.nccl.devices import Gid
 from lab.engine.tensorrt_llm.nccl.log import Log, NcclError
-from lab.engine.tensorrt_llm.nccl.ring import PROBE, STEP, Ring
+from lab.engine.tensorrt_llm.nccl.ring import PROBE, STEP, Place, Ring, pairs
 from lab.engine.tensorrt_llm.nccl.transport import Rail, Transport
 
 
@@ -95,6 +96,69 @@ def test_a_neighbour_that_cannot_be_reached(monkeypatch):
     monkeypatch.setattr(ring, "CONNECT_SECONDS", 0.3)
     wrong = rings(
         [(Rail("127.0.1.1"),), (Rail("127.0.1.2"),)],
-        change=lambda rank, places: [(host, 1) for host, _ in places],
+        change=lambda rank, places: [(host, 1, *rest) for host, _, *rest in places],
     )
     assert all(isinstance(member, NcclError) for member in wrong)
+
+
+def places(*networks):
+    """A rank's rails in NCCL's order, by the subnet of each."""
+    return [Place("", 0, network) for network in networks]
+
+
+def test_equal_places_are_paired_whatever_their_subnets():
+    assert pairs(places("a", "b"), places("b", "a"), by_subnet=False) == [(0, 0), (1, 1)]
+
+
+def test_crossed_halves_are_paired_by_subnet_when_asked():
+    assert pairs(places("a", "b"), places("b", "a"), by_subnet=True) == [(0, 1), (1, 0)]
+
+
+def test_a_ring_from_port_0_to_port_1_can_be_led_in_both_directions():
+    first, second = places("x0", "z0", "x1", "z1"), places("y0", "x0", "y1", "x1")
+    for mine, theirs in ((first, second), (second, first)):
+        for own, other in pairs(mine, theirs, by_subnet=True):
+            assert mine[own].network == theirs[other].network
+
+
+def test_a_ring_from_port_0_to_port_0_cannot():
+    found = pairs(places("x0", "z0"), places("x0", "y0"), by_subnet=True)
+    assert (1, 1) in found
+
+
+@pytest.mark.parametrize(
+    ("rails", "said"),
+    [
+        (
+            (
+                Rail("127.0.1.1", None, "192.168.0.0/24", "a:1", Gid(3, "::ffff:c0a8:0001")),
+                Rail("127.0.1.2", None, "192.168.1.0/24", "a:1", Gid(3, "::ffff:c0a8:0102")),
+            ),
+            "local GID ::ffff:192.168.0.1, remote GID ::ffff:192.168.1.2",
+        ),
+        (
+            (
+                Rail("127.0.1.1", None, "", "a:1", Gid(3, "::ffff:c0a8:0001")),
+                Rail("127.0.1.2", None, "", "a:1", Gid(1, "fe80::1")),
+            ),
+            "remote GID fe80::1",
+        ),
+    ],
+)
+def test_another_subnet_or_family_is_not_reached(monkeypatch, capsys, rails, said):
+    monkeypatch.setattr(ring, "CONNECT_SECONDS", 0.2)
+    meeting = Meeting(2)
+    failed = []
+
+    def one(rank):
+        with pytest.raises(NcclError):
+            Ring(rank, 2, Transport("IB", (rails[rank],)), meeting.of(rank), Log({"NCCL_DEBUG": "WARN"}))
+        failed.append(rank)
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(failed) == [0, 1]
+    assert said in capsys.readouterr().out

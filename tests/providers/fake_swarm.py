@@ -55,12 +55,21 @@ class Engine:
         self.running: dict[str, dict[str, str]] = {}
         self.ended: dict[str, dict[str, str]] = {}
         self.gpu = f"GPU-{host}"
+        self.deaf: set[str] = set()  # containers that do not end at SIGTERM
+        self.signals: list[tuple[str, str]] = []
+        self.expired = False
+        """Whether its certificate ran out while it was off."""
 
     # membership
 
     def info(self) -> dict[str, Any]:
         if self.swarm is None:
             return {"Swarm": {"LocalNodeState": "inactive", "NodeID": "", "ControlAvailable": False}}
+        if self.expired:
+            said = "error while loading TLS certificate: x509: certificate has expired or is not yet valid"
+            return {
+                "Swarm": {"LocalNodeState": "error", "NodeID": "", "ControlAvailable": False, "Error": said}
+            }
         manager = self.swarm.manager == self.host
         found = {"LocalNodeState": "active", "NodeID": self.node_id, "ControlAvailable": manager}
         return {
@@ -70,7 +79,18 @@ class Engine:
     def create_swarm_spec(self, **spec: Any) -> dict[str, Any]:
         return spec
 
-    def init_swarm(self, advertise_addr: str, listen_addr: str, swarm_spec: dict[str, Any]) -> None:
+    def init_swarm(
+        self,
+        advertise_addr: str,
+        listen_addr: str,
+        swarm_spec: dict[str, Any],
+        force_new_cluster: bool = False,
+    ) -> None:
+        if force_new_cluster:
+            if self.swarm is None or self.swarm.manager != self.host:
+                raise refused(500, "cannot force a new cluster: this node was no manager")
+            self.expired = False
+            return
         if self.swarm is not None:
             raise refused(503, "This node is already part of a swarm.")
         self._enter(Swarm(next(self.world.numbers)))
@@ -91,7 +111,7 @@ class Engine:
         if self.swarm.manager == self.host:
             self.swarm.manager = ""
         self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
-        self.swarm, self.node_id = None, ""
+        self.swarm, self.node_id, self.expired = None, "", False
 
     def _enter(self, swarm: Swarm) -> None:
         self.swarm, self.node_id = swarm, f"node-{next(self.world.numbers)}"
@@ -105,7 +125,7 @@ class Engine:
         }
 
     def managed(self) -> Swarm:
-        if self.swarm is None or self.swarm.manager != self.host:
+        if self.swarm is None or self.swarm.manager != self.host or self.expired:
             raise refused(503, "This node is not a swarm manager.")
         return self.swarm
 
@@ -197,9 +217,12 @@ class Engine:
         listed = {**self.running, **(self.ended if all else {})}
         return [{"Id": i} for i, labels in listed.items() if wanted.items() <= labels.items()]
 
-    def kill(self, container: str) -> None:
+    def kill(self, container: str, signal: str) -> None:
         if container not in self.running:
             raise refused(404, f"No such container: {container}")
+        self.signals.append((container, signal))
+        if signal == "SIGTERM" and container in self.deaf:
+            return
         self.ended[container] = self.running.pop(container)
 
     def remove_container(self, container: str, force: bool) -> None:

@@ -265,3 +265,54 @@ def test_a_second_refresh_finds_what_came_back(world):
     found = SwarmProvider().read("id", state).outs
     world[A].labels().update(labels(0))
     assert read(found) == [A, B]
+
+
+# --- certificates that ran out while the machines were off
+
+
+def test_an_expired_manager_of_ours_starts_again_from_its_own_state(world):
+    state = create(A, B)
+    world[A].create_service({"ContainerSpec": {}}, "kept", labels={}, mode={}, update_config={})
+    world[A].expired = True
+    state = update(state, A, B)
+    assert [s["Spec"]["Name"] for s in world[A].services()] == ["kept"]
+    assert read(state) == [A, B]
+
+
+def test_an_expired_worker_that_we_took_in_joins_again(world):
+    state = create(A, B)
+    old = world[B].node_id
+    world[B].expired = True
+    state = update(state, A, B)
+    assert read(state) == [A, B]
+    assert old not in {node["ID"] for node in world[A].nodes()}
+
+
+def test_both_expired(world):
+    state = create(A, B)
+    world[A].expired = world[B].expired = True
+    assert read(update(state, A, B)) == [A, B]
+
+
+def test_an_expired_swarm_that_we_only_adopted_is_left_with_the_way_out(world):
+    made_by_hand(world, A, B)
+    state = create(A, B)
+    world[A].expired = True
+    with pytest.raises(NodeError, match="did not make that Swarm") as caught:
+        update(state, A, B)
+    assert "docker swarm init --force-new-cluster" in str(caught.value)
+    assert world[A].expired
+
+
+def test_an_expired_worker_that_we_did_not_take_in_is_left_with_the_way_out(world):
+    made_by_hand(world, A, B)
+    state = create(A, B)
+    world[B].expired = True
+    with pytest.raises(NodeError, match="docker swarm leave --force"):
+        update(state, A, B)
+
+
+def test_an_expired_certificate_that_the_look_found_is_a_change():
+    state = {**props(A, B), "expired": [A]}
+    assert not SwarmProvider().diff("id", state, props(A, B)).changes
+    assert SwarmProvider().diff("id", props(A, B), state).changes

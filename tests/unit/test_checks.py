@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from cluster import checks
-from cluster.facts import Facts
+from cluster.facts import Disk, Facts, Firewall, GpuProcess, Memory
 from tests import samples
 
 MODEL = "openai/gpt-oss-120b"
+
+
+def findings(context: checks.Context) -> list[checks.Finding]:
+    """That Docker restarts on a fresh Spark is no problem: test_docker_checks.py is about it."""
+    return [one for one in checks.findings(context) if one.check != "docker.restart"]
 
 
 def problems(
@@ -20,7 +25,7 @@ def problems(
     nodes = nodes if nodes is not None else samples.facts(2)
     caches = caches if caches is not None else [samples.cache() for _ in nodes]
     context = checks.Context("dgx", samples.settings(len(nodes), **changes), nodes, caches)
-    return [str(one) for one in checks.findings(context)]
+    return [str(one) for one in findings(context)]
 
 
 def head(**changes: Any) -> list[Facts]:
@@ -31,10 +36,19 @@ def head(**changes: Any) -> list[Facts]:
 def prepared(facts: Facts) -> dict[str, Any]:
     return {
         "daemon_json": {
+            "runtimes": {"nvidia": {"path": "nvidia-container-runtime"}},
             "default-runtime": "nvidia",
             "node-generic-resources": [f"NVIDIA_GPU={facts.gpu_uuid}"],
         },
-        "docker": dataclasses.replace(facts.docker, default_runtime="nvidia"),
+        "container_toolkit": dataclasses.replace(
+            facts.container_toolkit, swarm_resource="DOCKER_RESOURCE_NVIDIA_GPU"
+        ),
+        "docker": dataclasses.replace(
+            facts.docker,
+            default_runtime="nvidia",
+            runtimes=("nvidia", "runc"),
+            generic_resources=(f"NVIDIA_GPU={facts.gpu_uuid}",),
+        ),
     }
 
 
@@ -80,6 +94,12 @@ def test_the_port_matters_on_the_head_only_and_while_running_only():
     busy = (("0.0.0.0", 8355),)
     assert problems([first, dataclasses.replace(second, listening=busy)]) == []
     assert problems(head(listening=busy), running=False) == []
+
+
+def test_with_docker_silent_nobody_can_say_whose_the_port_is():
+    docker = dataclasses.replace(samples.facts(1)[0].docker, problem="silent", said="gone")
+    [said] = problems(head(docker=docker, listening=(("0.0.0.0", 8355),)))
+    assert "Docker does not answer (gone)." in said
 
 
 def test_live_restore():
@@ -155,3 +175,163 @@ def test_all_problems_at_once():
     docker = dataclasses.replace(samples.facts(1)[0].docker, live_restore=True)
     nodes = head(sudo=False, docker=docker, listening=(("0.0.0.0", 8355),))
     assert len(problems(nodes, [samples.cache(commit=None), samples.cache()], downloadWeights=False)) == 4
+
+
+def pair(first: dict[str, Any], second: dict[str, Any]) -> list[Facts]:
+    one, two = samples.facts(2)
+    return [dataclasses.replace(one, **first), dataclasses.replace(two, **second)]
+
+
+def cabled(facts: Facts, **changes: Any) -> dict[str, Any]:
+    return {"hcas": tuple(dataclasses.replace(h, **changes) if h.usable else h for h in facts.hcas)}
+
+
+def test_every_check_says_what_it_is():
+    for check in checks.CHECKS.values():
+        assert check.about.endswith("."), check.id
+        assert check.fix.endswith("."), check.id
+        assert set(check.levels) <= {"FAIL", "WARN"}, check.id
+        assert check.run.__doc__, check.id
+
+
+def test_one_host_name_on_two_machines():
+    [said] = problems(pair({}, {"hostname": "spark-1"}))
+    assert said.startswith("10.24.11.11, 10.24.11.12 all have the host name spark-1.")
+    assert "hostnamectl set-hostname" in said
+
+
+def test_the_kernels_fault_does_not_matter_without_rdma_or_alone():
+    bad = {"kernel": "7.0.0-1019-nvidia"}
+    assert len(problems(pair(bad, bad))) == 2
+    assert not any("kho" in said for said in problems(pair({**bad, "hcas": ()}, {**bad, "hcas": ()})))
+    assert problems([dataclasses.replace(samples.facts(1)[0], **bad)]) == []
+    assert problems(pair({"kernel": "7.10.0-1-nvidia"}, {"kernel": "6.17.0-1014-nvidia"})) == []
+
+
+def test_others_on_the_gpu_are_named_and_counted():
+    many = tuple(GpuProcess(pid, f"p{pid}") for pid in range(1, 7))
+    [said] = problems(head(gpu_processes=many))
+    assert "p1 (process 1), p2 (process 2), p3 (process 3), p4 (process 4) and 2 more." in said
+    assert problems(head(gpu_processes=many), running=False) == []
+    assert problems(head(gpu_processes=(GpuProcess(1, "python3", "rank", True),))) == []
+
+
+def test_memory_that_our_own_rank_holds_is_no_warning():
+    little = {"ram": Memory(total=120 << 30, available=20 << 30)}
+    [said] = problems(head(**little))
+    assert "only 20 of its 120 GiB memory are available." in said
+    assert problems(head(**little, ranks=(("dgx", "0", "8355"),))) == []
+
+
+def test_room_for_the_image_matters_until_it_is_there():
+    disk = Disk("/var/lib/docker", "/", 1 << 40, 20 << 30, 1_000_000)
+    few = {"disks": {"docker": disk, "containerd": disk}}
+    [said] = problems(head(**few))
+    assert "20.0 GiB" in said
+    assert problems(head(**few, ranks=(("dgx", "0", "8355"),))) == []
+    full = {"disks": {"docker": disk, "containerd": dataclasses.replace(disk, free=0)}}
+    assert "is full" in problems(head(**full, ranks=(("dgx", "0", "8355"),)))[0]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "level", "node", "words"),
+    [
+        ((0.0, 0.0), None, "", ""),
+        ((30.0, -29.0), None, "", ""),
+        ((0.0, 61.0), "WARN", "10.24.11.12", "61 s ahead of this machine's, and 61 s from another node's."),
+        ((-7200.0, 10.0), "FAIL", "10.24.11.11", "120 min behind this machine's, and 120 min from another"),
+        (
+            (400.0, 401.0),
+            "WARN",
+            "",
+            "the nodes' clocks are 400 s ahead of this machine's, though they agree",
+        ),
+        ((None, 5000.0), "WARN", "", "83 min ahead"),
+        ((None, None), None, "", ""),
+    ],
+)
+def test_clocks(offsets, level, node, words):
+    nodes = pair(*({"clock_offset": offset} for offset in offsets))
+    context = checks.Context("dgx", samples.settings(2), nodes, [samples.cache()] * 2)
+    found = findings(context)
+    assert [(one.level, one.node) for one in found] == ([(level, node)] if level else [])
+    assert words in "".join(str(one) for one in found)
+
+
+def test_the_one_clock_of_three_that_is_wrong_is_named():
+    offsets = zip(samples.facts(3), (500.0, 500.0, 0.0), strict=True)
+    nodes = [dataclasses.replace(facts, clock_offset=offset) for facts, offset in offsets]
+    [said] = problems(nodes)
+    assert said.startswith("10.24.11.13: its clock is")
+
+
+def test_a_clock_that_nothing_keeps():
+    [said] = problems(pair({"clock_offset": 0.0}, {"ntp": False, "clock_offset": 100.0}))
+    assert "nothing keeps it right now (`sudo timedatectl set-ntp true`)" in said
+
+
+def test_the_swarms_first_port_is_the_heads():
+    listening = (("0.0.0.0", 2377), ("0.0.0.0", 7946))
+    first, second = samples.facts(2)
+    assert len(problems(pair({"listening": listening}, {}))) == 2
+    [said] = problems([first, dataclasses.replace(second, listening=listening)])
+    assert said.startswith("10.24.11.12: port 7946/tcp is in use by another program.")
+
+
+def test_overlay_networks_port_is_only_a_warning():
+    context = checks.Context("dgx", samples.settings(2), head(udp=(("::", 4789),)), [samples.cache()] * 2)
+    [found] = findings(context)
+    assert (found.level, found.check) == ("WARN", "network.ports")
+
+
+CLOSED = Firewall("ufw", True, ("2377/tcp", "7946/udp", "8355/tcp", "tcp on enp1s0f0np0", "tcp on enP7s7"))
+
+
+def test_a_closed_firewall_is_told_by_what_the_node_is_for():
+    first = problems(pair({"firewall": CLOSED}, {}))
+    second = problems(pair({}, {"firewall": CLOSED}))
+    assert [line.split()[6].rstrip(":") for line in first] == ["2377/tcp", "7946/udp", "8355/tcp", "tcp"]
+    assert [line.split()[6].rstrip(":") for line in second] == ["7946/udp", "tcp"]
+
+
+def test_a_single_node_needs_only_the_apis_port():
+    one = dataclasses.replace(samples.facts(1)[0], firewall=CLOSED)
+    [said] = problems([one])
+    assert "does not let in 8355/tcp: the API is asked there." in said
+    assert problems([one], running=False) == []
+
+
+def test_ranks_over_sockets_need_the_management_network():
+    said = problems(pair({"firewall": CLOSED, "hcas": ()}, {"hcas": ()}))
+    assert any("tcp on enP7s7: MPI and NCCL choose their ports." in line for line in said)
+    assert not any("enp1s0f0np0" in line for line in said)
+
+
+def test_a_firewall_that_nobody_can_read_is_a_warning():
+    [said] = problems(pair({}, {"firewall": Firewall("nftables")}))
+    assert said.startswith("10.24.11.12: nftables is on, and its rules cannot be read.")
+
+
+def test_mtu_1500_is_one_line_for_the_stack():
+    nodes = samples.facts(2)
+    [said] = problems(pair(*(cabled(f, mtu=1500) for f in nodes)))
+    assert said.startswith("the fabric's interfaces have MTU 1500.")
+
+
+def test_ends_with_different_mtus_are_told_by_half():
+    said = problems(pair({}, cabled(samples.facts(2)[1], mtu=1500)))
+    assert len(said) == 2
+    ends = "10.24.11.11 enp1s0f0np0 9000, 10.24.11.12 enp1s0f0np0 1500."
+    assert f"192.168.100.0/24 have different MTUs: {ends}" in "".join(said)
+
+
+def test_mtu_of_interfaces_that_meet_nobody_is_nobodys_business():
+    alone = [dataclasses.replace(samples.facts(1)[0], **cabled(samples.facts(1)[0], mtu=1500))]
+    assert problems(alone) == []
+
+
+def test_a_slow_link_matters_between_nodes_only():
+    slow = cabled(samples.facts(1)[0], rate_gbps=100)
+    [said] = problems(pair(slow, {}))
+    assert "roceP2p1s0f0 at 100 Gb/s, rocep1s0f0 at 100 Gb/s." in said
+    assert problems([dataclasses.replace(samples.facts(1)[0], **slow)]) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cluster.catalog import CATALOG
-from remote.node import gpu_runtime
+from remote.node import gpu_runtime, probe
+from tests.docker_machine import Machine, install
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(
@@ -94,52 +94,36 @@ def sudoers() -> set[tuple[str, ...]]:
     block = text.partition("```sudoers")[2].partition("```")[0]
     rules = [line.partition("NOPASSWD: ")[2] for line in block.splitlines() if line.strip()]
     words = [shlex.split(command) for rule in rules for command in rule.split(", ")]
-    assert all(first.startswith("/usr/bin/") for first, *_ in words)
+    assert all(first.startswith(("/usr/bin/", "/usr/sbin/")) for first, *_ in words)
     return {(os.path.basename(first), *rest) for first, *rest in words}
 
 
-def used_commands(monkeypatch, present: bool) -> set[tuple[str, ...]]:
-    """What apply, apply for another GPU, and restore ask sudo for; `present`: daemon.json was there."""
-    files = {gpu_runtime.TOML: '#swarm-resource = "DOCKER_RESOURCE_GPU"\n'}
-    if present:
-        files[gpu_runtime.DAEMON] = "{}\n"
-    used: set[tuple[str, ...]] = set()
+def prepared_and_back(machine: Machine, before: str | None) -> set[tuple[str, ...]]:
+    """Every command that preparing and giving back ask sudo for, with what may happen in between."""
+    if before is not None:
+        machine.write(before)
+    machine.members = []
 
-    def sudo(*words, text=None):
-        used.add(words)
-        match words[0]:
-            case "tee":
-                files[words[1]] = text
-            case "mv":
-                files[words[3]] = files.pop(words[2])
-            case "rm":
-                files.pop(words[2], None)
-            case "cat":
-                return files[words[1]]
-        return ""
+    def apply(gpu: str) -> None:
+        gpu_runtime.main({"action": "apply", "gpu": gpu, "group": True})
 
-    monkeypatch.setattr(gpu_runtime, "sudo", sudo)
-    monkeypatch.setattr(
-        gpu_runtime,
-        "read",
-        lambda path, as_root=False: sudo("cat", path) if as_root and path in files else files.get(path),
-    )
-    monkeypatch.setattr(gpu_runtime.os.path, "exists", lambda path: path in files)
-    answers = subprocess.CompletedProcess([], 0, "", "")
-    monkeypatch.setattr(gpu_runtime.subprocess, "run", lambda *_args, **_named: answers)
-    monkeypatch.setattr(gpu_runtime, "docker_has", lambda _gpu: True)
-    before = dict(files)
-    gpu_runtime.apply("GPU-1")
-    gpu_runtime.apply("GPU-2")
-    assert json.loads(files[gpu_runtime.DAEMON])["default-runtime"] == "nvidia"
-    gpu_runtime.restore()
-    assert files == before
-    return used
+    apply("GPU-1")
+    apply("GPU-1")
+    for path in (machine.daemon, machine.toml):  # the owner's edits, another GPU
+        path.write_text(path.read_text() + "\n")
+    machine.toml.write_text(machine.toml.read_text().replace("swarm-resource", "#swarm-resource"))
+    apply("GPU-2")
+    machine.has["default-runtime"] = "runc"
+    apply("GPU-2")
+    gpu_runtime.main({"action": "restore"})
+    return {tuple(word.removeprefix(str(machine.root)) for word in call) for call in machine.calls}
 
 
-def test_the_sudoers_lines_are_the_commands_used(monkeypatch):
-    used = {("true",)}  # the probe's question
-    for present in (True, False):
+def test_the_sudoers_lines_are_the_commands_used(monkeypatch, tmp_path):
+    used = {("true",), ("cat", probe.UFW_RULES)}  # the probe's questions
+    for name, before in (("present", "{}\n"), ("absent", None)):
+        machine = Machine(tmp_path / name)
         with monkeypatch.context() as patch:
-            used |= used_commands(patch, present)
+            install(machine, patch)
+            used |= prepared_and_back(machine, before)
     assert sudoers() == used

@@ -29,6 +29,7 @@ def names(rank: fabric.RankNetwork) -> list[str]:
     return [hca.name for hca in rank.hcas]
 
 
+DEBUG = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET,ENV"}
 NO_LINK = {"active": False, "address": None, "gid_index": None}
 
 
@@ -36,7 +37,7 @@ def test_two_cabled_sparks_use_both_halves():
     found = plan(samples.facts(2))
     assert (found.transport, found.subnet) == ("IB", IPv4Network("192.168.100.0/24"))
     assert [str(rank.address) for rank in found.ranks] == ["192.168.100.11", "192.168.100.12"]
-    assert [names(rank) for rank in found.ranks] == [["roceP2p1s0f0", "rocep1s0f0"]] * 2
+    assert [names(rank) for rank in found.ranks] == [["rocep1s0f0", "roceP2p1s0f0"]] * 2
     assert found.warnings == ()
 
 
@@ -50,13 +51,15 @@ def test_more_sparks_behind_a_switch(count):
 def test_one_node_needs_no_network():
     found = plan(samples.facts(1))
     assert (found.transport, found.subnet) == ("none", None)
-    assert fabric.environment(found, 0, {}) == {"NCCL_DEBUG": "INFO"}
+    assert fabric.environment(found, 0, {}) == DEBUG
 
 
 def test_a_half_that_only_one_side_has_is_not_used():
     head, worker = samples.facts(2)
     found = plan([head, edited(worker, roceP2p1s0f0=NO_LINK)])
     assert [names(rank) for rank in found.ranks] == [["rocep1s0f0"], ["rocep1s0f0"]]
+    [warning] = found.warnings
+    assert warning.startswith("10.24.11.12: half 1 of the cable (enP2p1s0f0np0, roceP2p1s0f0) has no link")
 
 
 def test_the_second_halfs_subnet_serves_where_the_first_is_down():
@@ -78,8 +81,8 @@ def test_cables_in_different_ports_give_each_rank_its_own_names():
     )
     found = plan([head, other])
     first, second = (fabric.environment(found, rank, {}) for rank in (0, 1))
-    assert first["NCCL_IB_HCA"] == "=roceP2p1s0f0:1,rocep1s0f0:1"
-    assert second["NCCL_IB_HCA"] == "=roceP2p1s0f1:1,rocep1s0f1:1"
+    assert first["NCCL_IB_HCA"] == "=rocep1s0f0:1,roceP2p1s0f0:1"
+    assert second["NCCL_IB_HCA"] == "=rocep1s0f1:1,roceP2p1s0f1:1"
     assert second["NCCL_SOCKET_IFNAME"] == "=enp1s0f1np1"
 
 
@@ -90,8 +93,11 @@ def test_both_halves_in_one_subnet_are_both_used():
     ]
     found = plan(nodes)
     assert found.subnet == IPv4Network("192.168.100.0/24")
-    assert [names(rank) for rank in found.ranks] == [["roceP2p1s0f0", "rocep1s0f0"]] * 2
+    assert [names(rank) for rank in found.ranks] == [["rocep1s0f0", "roceP2p1s0f0"]] * 2
     assert found.ranks[0].address != found.ranks[1].address
+    assert len(found.warnings) == 2
+    assert all("are in one subnet (192.168.100.0/24)" in warning for warning in found.warnings)
+    assert [wire.subnet for wire in fabric.wires(found)] == [IPv4Network("192.168.100.0/24")] * 2
 
 
 def test_wanted_addresses_restrict_the_choice():
@@ -118,16 +124,43 @@ def test_no_cable_means_sockets_and_a_warning_that_names_the_node():
     assert "sockets" in warning
 
 
-def test_halves_without_a_common_subnet_mean_sockets():
+def apart() -> list[Facts]:
+    """A pair whose halves are all up, in four different subnets."""
     head, worker = samples.facts(2)
     moved = edited(
         worker,
         rocep1s0f0={"address": IPv4Interface("192.168.200.12/24")},
         roceP2p1s0f0={"address": IPv4Interface("192.168.201.12/24")},
     )
-    found = plan([head, moved])
-    assert found.transport == "Socket"
+    return [head, moved]
+
+
+@pytest.mark.parametrize("transport", ["auto", "rdma"])
+def test_halves_without_a_common_subnet_are_refused(transport):
+    with pytest.raises(PlanError) as caught:
+        fabric.plan(apart(), [[], []], transport)
+    said = str(caught.value)
+    assert said.startswith("the RDMA addresses of 10.24.11.11 and 10.24.11.12 share no subnet: RDMA cannot")
+    assert "`pulumi config set transport any`" in said
+
+
+def test_halves_without_a_common_subnet_may_mean_sockets():
+    found = fabric.plan(apart(), [[], []], "any")
+    assert (found.transport, found.required) == ("Socket", False)
     assert "share no subnet" in found.warnings[0]
+
+
+def test_rdma_that_must_be_and_has_no_cable_is_refused():
+    head, worker = samples.facts(2)
+    bare = edited(worker, rocep1s0f0=NO_LINK, roceP2p1s0f0=NO_LINK)
+    with pytest.raises(PlanError, match=r"10\.24\.11\.12: no RDMA device with an active link"):
+        fabric.plan([head, bare], [[], []], "rdma")
+
+
+def test_any_uses_rdma_without_insisting():
+    found = fabric.plan(samples.facts(2), [[], []], "any")
+    assert (found.transport, found.required) == ("IB", False)
+    assert "NCCL_NET" not in fabric.environment(found, 0, {})
 
 
 def test_an_address_behind_translation_is_refused():
@@ -140,29 +173,34 @@ def test_an_address_behind_translation_is_refused():
 def test_environment_over_rdma():
     found = plan(samples.facts(2))
     assert fabric.environment(found, 1, {}) == {
+        **DEBUG,
         "GLOO_SOCKET_IFNAME": "enp1s0f0np0",
-        "NCCL_DEBUG": "INFO",
         "NCCL_IB_GID_INDEX": "3",
-        "NCCL_IB_HCA": "=roceP2p1s0f0:1,rocep1s0f0:1",
+        "NCCL_IB_HCA": "=rocep1s0f0:1,roceP2p1s0f0:1",
+        "NCCL_NET": "IB",
         "NCCL_SOCKET_IFNAME": "=enp1s0f0np0",
-        "UCX_NET_DEVICES": "roceP2p1s0f0:1,rocep1s0f0:1",
+        "OMPI_MCA_btl_tcp_if_include": "192.168.100.0/24",
+        "UCX_NET_DEVICES": "rocep1s0f0:1,roceP2p1s0f0:1",
     }
 
 
 def test_environment_over_sockets():
     bare = [dataclasses.replace(facts, hcas=()) for facts in samples.facts(2)]
     assert fabric.environment(plan(bare), 0, {}) == {
+        **DEBUG,
         "GLOO_SOCKET_IFNAME": "enP7s7",
-        "NCCL_DEBUG": "INFO",
         "NCCL_IB_DISABLE": "1",
         "NCCL_SOCKET_IFNAME": "=enP7s7",
+        "OMPI_MCA_btl_tcp_if_include": "10.24.11.0/24",
         "UCX_NET_DEVICES": "enP7s7",
     }
 
 
 def test_different_gid_indexes_are_left_to_nccl():
     nodes = [edited(facts, rocep1s0f0={"gid_index": 5}) for facts in samples.facts(2)]
-    assert "NCCL_IB_GID_INDEX" not in fabric.environment(plan(nodes), 0, {})
+    mine = fabric.environment(plan(nodes), 0, {})
+    assert "NCCL_IB_GID_INDEX" not in mine
+    assert (mine["NCCL_IB_ROCE_VERSION_NUM"], mine["NCCL_IB_ADDR_FAMILY"]) == ("2", "AF_INET")
 
 
 def test_the_users_variables_win():
@@ -170,6 +208,12 @@ def test_the_users_variables_win():
     mine = fabric.environment(found, 0, {"NCCL_IB_HCA": "mlx5", "NCCL_DEBUG": "WARN", "UCX_TLS": "tcp"})
     assert (mine["NCCL_IB_HCA"], mine["NCCL_DEBUG"], mine["UCX_TLS"]) == ("mlx5", "WARN", "tcp")
     assert mine["NCCL_SOCKET_IFNAME"] == "=enp1s0f0np0"
+
+
+def test_what_the_user_replaces_is_told():
+    found = plan(samples.facts(2))
+    mine = {"NCCL_IB_HCA": "mlx5", "NCCL_DEBUG": "INFO", "UCX_TLS": "tcp"}
+    assert fabric.overridden(found, mine) == ("NCCL_IB_HCA=mlx5 instead of =rocep1s0f0:1,roceP2p1s0f0:1",)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_a_model_that_fits_is_a_note_with_its_numbers():
     assert not said(found("gpt-oss-120b"), samples.facts(1), cache=samples.cache(files=dict(_all())))
     [note] = room.notes(here)
     assert note.startswith("Memory: openai/gpt-oss-120b fits: 63.3 GiB weights + ")
-    assert "(4 x 8192 tokens; room for 46.9 GiB, or 5.9 GiB beside the page cache of its files)" in note
-    assert "on each of 1 rank(s), of 121.7 GiB with 4.0 GiB for the system" in note
+    assert "(4 x 8192 tokens; room for 45.5 GiB, or 5.9 GiB beside the page cache of its files)" in note
+    assert "on each of 1 rank(s), of 121.7 GiB with 5.6 GiB for the system" in note
 
 
 def test_a_model_that_does_not_fit_stops_with_what_would():
@@ -84,7 +84,7 @@ def test_what_others_hold_counts_unless_our_own_rank_runs():
     assert room.memory_of(other, "dgx").others == 70 * GIB
     idle = Memory(total=120 * GIB, available=119 * GIB)
     assert room.memory_of(spark(ram=idle), "dgx").others == 4 * GIB
-    assert room.memory_of(spark(), "dgx") == fit.Memory("10.24.11.11", spark().memory)
+    assert room.memory_of(spark(ram=Memory()), "dgx") == fit.Memory("10.24.11.11", spark().memory)
     assert [level for level, _ in said(found("gpt-oss-120b"), [spark(ram=busy)], cache=_there())] == ["FAIL"]
 
 

@@ -121,3 +121,10 @@ def test_vocabularies(cache):
         place.parent.mkdir(exist_ok=True)
         place.touch()
     assert cache.look()["tiktoken"] is True
+
+
+def test_the_models_config_comes_along_unless_it_is_absurd(cache):
+    cache.file("config.json", b'{"num_attention_heads": 64}')
+    assert cache.look()["config"] == '{"num_attention_heads": 64}'
+    cache.file("config.json", b"x" * (hub_cache.MAX_CONFIG + 1))
+    assert cache.look()["config"] == ""

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import names
+from lab import cabling, names
 from lab.errors import LabError
-from lab.network import LINKS, _wires
 from lab.state import Lab, Plan
-from lab.variants import parse, variant_of
+from lab.variants import parse, usages, variant_of
 
 LINUX_INTERFACE_NAME = 15
 
@@ -24,8 +23,9 @@ def test_two_checkouts_and_two_labs_of_one_have_nothing_in_common():
 
 def test_interface_names_are_short_enough():
     lab = Lab("demo")
-    ports = [port for node in lab.nodes(Plan("10.100.0.0/24", names.MAX_NODES)) for port in _wires(node)]
-    for name in [lab.id, *LINKS.values(), *(name for ports_of in ports for name in ports_of[:2])]:
+    wires = [wire for node in lab.nodes(Plan("10.100.0.0/24", names.MAX_NODES)) for wire in node.wires]
+    ports = [name for wire in wires for name in (wire.netdev, wire.port)]
+    for name in [lab.id, *cabling.bridges("ring"), *ports]:
         assert len(name) <= LINUX_INTERFACE_NAME
 
 
@@ -42,7 +42,7 @@ def test_addresses_are_those_of_the_contract():
     lan = IPv4Network("10.100.7.0/24")
     node = Lab("demo").nodes(Plan(str(lan), 2))[1]
     assert str(node.host) == "10.100.7.12"
-    assert [str(address) for address in node.fabric] == ["192.168.100.12", "192.168.101.12"]
+    assert node.fabric == ["192.168.100.12", "192.168.101.12"]
     assert str(names.operator_address(lan)) == "10.100.7.1"
 
 
@@ -58,6 +58,31 @@ def test_variants_are_of_one_node_or_of_all(tmp_path):
         "no-gpus": "no such variant",
         "spark-3:no-gpu": "no node 'spark-3'",
         "daemon-json=/nowhere": "no file /nowhere",
+        "daemon-json": "written daemon-json=FILE",
+        "no-gpu=1": "written no-gpu",
+        "mtu=1501": "written mtu=9000",
+        "clock=soon": "written clock=SECONDS",
     }.items():
         with pytest.raises(LabError, match=reason):
             parse([wrong], nodes)
+
+
+def test_variants_that_exclude_each_other_are_refused():
+    with pytest.raises(LabError, match="spark-1 cannot be gpus and no-gpu"):
+        parse(["no-gpu", "spark-1:gpus=2"], ["spark-1", "spark-2"])
+
+
+def test_a_fresh_spark_is_the_default():
+    fresh = variant_of([])
+    assert (fresh.docker_group, fresh.sudo_password, fresh.daemon_json) == (False, True, None)
+    told = variant_of(
+        ["docker-group", "sudo-nopasswd", "clock=-90", "dockerd-flag=--a", "dockerd-flag=--b=c"]
+    )
+    assert (told.docker_group, told.sudo_password, told.clock_s) == (True, False, -90)
+    assert told.dockerd_flags == ("--a", "--b=c")
+
+
+def test_the_contract_lists_every_variant():
+    text = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
+    for name, about in usages().items():
+        assert f"| `{name.replace('|', chr(92) + '|')}` | {about} |\n" in text

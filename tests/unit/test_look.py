@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cluster.errors import TrtSparkError, Unreachable
-from remote.preflight import look
+from remote.preflight import examine, look
 from remote.ssh import Connection, Result
 from tests import samples
 from tests.checkpoints import config, tensors
@@ -23,6 +24,8 @@ class FakeShells:
         hosts = [connection.host for connection in samples.connections(count)]
         self.documents = dict(zip(hosts, samples.documents(count), strict=True))
         self.answers = answers
+        self.clocks: list[str] = []
+        """Hosts whose document's own time counts."""
         self.commands: list[str] = []
         self.closed: list[str] = []
         self.shape: dict[str, Any] | None = None
@@ -48,7 +51,8 @@ class FakeShells:
         return Shell()
 
     def healthy(self, host: str, **cache: Any) -> Result:
-        answer = {"probe": self.documents[host], "hub_cache": samples.cache(**cache)}
+        now = {"time": time.time(), "time_after": time.time()} if host not in self.clocks else {}
+        answer = {"probe": {**self.documents[host], **now}, "hub_cache": samples.cache(**cache)}
         return Result(0, json.dumps(answer), "")
 
 
@@ -99,8 +103,8 @@ def test_a_machine_that_is_not_prepared_is_named():
 
 def test_a_refused_nodes_login_is_forgotten_so_that_new_groups_count():
     shells = FakeShells(2)
-    denied = {"rc": 1, "out": "", "err": "permission denied while trying to connect to the Docker daemon"}
-    shells.documents["10.24.11.12"]["commands"]["docker-info"] = denied
+    denied = {"rc": 1, "out": "", "err": "/var/run/docker.sock: Permission denied"}
+    shells.documents["10.24.11.12"]["docker"]["info"] = denied
     with pytest.raises(TrtSparkError, match="usermod"):
         run(shells)
     assert shells.closed == ["10.24.11.12"]
@@ -134,6 +138,70 @@ def test_a_login_script_that_talks_does_not_break_the_answer():
 def test_a_login_that_runs_something_else_is_named(out):
     with pytest.raises(TrtSparkError, match=r"nvidia@10\.24\.11\.11: the probe gave no answer"):
         run(FakeShells(1, spark11=lambda: Result(0, out, "")), 1)
+
+
+def test_all_problems_of_all_machines_at_once():
+    """A machine with three faults is not looked at three times."""
+    shells = FakeShells(2)
+    first, second = shells.documents.values()
+    first["commands"]["nvidia-smi"] = {"rc": 6, "out": "No devices were found\n", "err": ""}
+    first["files"]["/etc/docker/daemon.json"] = "{"
+    second["docker"]["program"] = False
+    second["ssh_connection"] = "fe80::1%enP7s7 50000 fe80::2%enP7s7 22"
+    with pytest.raises(TrtSparkError) as caught:
+        run(shells)
+    starts = sorted(line.partition(": ")[2].partition(" ")[0] for line in str(caught.value).splitlines())
+    assert starts == ["/etc/docker/daemon.json", "Docker", "no", "ssh"]
+
+
+def test_where_one_cannot_be_reached_the_others_are_still_judged():
+    shells = FakeShells(
+        2, spark12=fails(Unreachable("nvidia@10.24.11.12", "there is no route to it.", "Is it on?"))
+    )
+    shells.documents["10.24.11.11"]["docker"]["program"] = False
+    with pytest.raises(TrtSparkError) as caught:
+        run(shells)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("nvidia@10.24.11.12: there is no route to it.")
+    assert second.startswith("10.24.11.11: Docker is not installed.")
+    found = examine("dgx", samples.settings(2), samples.connections(2), shells)
+    assert [facts.hostname for facts in found.facts] == ["spark-1"]
+    assert [one.check for one in found.findings] == ["docker.answers"]
+
+
+def test_none_reached():
+    gone = fails(Unreachable("x", "there is no route to it.", "Is it on?"))
+    found = examine("dgx", samples.settings(1), samples.connections(1), FakeShells(1, spark11=gone))
+    assert (found.facts, found.findings, len(found.errors)) == ((), (), 1)
+
+
+def test_an_answer_of_another_version_is_an_error_of_that_node():
+    shells = FakeShells(2)
+    shells.documents["10.24.11.12"]["format"] = 1
+    with pytest.raises(TrtSparkError, match=r"10\.24\.11\.12: the probe's answer has format 1"):
+        run(shells)
+
+
+def test_warnings_do_not_stop():
+    shells = FakeShells(2)
+    for document in shells.documents.values():
+        document["files"]["/etc/dgx-release"] = None
+    warnings = [line for line in run(shells).warnings if "Docker will restart" not in line]
+    assert [line.partition(":")[0] for line in warnings] == ["10.24.11.11", "10.24.11.12"]
+
+
+def test_the_clock_is_compared_with_the_time_around_the_question():
+    shells = FakeShells(1)
+    now = time.time()
+    shells.clocks = ["10.24.11.11"]
+    shells.documents["10.24.11.11"] |= {"time": now - 500, "time_after": now - 499.9}
+    assert run(shells, 1).facts[0].clock_offset == pytest.approx(-500, abs=60)
+
+
+def test_the_probe_is_told_where_to_look():
+    shells = FakeShells(1)
+    run(shells, 1, port=9000, hfCache="/srv/hf")
+    assert '"probe": {"hf_cache": "/srv/hf", "port": 9000}' in shells.commands[0]
 
 
 def test_the_model_is_known_from_the_nodes_where_the_hub_is_not_asked():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.parsing import parse
 from remote import node
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,14 @@ def test_a_program_really_sent(tmp_path):
     assert "rank-exec-it's" in (tmp_path / ".ssh" / "authorized_keys").read_text()
 
 
+def test_what_a_module_takes_from_others_is_sent_with_it(tmp_path):
+    text = node.program(gpu_runtime="main")
+    for name in ("as_root", "config_toml", "daemon_json", "docker_daemon", "json_text", "stop"):
+        assert f"{name!r}: " in text
+    done = sent(tmp_path, {"gpu_runtime": {"action": "unheard of"}}, gpu_runtime="main")
+    assert (done.returncode, done.stderr) == (1, "unknown action 'unheard of'.\n")
+
+
 def test_a_program_that_stops_says_its_sentence_and_no_more(tmp_path):
     keys = tmp_path / ".ssh" / "authorized_keys"
     keys.mkdir(parents=True)
@@ -51,9 +60,15 @@ def test_a_program_that_stops_says_its_sentence_and_no_more(tmp_path):
 
 def test_the_probe_runs_on_any_linux(tmp_path):
     """What is not there is an answer, not a failure."""
-    done = sent(tmp_path, {}, probe="look")
+    done = sent(tmp_path, {"probe": {"hf_cache": "~/.cache/huggingface", "port": 8355}}, probe="look")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["probe"]["home"] == str(tmp_path)
+    document = json.loads(done.stdout)["probe"]
+    assert document["home"] == str(tmp_path)
+    facts = parse("here", document)
+    assert facts.ram.total > facts.ram.available > 0
+    assert facts.disks["cache"].path == f"{tmp_path}/.cache/huggingface"
+    assert facts.disks["cache"].free > 0
+    assert "lo" in facts.interfaces or not facts.interfaces
 
 
 EXEC = ROOT / "remote" / "node" / "rank_exec.sh"

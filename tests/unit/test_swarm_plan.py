@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import NodeError
-from cluster.swarm_plan import Init, Join, Label, Listed, Member, Unlabel, plan
+from cluster.swarm_plan import (
+    Init,
+    Join,
+    Label,
+    Listed,
+    Member,
+    Rejoin,
+    Renew,
+    Unlabel,
+    plan,
+    renewals,
+)
 
 NAMES = ["spark-1", "spark-2", "spark-3", "spark-4"]
 OURS = {"trtspark.stack": "dgx"}
@@ -178,3 +189,25 @@ def test_no_step_is_planned_twice(case):
     swarm, nodes = case
     steps = swarm.plan(nodes)
     assert len(steps) == len(set(steps))
+
+
+EXPIRED = Member("error", error="x509: certificate has expired or is not yet valid")
+
+
+def test_expired_certificates_of_ours_are_renewed_the_managers_by_force():
+    members = {"spark-1": EXPIRED, "spark-2": Member("active", "id-2"), "spark-3": EXPIRED}
+    assert renewals(NAMES[:3], members, {"spark-1", "spark-3"}) == [Renew("spark-1"), Rejoin("spark-3")]
+
+
+def test_without_expired_ones_nothing_is_renewed():
+    assert renewals(NAMES[:2], dict.fromkeys(NAMES[:2], Member("error", error="other")), set()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("spark-1", "swarm init --force-new-cluster"), ("spark-2", "swarm leave --force")]
+)
+def test_an_expired_certificate_that_is_not_ours_is_left_with_the_way_out(name, way):
+    members = {**dict.fromkeys(NAMES[:2], Member("active", "id")), name: EXPIRED}
+    with pytest.raises(NodeError, match="has expired") as caught:
+        renewals(NAMES[:2], members, set())
+    assert way in str(caught.value)

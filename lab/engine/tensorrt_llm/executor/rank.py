@@ -18,13 +18,14 @@ from ..nccl.interfaces import all_interfaces
 from ..nccl.log import Log, NcclError
 from ..nccl.ring import STEP, Ring
 from ..nccl.transport import choose
-from ..version import current
+from ..version import at_least
 
 HANG_SECONDS = 300.0
 """The real hang detector's patience."""
 SHORT_NAP, LONG_NAP = 0.003, 0.1
 """Seconds between looks for a message from rank 0."""
-NCCL_VERSIONS = {"1.2": "2.27.7+cuda13.0", "1.3": "2.28.9+cuda13.1"}
+NCCL_VERSIONS = (("1.3.0rc27", "2.30.7+cuda13.2"), ("1.3.0rc1", "2.28.9+cuda13.1"))
+"""First release with each, newest first; before those 2.27.7."""
 
 AllGather = Callable[[Any], list[Any]]
 
@@ -115,12 +116,13 @@ class Rank:
         if self._size == 1:
             return "none"
         log = Log()
+        version = next((nccl for first, nccl in NCCL_VERSIONS if at_least(first)), "2.27.7+cuda13.0")
         if self._number == 0:
-            log.version(f"NCCL version {NCCL_VERSIONS.get(current()[:3], '2.30.7+cuda13.2')}")
+            log.version(f"NCCL version {version}")
         comm = f"comm 0x{id(self):x} rank {self._number} nranks {self._size} cudaDev 0 nvmlDev 0"
         where = f"ncclCommInitRank {comm} busId f01000 commId 0x{os.getppid():x}"
         try:
-            transport = choose(os.environ, log, all_interfaces())
+            transport = choose(os.environ, log, all_interfaces(), version=version)
             log.info(f"{where} - Init START")
             self._ring = Ring(self._number, self._size, transport, self._allgather, log)
         except NcclError as error:

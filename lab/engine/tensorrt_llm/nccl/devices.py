@@ -7,6 +7,7 @@ opens; in a container without the device nodes that last step fails, exactly as 
 import os
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from .interfaces import Interface, Pattern
@@ -37,12 +38,12 @@ class Machine:
 def find(
     pattern: str | None, present: list[Interface], log: Log, machine: Machine | None = None
 ) -> list[Hca]:
-    """The usable devices in sysfs order, with NCCL's warnings for those that do not open."""
+    """The usable devices by PCI address, with NCCL's warnings for those that do not open."""
     machine = machine or Machine()
     wanted = Pattern.parse(pattern or "")
     found = []
     root = machine.sys / "class/infiniband"
-    for device in sorted(root.iterdir()) if root.is_dir() else []:
+    for device in sorted(root.iterdir(), key=_pci_order) if root.is_dir() else []:
         node = _uverbs(machine, device.name)
         try:
             os.close(os.open(node, os.O_RDWR))
@@ -58,14 +59,58 @@ def find(
     return found
 
 
-def gid_works(hca: Hca, index: int, machine: Machine | None = None) -> bool:
-    """Whether the port's GID table has an address at that index (unknown tables are trusted)."""
+@dataclass(frozen=True)
+class Gid:
+    """An entry of a port's GID table: an IPv6 address, or an IPv4 address written as one."""
+
+    index: int
+    address: str
+    kind: str = "RoCE v2"
+
+    @property
+    def family(self) -> str:
+        """What both ends of a connection must have in common."""
+        return f"{self.kind} over {'IPv4' if ':ffff:' in self.address else 'IPv6'}"
+
+    def __str__(self) -> str:
+        address = IPv6Address(self.address)
+        mapped = address.ipv4_mapped
+        return f"::ffff:{mapped}" if mapped else str(address)
+
+
+def gid(hca: Hca, index: int | None, machine: Machine | None = None) -> Gid | None:
+    """The port's GID at that index, or by default its first of RoCE v2 over IPv4; None: there is none.
+
+    A port without a table (tests, and simulations of no more than names) is trusted.
+    """
     machine = machine or Machine()
-    table = machine.sys / f"class/infiniband/{hca.name}/ports/{hca.port}/gids"
-    if not table.is_dir():
-        return True
-    gid = _text(table / str(index))
-    return bool(gid.strip("0:\n"))
+    port = machine.sys / f"class/infiniband/{hca.name}/ports/{hca.port}"
+    if not (port / "gids").is_dir():
+        return Gid(3 if index is None else index, "::ffff:0.0.0.1")
+    table = [
+        Gid(int(file.name), text, _text(port / "gid_attrs/types" / file.name).strip() or "RoCE v2")
+        for file in sorted((port / "gids").iterdir(), key=lambda file: int(file.name))
+        if (text := _text(file).strip()).strip("0:")
+    ]
+    for entry in table:
+        if entry.index == index or (index is None and entry.family == "RoCE v2 over IPv4"):
+            return entry
+    return None
+
+
+def _pci_order(device: Path) -> tuple[str, str]:
+    """The kernel lists devices as it found them on PCI, whatever udev calls them."""
+    slot = (device / "device").resolve().name
+    if re.fullmatch(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.\d", slot):
+        return slot, device.name
+    for path in (*device.glob("ports/1/gid_attrs/ndevs/*"), *device.glob("device/net/*")):
+        name = _text(path).strip() if path.parent.name == "ndevs" else path.name
+        if found := re.match(r"en(?:P(\d+))?p(\d+)s(\d+)f(\d+)", name):
+            domain, bus, number, function = found.groups()
+            return f"{int(domain or 0):04x}:{int(bus):02x}:{int(number):02x}.{function}", device.name
+    found = re.fullmatch(r"roce(?:P(\d+))?p(\d+)s(\d+)f(\d+)", device.name)
+    domain, bus, number, function = found.groups() if found else ("", "0", "0", "0")
+    return f"{int(domain or 0):04x}:{int(bus):02x}:{int(number):02x}.{function}", device.name
 
 
 def _uverbs(machine: Machine, device: str) -> Path:

@@ -5,8 +5,9 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 
-_SIOCGIFADDR, _SIOCGIFFLAGS, _UP = 0x8915, 0x8913, 0x1
+_SIOCGIFADDR, _SIOCGIFFLAGS, _SIOCGIFNETMASK, _UP = 0x8915, 0x8913, 0x891B, 0x1
 MAX_INTERFACES = 16
 """NCCL's MAX_IFS."""
 
@@ -17,6 +18,12 @@ class Interface:
 
     name: str
     address: str
+    netmask: str = ""
+
+    @property
+    def network(self) -> str:
+        """The subnet it is in, "" when its mask is not known."""
+        return str(IPv4Interface(f"{self.address}/{self.netmask}").network) if self.netmask else ""
 
     def __str__(self) -> str:
         return f"{self.name}:{self.address}<0>"
@@ -64,10 +71,11 @@ def all_interfaces() -> list[Interface]:
             try:
                 flags = fcntl.ioctl(asker, _SIOCGIFFLAGS, request)[16:18]
                 address = fcntl.ioctl(asker, _SIOCGIFADDR, request)[20:24]
+                mask = fcntl.ioctl(asker, _SIOCGIFNETMASK, request)[20:24]
             except OSError:  # no IPv4 address, or gone meanwhile
                 continue
             if struct.unpack("H", flags)[0] & _UP:
-                found.append(Interface(name, socket.inet_ntoa(address)))
+                found.append(Interface(name, socket.inet_ntoa(address), socket.inet_ntoa(mask)))
     return found
 
 

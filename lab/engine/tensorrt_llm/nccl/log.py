@@ -30,6 +30,10 @@ class Log:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._level = _LEVELS.get(environment.get("NCCL_DEBUG", "").upper(), 0)
+        chosen = environment.get("NCCL_DEBUG_SUBSYS", "").upper()
+        words = {word for word in chosen.removeprefix("^").split(",") if word}
+        self._all_but = chosen.startswith("^") or "ALL" in words
+        self._subsystems = (words - {"ALL"}) or ({"INIT", "BOOTSTRAP", "ENV"} if not self._all_but else set())
 
     def version(self, text: str) -> None:
         """The one line that has no prefix."""
@@ -40,9 +44,11 @@ class Log:
         """A failure."""
         self._write(2, "WARN", text)
 
-    def info(self, text: str) -> None:
-        """What was chosen."""
-        self._write(3, "INFO", text)
+    def info(self, text: str, *subsystems: str) -> None:
+        """What was chosen; printed if NCCL_DEBUG_SUBSYS lets one of the line's subsystems through."""
+        named = set(subsystems or ("INIT",))
+        if named - self._subsystems if self._all_but else named & self._subsystems:
+            self._write(3, "INFO", text)
 
     def _write(self, level: int, word: Literal["WARN", "INFO"], text: str) -> None:
         if self._level >= level:

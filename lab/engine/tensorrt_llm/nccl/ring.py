@@ -8,7 +8,8 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import counters
@@ -21,6 +22,38 @@ PROBE = bytes(range(256)) * 256
 """What goes around once at the start: 64 KiB on every rail."""
 STEP = b"\x5a" * 65536
 """What goes around on every rail with every step of the engine (real layers move more)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank listens on one of its rails, as every other rank is told."""
+
+    host: str
+    port: int
+    network: str = ""
+    gid: str = ""
+    family: str | None = None
+
+
+def pairs(mine: Sequence[Place], theirs: Sequence[Place], by_subnet: bool) -> list[tuple[int, int]]:
+    """[(place of mine, place of theirs), …]: equal places, as NCCL does it.
+
+    `by_subnet`: where equal places are in different subnets one of them is moved, if the other's subnet
+    is among the mover's; field report: a ring whose cable joins port 0 to port 0 therefore fails.
+    """
+    found = []
+    for number in range(max(len(mine), len(theirs))):
+        own, other = number % len(mine), number % len(theirs)
+        if by_subnet and mine[own].network != theirs[other].network:
+            facing = [n for n, place in enumerate(theirs) if place.network == mine[own].network]
+            turned = [n for n, place in enumerate(mine) if place.network == theirs[other].network]
+            if facing:
+                other = facing[0]
+            elif turned:
+                own = turned[0]
+        found.append((own, other))
+    return list(dict.fromkeys(found))
+
 
 AllGather = Callable[[Any], list[Any]]
 
@@ -101,19 +134,38 @@ class Ring:
         rails = self._transport.rails
         for rail in rails:
             self._listeners.append(self._listen(rail.address))
-        everyone = allgather([listener.getsockname() for listener in self._listeners])
+        everyone = [
+            [Place(*place) for place in places]
+            for places in allgather(
+                [
+                    (*listener.getsockname(), rail.network, str(rail.gid or ""), rail.gid and rail.gid.family)
+                    for listener, rail in zip(self._listeners, rails, strict=True)
+                ]
+            )
+        ]
+        aware = self._transport.by_subnet
         after, before = (rank + 1) % size, (rank - 1) % size
-        for number, (host, port) in enumerate(everyone[after]):
-            self._say(number, rank, after, "send")
-            own = rails[number % len(rails)]
-            self._out[self._dial(own.address, host, port)] = own
-        for number in range(len(rails)):
-            self._say(number, before, rank, "receive")
-        self._accept(len(everyone[before]))
+        for own, other in pairs(everyone[rank], everyone[after], aware):
+            self._say(own, rank, after, "send")
+            rail, peer = rails[own], everyone[after][other]
+            self._reachable(rail, everyone[rank][own], peer)
+            self._out[self._dial(rail, peer)] = rail
+        incoming = pairs(everyone[before], everyone[rank], aware)
+        for _, own in incoming:
+            self._say(own, before, rank, "receive")
+        self._accept(len(incoming))
+
+    def _reachable(self, rail: Rail, own: "Place", peer: "Place") -> None:
+        """RoCE resolves a peer on its own link only: no route leads to another subnet or family."""
+        if (own.network and peer.network and own.network != peer.network) or own.family != peer.family:
+            time.sleep(CONNECT_SECONDS)
+            self._log.warn(rail.failure(peer.gid))
+            raise NcclError(SYSTEM)
 
     def _say(self, number: int, sender: int, receiver: int, side: str) -> None:
         name = f"NET/{self._transport.name}/{number}"
-        self._log.info(f"Channel {number:02d}/0 : {sender}[0] -> {receiver}[0] [{side}] via {name}")
+        text = f"Channel {number:02d}/0 : {sender}[0] -> {receiver}[0] [{side}] via {name}"
+        self._log.info(text, "INIT", "NET")
 
     def _listen(self, address: str) -> socket.socket:
         try:
@@ -123,28 +175,28 @@ class Ring:
             raise NcclError(SYSTEM) from error
         return listener
 
-    def _dial(self, own: str, host: str, port: int) -> socket.socket:
+    def _dial(self, rail: Rail, peer: "Place") -> socket.socket:
         until = time.monotonic() + CONNECT_SECONDS
         while True:
             try:
                 left = max(until - time.monotonic(), 0.1)
-                connection = socket.create_connection((host, port), left, (own, 0))
+                connection = socket.create_connection((peer.host, peer.port), left, (rail.address, 0))
             except OSError as error:
                 if time.monotonic() < until:
                     time.sleep(0.2)
                     continue
-                self._failed(host, port, error)
+                self._failed(rail, peer, error)
                 raise NcclError(SYSTEM) from error
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
 
-    def _failed(self, host: str, port: int, error: OSError) -> None:
+    def _failed(self, rail: Rail, peer: "Place", error: OSError) -> None:
         if self._transport.name == "IB":
-            self._log.warn("Call to ibv_modify_qp failed with 110 Connection timed out")
+            self._log.warn(rail.failure(peer.gid))
         else:
             reason = error.strerror or str(error)
-            self._log.warn(f"socketPollConnect: connect to {host}<{port}> failed: {reason}")
+            self._log.warn(f"socketPollConnect: connect to {peer.host}<{peer.port}> failed: {reason}")
 
     def _accept(self, expected: int) -> None:
         """Take the connections of the rank before; each of its rails connects once."""

@@ -12,6 +12,10 @@ from typing import Literal
 from . import devices, interfaces
 from .log import SYSTEM, USAGE, Log, NcclError
 
+NO_PLUGIN = "Failed to initialize any NET plugin"
+"""NCCL's word from 2.27 on when NCCL_NET names what is not there: recorded on a GB10 without RDMA devices."""
+SUBNET_AWARE = (2, 30, 7)
+"""The first release that knows NCCL_IB_SUBNET_AWARE_ROUTING (NVIDIA's playbook for three Sparks)."""
 DEFAULT_GID_INDEX = 3
 """RoCE v2 over IPv4 on a ConnectX-7 with one address."""
 
@@ -22,6 +26,19 @@ class Rail:
 
     address: str
     counters: Path | None = None
+    network: str = ""
+    """The subnet of the address; "" for sockets, which go wherever the kernel leads them."""
+    device: str = ""
+    gid: devices.Gid | None = None
+
+    def failure(self, remote: str = "") -> str:
+        """NCCL's line for a queue pair that does not come up."""
+        index = DEFAULT_GID_INDEX if self.gid is None else self.gid.index
+        return (
+            "Call to ibv_modify_qp failed with 110 Connection timed out, "
+            f"on dev {self.device}, curr state INIT, next state RTR, local GID index {index}, "
+            f"local GID {self.gid or '::'}, remote GID {remote or '::'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,8 @@ class Transport:
 
     name: Literal["IB", "Socket"]
     rails: tuple[Rail, ...]
+    by_subnet: bool = False
+    """Whether it looks for the peer's device in the same subnet (rings), not only at the same place."""
 
 
 def choose(
@@ -37,6 +56,7 @@ def choose(
     log: Log,
     present: list[interfaces.Interface],
     machine: devices.Machine | None = None,
+    version: str = "2.28.9",
 ) -> Transport:
     """Pick the transport of this rank, with NCCL's log lines.
 
@@ -47,20 +67,25 @@ def choose(
     if not sockets:
         log.warn("Bootstrap : no socket interface found")
         raise NcclError(USAGE)
-    log.info(f"Bootstrap : Using {sockets[0]}")
+    for name in sorted(environment):
+        if name.startswith("NCCL_") and name != "NCCL_DEBUG":
+            log.info(f"{name} set by environment to {environment[name]}", "ENV")
+    log.info(f"Bootstrap : Using {sockets[0]}", "INIT", "BOOTSTRAP")
     plugin = environment.get("NCCL_NET", "").lower()
     if plugin not in ("", "ib", "socket"):
-        log.warn(f"Error: network {environment['NCCL_NET']} not found.")
+        log.warn(NO_PLUGIN)
         raise NcclError(USAGE)
     disabled = environment.get("NCCL_IB_DISABLE", "0") not in ("", "0")
     if plugin != "socket" and not disabled:
         hcas = devices.find(environment.get("NCCL_IB_HCA"), present, log, machine)
         if hcas:
             _use(log, "IB", _infiniband_line(hcas, sockets[0]))
-            return Transport("IB", _rails(hcas, environment, log, machine))
-        log.info("NET/IB : No device found.")
+            asked = environment.get("NCCL_IB_SUBNET_AWARE_ROUTING", "0") not in ("", "0")
+            aware = asked and _numbers(version) >= SUBNET_AWARE
+            return Transport("IB", _rails(hcas, environment, log, machine), aware)
+        log.info("NET/IB : No device found.", "INIT", "NET")
     if plugin == "ib":
-        log.warn("Error: network IB not found.")
+        log.warn(NO_PLUGIN)
         raise NcclError(USAGE)
     listed = " ".join(f"[{i}]{interface}" for i, interface in enumerate(sockets))
     _use(log, "Socket", f"NET/Socket : Using {listed}")
@@ -68,10 +93,14 @@ def choose(
 
 
 def _use(log: Log, name: str, line: str) -> None:
-    log.info(line)
+    log.info(line, "INIT", "NET")
     log.info(f"Initialized NET plugin {name}")
     log.info(f"Assigned NET plugin {name} to comm")
     log.info(f"Using network {name}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.partition("+")[0].split("."))
 
 
 def _infiniband_line(hcas: list[devices.Hca], out_of_band: interfaces.Interface) -> str:
@@ -90,15 +119,13 @@ def _rails(
     rails = []
     for hca in hcas:
         chosen = int(index) if index.lstrip("-").isdigit() and int(index) >= 0 else None
-        gid = chosen is None or devices.gid_works(hca, chosen, machine)
-        if hca.netdev is None or not gid:
-            log.warn(
-                "Call to ibv_modify_qp failed with 110 Connection timed out, "
-                f"on dev {hca.name}:{hca.port}, curr state INIT, next state RTR, "
-                f"local GID index {DEFAULT_GID_INDEX if chosen is None else chosen}"
-            )
+        gid = devices.gid(hca, chosen, machine)
+        device = f"{hca.name}:{hca.port}"
+        if hca.netdev is None or gid is None:
+            missing = devices.Gid(DEFAULT_GID_INDEX if chosen is None else chosen, "::")
+            log.warn(Rail("", device=device, gid=missing).failure())
             raise NcclError(SYSTEM)
-        rails.append(Rail(hca.netdev.address, hca.counters))
+        rails.append(Rail(hca.netdev.address, hca.counters, hca.netdev.network, device, gid))
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft != resource.RLIM_INFINITY:
         # On a Spark ibv_reg_mr fails here. Simulated nodes may not be allowed to raise the limit.

@@ -1,0 +1,122 @@
+"""Checks of what nothing goes without: an address, a GPU, Docker, and a settings file that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster import preparation
+from cluster.checks.table import Context, Finding, check
+from cluster.facts import NO_NVIDIA_SMI, Facts
+
+
+@check(
+    "network.ipv4",
+    "ssh reaches each node by IPv4.",
+    "List it under nodes by its IPv4 address.",
+    alone=True,
+)
+def ipv4(context: Context) -> Iterator[Finding]:
+    """A name that leads to IPv6."""
+    for facts in context.nodes:
+        if facts.ipv6:
+            known = f" ({facts.address})" if int(facts.address) else ""
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"ssh reached it at the IPv6 address {facts.ipv6}.",
+                f"List it under nodes by its IPv4 address{known}: the ranks and the Swarm use that.",
+            )
+
+
+@check(
+    "gpu.found",
+    "nvidia-smi lists a GPU.",
+    "After a driver update, reboot the machine; `nvidia-smi -L` lists its GPU.",
+    alone=True,
+)
+def gpu(context: Context) -> Iterator[Finding]:
+    """No driver, or a driver that finds nothing, as after an update of half the packages."""
+    for facts in context.nodes:
+        if facts.gpu_problem == NO_NVIDIA_SMI:
+            yield Finding(
+                "FAIL",
+                facts.node,
+                "nvidia-smi is not there.",
+                "Install NVIDIA's driver (a Spark has it: is this host one?).",
+            )
+        elif facts.gpu_problem:
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"no GPU found: nvidia-smi says {facts.gpu_problem!r}.",
+                "Check that `nvidia-smi -L` lists one; after a driver update, reboot the machine.",
+            )
+
+
+@check(
+    "docker.answers",
+    "Docker is installed and running, and answers the user.",
+    "Install or start it; `sudo usermod -aG docker USER`, then log in again (or `dockerGroup: true`).",
+    alone=True,
+)
+def docker(context: Context) -> Iterator[Finding]:
+    """Missing, not running, or not for this user."""
+    for facts in context.nodes:
+        match facts.docker.problem:
+            case "missing":
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    "Docker is not installed.",
+                    "Install it (DGX OS: `sudo apt-get install docker-ce docker-ce-cli containerd.io`).",
+                )
+            case "denied" | "" if context.settings.docker_group and "docker" not in facts.groups:
+                continue  # preparing puts the user into the group
+            case "" if preparation.lost_group(facts):
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"user {facts.user} is no longer in group docker: the next login may not use its socket.",
+                    _way_in(facts),
+                )
+            case "denied":
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"user {facts.user} may not use Docker's socket.",
+                    _way_in(facts),
+                )
+            case "silent":
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"Docker does not answer ({facts.docker.said}).",
+                    "Start it there with `sudo systemctl start docker`; its log: `journalctl -u docker`.",
+                )
+
+
+def _way_in(facts: Facts) -> str:
+    if "docker" in facts.groups and "docker" not in facts.login_groups:
+        return "The user is in group docker since this login began: run the same again, or log in again."
+    return (
+        f"Run there `sudo usermod -aG docker {facts.user}`, then log in again; or have it done: "
+        "`pulumi config set dockerGroup true`."
+    )
+
+
+@check(
+    "docker.settings-file",
+    "/etc/docker/daemon.json can be read, or is not there.",
+    "Mend it by hand (`sudo dockerd --validate` checks it); it is never overwritten.",
+    alone=True,
+)
+def settings_file(context: Context) -> Iterator[Finding]:
+    """Not readable, not JSON, or no JSON object."""
+    for facts in context.nodes:
+        problem = facts.daemon_json_problem
+        if not problem:
+            continue
+        todo = "Mend it by hand (`sudo dockerd --validate` checks it); it was not touched."
+        if "cannot be read" in problem:
+            todo = "Let it be read there with `sudo chmod a+r /etc/docker/daemon.json`."
+        yield Finding("FAIL", facts.node, problem, todo)

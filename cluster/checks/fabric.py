@@ -1,0 +1,66 @@
+"""Checks of the cables between the nodes: what NCCL would find there, and what would keep it from RDMA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster import fabric
+from cluster.checks.table import Context, Finding, Level, check
+from cluster.errors import PlanError
+from cluster.fabric import Fabric
+
+
+def _plan(context: Context) -> Fabric | None:
+    wanted = [node.fabric for node in context.settings.active_nodes]
+    try:
+        return fabric.plan(context.nodes, wanted, context.settings.transport)
+    except PlanError:
+        return None
+
+
+def _finding(level: Level, context: Context, text: str) -> Finding:
+    """The plan's own words: the node they begin with, what was found, and after the first stop what to do."""
+    node = next((f.node for f in context.nodes if text.startswith(f"{f.node}: ")), "")
+    found, stop, todo = (text.removeprefix(f"{node}: ") if node else text).partition(". ")
+    return Finding(level, node, f"{found}.", todo) if stop else Finding(level, node, found, "")
+
+
+@check(
+    "fabric.transport",
+    "The ranks can talk over RDMA where they must (`transport`).",
+    "Check the QSFP cable and the addresses of its two interfaces (`ibdev2netdev`, `ip -br addr`), or "
+    "allow sockets: `pulumi config set transport any`.",
+    "FAIL",
+    "WARN",
+)
+def transport(context: Context) -> Iterator[Finding]:
+    """Everything that the plan refuses, and NCCL variables that contradict `transport`."""
+    wanted = [node.fabric for node in context.settings.active_nodes]
+    try:
+        found = fabric.plan(context.nodes, wanted, context.settings.transport)
+    except PlanError as error:
+        yield _finding("FAIL", context, str(error))
+        return
+    if found.transport == "Socket":
+        yield from (_finding("WARN", context, text) for text in found.warnings)
+    nccl = context.settings.nccl
+    if context.settings.transport == "rdma" and fabric.expected_transport(found, nccl) == "Socket":
+        yield Finding(
+            "FAIL",
+            "",
+            "transport is rdma, and `nccl` turns RDMA off (NCCL_IB_DISABLE or NCCL_NET).",
+            "Take one of the two out.",
+        )
+
+
+@check(
+    "fabric.halves",
+    "Both halves of every cable are used, in subnets that face each other.",
+    "Give both halves an address on every node, one subnet per half.",
+    "WARN",
+)
+def halves(context: Context) -> Iterator[Finding]:
+    """What the plan warns of where it uses RDMA."""
+    found = _plan(context)
+    if found and found.transport == "IB":
+        yield from (_finding("WARN", context, text) for text in found.warnings)

@@ -1,0 +1,91 @@
+"""Parsers: from the raw document that remote/node/probe.py prints to `Facts`. Pure.
+
+Every form of every output that was met is a file in tests/fixtures; README.md there has their sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.errors import NotPrepared
+from cluster.facts import Facts
+from cluster.parsing import docker, firewall, gpu, network, rdma, system
+
+FORMAT = 2
+
+
+def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | None = None) -> Facts:
+    """Facts from a probe's document; `node` is how the user calls the machine.
+
+    `asked`: the operator's time (seconds since the epoch) before the question and after the answer. What is
+    missing or broken on the machine is in the facts. Raises NotPrepared only when the document is not this
+    version's.
+    """
+    if document.get("format") != FORMAT:
+        raise NotPrepared(
+            node,
+            f"the probe's answer has format {document.get('format')!r}, not {FORMAT}.",
+            "Is the program's checkout whole? Put remote/node/probe.py back as it was.",
+        )
+    commands, files, port = document["commands"], document["files"], document["asked"].get("port")
+    interfaces = network.interfaces(commands["ip-addr"]["out"])
+    address, ipv6 = network.reached(document["ssh_connection"], commands["ip-addr"]["out"])
+    operator = (document["ssh_connection"].split() or [""])[0]
+    management = next((n for n, own in interfaces.items() if any(a.ip == address for a in own)), "")
+    hcas = tuple(rdma.hca(raw, document["net"], interfaces) for raw in document["rdma"])
+    settings, settings_problem = docker.daemon_json(files["/etc/docker/daemon.json"])
+    engine = docker.engine(document["docker"])
+    found = gpu.found(commands["nvidia-smi"])
+    ram = system.memory(files["/proc/meminfo"] or "")
+    return Facts(
+        node=node,
+        hostname=document["hostname"],
+        user=document["user"],
+        home=document["home"],
+        address=address,
+        operator=operator,
+        gpu_name=found.name,
+        gpu_uuid=found.uuid,
+        driver=found.driver,
+        docker=engine,
+        toolkit=system.toolkit_version(commands["nvidia-ctk"]["out"]),
+        hcas=hcas,
+        interfaces=interfaces,
+        memory=ram.total,
+        platform=system.platform(files["/etc/dgx-release"]),
+        kernel=(files["/proc/sys/kernel/osrelease"] or "").strip(),
+        sudo=commands["sudo"]["rc"] == 0,
+        daemon_json=settings,
+        listening=system.sockets(document["tcp"]),
+        ranks=docker.ranks(document["docker"]),
+        gpu_problem=found.problem,
+        gpus=found.count,
+        gpu_processes=gpu.processes(
+            commands["nvidia-smi-apps"]["out"], document["gpu_cgroups"], docker.by_id(document["docker"])
+        ),
+        cuda=gpu.cuda(commands["nvidia-smi-version"]["out"]),
+        container_toolkit=system.toolkit(
+            commands["nvidia-ctk"]["out"], files["/etc/nvidia-container-runtime/config.toml"]
+        ),
+        ram=ram,
+        disks=system.disks(document["disks"]),
+        groups=system.groups(files["/etc/group"] or "", document["user"], document["gid"]),
+        clock_offset=system.clock_offset(document, asked),
+        firewall=firewall.verdict(
+            document,
+            firewall.questions(interfaces, management, [h.netdev for h in hcas if h.usable], operator, port),
+        ),
+        management=management,
+        cmdline=(files["/proc/cmdline"] or "").strip(),
+        memlock=None if document["memlock"] < 0 else document["memlock"],
+        locale=system.locale(files["/etc/default/locale"], document["lang"]),
+        netplan=tuple(document["netplan"]),
+        routes=network.routes(files["/proc/net/route"] or "", interfaces),
+        udp=system.sockets(document["udp"]),
+        daemon_json_problem=settings_problem,
+        ipv6=ipv6,
+        login_groups=system.login_groups(files["/etc/group"] or "", [document["gid"], *document["gids"]]),
+        ntp=None if document["clock_state"] in (None, -1) else document["clock_state"] != system.TIME_ERROR,
+        ibdev2netdev=rdma.ibdev2netdev(commands["ibdev2netdev"]),
+    )

@@ -1,0 +1,98 @@
+"""RDMA devices, from sysfs: names differ between images (rocep1s0f0, mlx5_0), what they are does not.
+
+On a Spark one cable is two devices, one per PCI domain: 0000:01:00.N and 0002:01:00.N for QSFP port N
+(NVIDIA's listing of the ConnectX-7's four interfaces).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface
+from typing import Any
+
+from cluster.facts import Hca
+
+_HALF_OF_DOMAIN = {0x0000: 0, 0x0002: 1}
+_PCI = re.compile(r"([0-9a-f]{4,}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])$")
+#: systemd.net-naming-scheme(7): P, domain; p, bus; s, slot; f, function; all decimal.
+_PREDICTABLE = re.compile(r"^en(?:P(\d+))?p(\d+)s(\d+)f(\d+)")
+
+
+def hca(
+    raw: Mapping[str, Any],
+    net: Mapping[str, Mapping[str, str]],
+    interfaces: Mapping[str, tuple[IPv4Interface, ...]],
+) -> Hca:
+    """One device with the interface it belongs to, that one's addresses, and the GID to use."""
+    netdev = _netdev(raw, net)
+    link = net.get(netdev, {})
+    address, index = _address(raw["gids"], interfaces.get(netdev, ()))
+    pci = _pci(raw.get("device", ""), link.get("device", ""), netdev)
+    place = _PCI.search(pci)
+    return Hca(
+        name=raw["name"],
+        active="ACTIVE" in raw["state"],
+        rate_gbps=_number(raw["rate"]),
+        netdev=netdev,
+        mtu=_number(link.get("mtu", "")),
+        address=address,
+        gid_index=index,
+        pci=pci,
+        half=_HALF_OF_DOMAIN.get(int(place[1], 16)) if place else None,
+        cage=int(place[4], 16) if place else None,
+        mac=link.get("address", ""),
+    )
+
+
+def ibdev2netdev(command: Mapping[str, Any]) -> dict[str, str] | None:
+    """Device -> "netdev (Up)" of `rocep1s0f0 port 1 ==> enp1s0f0np0 (Up)`; None where it did not run."""
+    if command["rc"]:
+        return None
+    rows = re.findall(r"(?m)^(\S+) port 1 ==> (\S+ \(\w+\))", command["out"])
+    return dict(rows)
+
+
+def _netdev(raw: Mapping[str, Any], net: Mapping[str, Mapping[str, str]]) -> str:
+    """The interface of port 1: as its GIDs say, else the one with dev_port 0, else the first."""
+    listed: Sequence[str] = raw["netdevs"]
+    by_gid = [gid["netdev"] for gid in raw["gids"] if gid["netdev"] in listed]
+    by_port = [name for name in listed if net.get(name, {}).get("dev_port") == "0"]
+    return next(iter([*by_gid, *by_port, *listed]), "")
+
+
+def _address(
+    gids: Sequence[Mapping[str, Any]], addresses: Sequence[IPv4Interface]
+) -> tuple[IPv4Interface | None, int | None]:
+    """The address to use and the RoCE v2 GID that carries it (::ffff:a.b.c.d; normally index 3).
+
+    One that somebody gave counts more than a link-local one that came by itself, and one with its GID more
+    than one without.
+    """
+    found = []
+    for address in addresses:
+        octets = address.ip.packed.hex()
+        wanted = f"0000:0000:0000:0000:0000:ffff:{octets[:4]}:{octets[4:]}"
+        indexes = [gid["index"] for gid in gids if (gid["type"], gid["gid"].lower()) == ("RoCE v2", wanted)]
+        found.append((not indexes, address.ip.is_link_local, address, next(iter(indexes), None)))
+    if not found:
+        return None, None
+    best = min(found, key=lambda one: one[:2])
+    return best[2], best[3]
+
+
+def _pci(device: str, netdev_device: str, netdev: str) -> str:
+    """The PCI address by the device's link in sysfs, else by the interface's name, which is made from it."""
+    for link in (device, netdev_device):
+        if found := _PCI.search(link):
+            return found[0]
+    named = _PREDICTABLE.match(netdev)
+    if not named:
+        return ""
+    domain, bus, slot, function = (int(number or 0) for number in named.groups())
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def _number(text: str) -> int:
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else 0

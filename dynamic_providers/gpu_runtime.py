@@ -1,0 +1,82 @@
+"""A node's Docker prepared for its GPU: what is found of it is compared thing by thing.
+
+The work is in remote/gpu_runtime.py, imported when there is some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from dynamic_providers.base import Provider, changed
+
+
+class GpuRuntimeProvider(Provider):
+    """`gpu`, `connection`, `group`, `things` and `steps` (cluster/preparation.py) -> changed, docker."""
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Things that refresh found otherwise, and steps that the look before this plan found needed."""
+        different = changed(_olds, _news, ("gpu", "things"))
+        return DiffResult(changes=bool(different.changes or _news["steps"]), replaces=[])
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Merge our keys in; safe to repeat after any interruption."""
+        from remote.gpu_runtime import prepare
+
+        return CreateResult(id_=props["connection"]["host"], outs={**props, **_done(prepare(props))})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Likewise: what is right already stays."""
+        from remote.gpu_runtime import prepare
+
+        return UpdateResult(outs={**_news, **_done(prepare(_news))})
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Every thing as the node has it."""
+        if "things" not in props:
+            return ReadResult(id_, props)
+        from remote.gpu_runtime import look
+
+        outs = {**props, "things": look(props)}
+        inputs = {key: outs[key] for key in ("gpu", "connection", "group", "things", "steps")}
+        return ReadResult(id_, outs, inputs)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Put back what was there before, and take out of an edited file what is ours."""
+        from remote.gpu_runtime import give_back
+
+        give_back(_props)
+
+
+def _done(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"changed": answer["changed"], "docker": answer["docker"]}
+
+
+class GpuRuntime(Resource, module="trtspark", name="GpuRuntime"):
+    """Docker of one node, prepared."""
+
+    def __init__(
+        self,
+        name: str,
+        gpu: str,
+        connection: Mapping[str, Any],
+        group: bool,
+        things: Mapping[str, str],
+        steps: Sequence[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`things` as they should be; `steps`: what the look before found to be done, for the preview.
+
+        `group`: whether the user may be put into group docker.
+        """
+        props = {
+            "gpu": gpu,
+            "connection": dict(connection),
+            "group": group,
+            "things": dict(things),
+            "steps": list(steps),
+        }
+        super().__init__(GpuRuntimeProvider(), name, {**props, "changed": None, "docker": None}, opts)

@@ -1,0 +1,63 @@
+"""Files of the system, changed by the plain user with sudo: a few named commands and no others.
+
+docs/preparing.md has the sudoers lines for them; a test compares.
+"""
+
+import hashlib
+import os
+import subprocess
+
+from remote.node import stop
+
+
+def sudo(*words, text=None):
+    """What the command printed, run as root without a password. Raises Stop with what it said."""
+    command = list(words) if os.geteuid() == 0 else ["sudo", "-n", *words]
+    done = subprocess.run(
+        command,
+        input=text,
+        stdin=None if text is not None else subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        said = done.stderr.strip() or "exit code %d" % done.returncode
+        if "password is required" in said or "a terminal is required" in said:
+            raise stop.Stop(
+                "sudo asks for a password for `%s`. Allow it without: docs/preparing.md has the lines."
+                % " ".join(words)
+            )
+        raise stop.Stop("`%s` failed: %s" % (" ".join(words), said))
+    return done.stdout
+
+
+def read(path):
+    """The file's text as it is, line ends included; None when it is not there."""
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise stop.Stop("%s is not UTF-8 text. Mend it; it was not touched." % path) from None
+    except OSError as error:
+        raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
+
+
+def put(path, text):
+    """The whole text at once, with the file's owner and mode (0644 for a new one); None removes it."""
+    if text is None:
+        sudo("rm", "-f", path)
+        return
+    new = path + ".trtspark-new"
+    os.umask(0o022)  # sudo keeps a stricter one of the user's
+    sudo("mkdir", "-p", os.path.dirname(path))
+    if os.path.exists(path):
+        sudo("cp", "-p", path, new)  # keeps owner and mode
+    sudo("tee", new, text=text)
+    sudo("mv", "-f", new, path)
+
+
+def checksum(text):
+    """SHA-256 of the file's bytes; None for no file."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()

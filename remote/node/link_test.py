@@ -1,0 +1,183 @@
+"""A quick test of the cables from one node: pings with the don't-fragment bit, and TCP throughput.
+
+Actions: `check` (pings, and what this machine reaches with itself), `listen` (receivers for the other end,
+in the background), `send`. A receiver binds one address on the fabric, takes only connections that begin
+with its one-time token, and ends when it has served as many as it was told, or at its deadline.
+"""
+
+import hmac
+import os
+import re
+import secrets
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+CHUNK = 1 << 20
+TOKEN_CHARS = 32
+CONNECT_S = 3
+#: Of ping, for a plain user: the shortest interval, in seconds.
+PING_INTERVAL_S = 0.2
+PING_COUNT = 3
+IP_AND_ICMP_BYTES = 28
+
+
+class Stop(Exception):
+    """Ends the program with a sentence."""
+
+
+def main(args):
+    """See `check`, `listen` and `send` for what each action takes and gives."""
+    return {"check": check, "listen": listen, "send": send}[args["action"]](args)
+
+
+def check(args):
+    """`pings`: [{"from", "to", "mtu"}], `loopback_s` -> {"pings": [...], "loopback_gbps": float}."""
+    running = [start_ping(one) for one in args["pings"]]
+    pings = [ping_result(one, process) for one, process in zip(args["pings"], running)]  # noqa: B905  # 3.9
+    here = "127.0.0.1"
+    streams = args["streams"]
+    ear = listen({"addresses": [here], "connections": streams, "deadline_s": args["loopback_s"] + 10})
+    port, token = ear["ports"][here], ear["token"]
+    own = {"from": here, "to": here, "port": port, "token": token, "streams": streams}
+    rate = send({**own, "seconds": args["loopback_s"]})
+    return {"pings": pings, "loopback_gbps": rate["gbps"]}
+
+
+def start_ping(one):
+    size = str(one["mtu"] - IP_AND_ICMP_BYTES)
+    words = ["ping", "-n", "-q", "-M", "do", "-s", size, "-c", str(PING_COUNT)]
+    words += ["-i", str(PING_INTERVAL_S), "-W", "1", "-w", "3", "-I", one["from"], one["to"]]
+    try:
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    except OSError:
+        return None
+
+
+def ping_result(one, process):
+    """{"from", "to", "received": count or None without a ping command, "ms": mean or None, "said"}."""
+    if process is None:
+        return {**one, "received": None, "ms": None, "said": "ping is not installed"}
+    text = process.communicate(timeout=10)[0]
+    received = re.search(r"(\d+) received", text)
+    mean = re.search(r"= [\d.]+/([\d.]+)/", text)
+    wrong = [line.strip() for line in text.splitlines() if re.search("too long|nreachable|not perm", line)]
+    said = wrong[0] if wrong else ""
+    if not received and not said:
+        said = (text.strip().splitlines() or ["no answer"])[-1]
+    return {
+        **one,
+        "received": int(received[1]) if received else 0,
+        "ms": float(mean[1]) if mean else None,
+        "said": said,
+    }
+
+
+def listen(args):
+    """`addresses`, `connections` (to serve, in all), `deadline_s` -> {"ports": {address: port}, "token"}."""
+    listeners = {}
+    for address in sorted(set(args["addresses"])):
+        try:
+            listeners[address] = socket.create_server((address, 0), backlog=64)
+        except OSError as error:
+            raise Stop("cannot listen at %s: %s" % (address, error.strerror)) from None
+    token = secrets.token_hex(TOKEN_CHARS // 2)
+    if os.fork() == 0:
+        try:
+            serve(list(listeners.values()), token.encode(), args)
+        finally:
+            os._exit(0)
+    ports = {address: listener.getsockname()[1] for address, listener in listeners.items()}
+    for listener in listeners.values():
+        listener.close()
+    return {"ports": ports, "token": token}
+
+
+def serve(listeners, token, args):
+    """The receiver's own process: apart from the ssh session, and gone at the deadline whatever happens."""
+    signal.alarm(int(args["deadline_s"]) + 1)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    left = threading.Semaphore(0)
+    for listener in listeners:
+        threading.Thread(target=accept, args=(listener, token, left), daemon=True).start()
+    for _ in range(args["connections"]):
+        left.acquire()
+
+
+def accept(listener, token, served):
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=receive, args=(connection, token, served), daemon=True).start()
+
+
+def receive(connection, token, served):
+    """Count what comes until the sender closes its side, and tell it. Strangers get nothing."""
+    connection.settimeout(CONNECT_S)
+    with connection:
+        try:
+            if not hmac.compare_digest(exactly(connection, len(token)), token):
+                return
+            buffer, total = memoryview(bytearray(CHUNK)), 0
+            while True:
+                size = connection.recv_into(buffer)
+                if not size:
+                    break
+                total += size
+            connection.sendall(struct.pack("!Q", total))
+        except OSError:
+            return
+    served.release()
+
+
+def send(args):
+    """`from`, `to`, `port`, `token`, `seconds`, `streams` -> {"gbps": float} or {"gbps": 0, "said": text}."""
+    answers: list[tuple[int, float] | str] = []
+    threads = [
+        threading.Thread(target=stream, args=(args, args["token"].encode(), answers))
+        for _ in range(args["streams"])
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said = [answer for answer in answers if isinstance(answer, str)]
+    if said:
+        return {"gbps": 0.0, "said": said[0]}
+    done = [answer for answer in answers if not isinstance(answer, str)]
+    seconds = max(elapsed for _, elapsed in done)
+    return {"gbps": sum(total for total, _ in done) * 8 / seconds / 1e9}
+
+
+def stream(args, token, answers):
+    """One connection: as much as goes in `seconds`; the receiver's count is what counts."""
+    try:
+        to = (args["to"], args["port"])
+        with socket.create_connection(to, CONNECT_S, (args["from"], 0)) as connection:
+            chunk = memoryview(bytes(CHUNK))
+            connection.sendall(token)
+            begun = time.monotonic()
+            while time.monotonic() - begun < args["seconds"]:
+                connection.sendall(chunk)
+            connection.shutdown(socket.SHUT_WR)
+            (total,) = struct.unpack("!Q", exactly(connection, 8))
+            answers.append((total, time.monotonic() - begun))
+    except OSError as error:
+        answers.append(error.strerror or str(error))
+
+
+def exactly(connection, size):
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise ConnectionResetError(0, "the other end closed the connection")
+        data += part
+    return data

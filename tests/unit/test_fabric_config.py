@@ -1,0 +1,322 @@
+"""The node's side of `fabric: configure`: a machine of the test's own, real files, a netplan that applies."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import netplan
+from remote.node import fabric_config
+
+ROOT = Path(__file__).parents[2]
+HALF0, HALF1 = "enp1s0f0np0", "enP2p1s0f0np0"
+ADDRESSES = {HALF0: "172.16.100.11/24", HALF1: "172.16.101.11/24"}
+TEXT = netplan.render({n: netplan.ip_interface(a) for n, a in ADDRESSES.items()})
+ARGS: dict[str, Any] = {
+    "stack": "dgx",
+    "file": TEXT,
+    "addresses": ADDRESSES,
+    "mtu": 9000,
+    "gids": [],
+    "wait_s": 5,
+    "keep_s": 5,
+    "settle_s": 1,
+}
+
+
+class Machine:
+    """A node under `root`: its commands' effects, and every command that asked for root."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.program = root, importlib.reload(fabric_config)
+        self.interfaces: dict[str, dict[str, Any]] = {
+            name: {"mtu": 1500, "addresses": {"169.254.1.1/16"} if name == HALF0 else set()}
+            for name in (HALF0, HALF1)
+        }
+        self.forgets = True
+        self.applied, self.refuses, self.used = 0, "", set[tuple[str, ...]]()
+        self.guards: list[threading.Thread] = []
+        for name in ("FILE", "TRIAL", "RECORD"):
+            monkeypatch.setattr(self.program, name, str(root) + getattr(self.program, name))
+        monkeypatch.setattr(self.program, "GUARD", str(root / "home/.trtspark/fabric-guard"))
+        monkeypatch.setattr(self.program, "HEAD_START_S", 0)
+        monkeypatch.setattr(self.program, "POLL_S", 0.01)
+        monkeypatch.setattr(self.program, "run", self.run)
+        monkeypatch.setattr(self.program, "detached", self.detached)
+        (root / "etc/netplan").mkdir(parents=True)
+
+    def detached(self, work: Any, lock: int) -> None:
+        """A thread, with the lock as a child has it."""
+        held = os.dup(lock)
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                os.close(held)
+
+        self.guards.append(threading.Thread(target=run))
+        self.guards[-1].start()
+
+    def ask(self, action: str, **changes: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.program.main({**ARGS, **changes, "action": action})
+        return found
+
+    def join(self) -> None:
+        for guard in self.guards:
+            guard.join()
+
+    def run(self, words: Any, root: bool = False, text: str | None = None) -> dict[str, Any]:
+        if root:
+            self.used.add(tuple(word.replace(str(self.root), "") for word in words))
+        match list(words):
+            case ["netplan", "get"]:
+                return {"rc": 0, "out": yaml.safe_dump(self.configured()), "err": ""}
+            case ["netplan", "generate"]:
+                return {"rc": 1 if self.refuses else 0, "out": "", "err": self.refuses}
+            case ["netplan", "apply"]:
+                self.apply()
+                return {"rc": 0, "out": "", "err": ""}
+            case ["ip", "-j", *_]:
+                return {"rc": 0, "out": self.shown(), "err": ""}
+            case ["ip", "-4", "address", "flush", "dev", name]:
+                self.interfaces[name]["addresses"] = set()
+                return {"rc": 0, "out": "", "err": ""}
+            case ["ip", "link", "set", "dev", name, "mtu", mtu]:
+                self.interfaces[name]["mtu"] = int(mtu)
+                return {"rc": 0, "out": "", "err": ""}
+        done = subprocess.run(list(words), input=text, capture_output=True, text=True, check=False)
+        return {"rc": done.returncode, "out": done.stdout, "err": done.stderr}
+
+    def configured(self) -> dict[str, Any]:
+        files = [*(self.root / "etc/netplan").glob("*.yaml"), *(self.root / "run/netplan").glob("*.yaml")]
+        whole: dict[str, Any] = {}
+        for path in {path.name: path for path in files}.values():
+            whole |= yaml.safe_load(path.read_text())["network"]["ethernets"]
+        return {"network": {"ethernets": whole}}
+
+    def apply(self) -> None:
+        self.applied += 1
+        written = self.configured()["network"]["ethernets"]
+        for name, found in self.interfaces.items():
+            if name in written:
+                found.update(mtu=written[name]["mtu"], addresses=set(written[name]["addresses"]))
+            elif self.forgets:
+                found.update(mtu=1500, addresses=set())
+
+    def shown(self) -> str:
+        return json.dumps(
+            [
+                {
+                    "ifname": name,
+                    "mtu": found["mtu"],
+                    "flags": ["UP", "LOWER_UP"],
+                    "addr_info": [
+                        {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "dynamic": True},
+                        *(
+                            {"family": "inet", "local": a.split("/")[0], "prefixlen": int(a.split("/")[1])}
+                            for a in sorted(found["addresses"])
+                        ),
+                    ],
+                }
+                for name, found in self.interfaces.items()
+            ]
+        )
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
+
+    def has(self) -> dict[str, set[str]]:
+        return {name: found["addresses"] for name, found in self.interfaces.items()}
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    found = Machine(tmp_path, monkeypatch)
+    yield found
+    found.join()
+
+
+WANTED = {name: {address} for name, address in ADDRESSES.items()}
+OURS = {"etc/netplan/40-trtspark-fabric.yaml", "var/lib/trtspark/fabric.json"}
+
+
+def configure(machine: Machine) -> None:
+    assert machine.ask("begin")["phase"] == "applying"
+    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    assert machine.ask("confirm") == {"phase": "kept", "reason": "", "gids": {}}
+
+
+def test_confirmed_it_stays_and_nothing_else_does(machine):
+    configure(machine)
+    assert machine.has() == WANTED
+    assert machine.files() == OURS
+    assert (machine.root / "etc/netplan/40-trtspark-fabric.yaml").read_text() == TEXT
+    assert os.stat(machine.program.FILE).st_mode & 0o777 == 0o600
+
+
+def test_unconfirmed_the_old_state_comes_back(machine):
+    assert machine.ask("begin", keep_s=0.2)["phase"] == "applying"
+    machine.join()
+    assert machine.ask("outcome") == {"phase": "restored", "reason": "nobody confirmed it", "gids": {}}
+    assert machine.has() == {HALF0: set(), HALF1: set()}
+    assert machine.files() == set()
+
+
+def test_while_it_is_unconfirmed_a_power_cut_would_take_it_away(machine):
+    """It is in /run only."""
+    machine.ask("begin", keep_s=0.5)
+    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    assert not os.path.exists(machine.program.FILE)
+    assert os.path.exists(machine.program.TRIAL)
+
+
+def test_an_older_file_of_ours_comes_back_when_a_new_one_is_not_confirmed(machine):
+    configure(machine)
+    other = {HALF0: "172.16.100.99/24", HALF1: "172.16.101.11/24"}
+    text = TEXT.replace("100.11", "100.99")
+    machine.ask("begin", file=text, addresses=other, keep_s=0.2)
+    machine.join()
+    assert machine.has() == WANTED
+    assert json.loads(Path(machine.program.RECORD).read_text())["addresses"] == ADDRESSES
+    assert machine.ask("outcome", file=text)["phase"] == "restored"
+
+
+def test_addresses_that_do_not_come_are_not_kept(machine, monkeypatch):
+    monkeypatch.setattr(machine, "apply", lambda: None)
+    machine.ask("begin")
+    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    ended = machine.ask("confirm", settle_s=0.1)
+    assert (ended["phase"], ended["reason"]) == (
+        "restored",
+        f"{HALF1} has no address, not 172.16.101.11/24",
+    )
+    assert machine.files() == set()
+
+
+def test_a_file_that_netplan_refuses_changes_nothing(machine):
+    machine.refuses = "90-NM-1.yaml:7:3: Error in network definition: unknown key 'x'"
+    with pytest.raises(machine.program.Stop, match=r"unknown key 'x'\. Nothing was changed\."):
+        machine.ask("begin")
+    assert machine.applied == 0
+    assert machine.files() == set()
+
+
+def test_again_it_does_nothing(machine):
+    configure(machine)
+    assert machine.ask("begin")["phase"] == "kept"
+    assert machine.applied == 1
+    assert machine.files() == OURS
+
+
+def test_a_removed_file_comes_back_without_touching_the_network(machine):
+    configure(machine)
+    os.remove(machine.program.FILE)
+    assert machine.ask("begin")["phase"] == "kept"
+    assert machine.applied == 1
+    assert machine.files() == OURS
+
+
+def test_an_interrupted_change_is_waited_for(machine):
+    machine.ask("begin", keep_s=0.3)
+    assert machine.ask("begin")["phase"] == "applying", "the first guard has ended by now"
+    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    assert machine.ask("confirm")["phase"] == "kept"
+
+
+def test_another_change_that_does_not_end_is_said(machine):
+    machine.ask("begin", keep_s=1)
+    with pytest.raises(machine.program.Stop, match="under way"):
+        machine.ask("begin", wait_s=0.1)
+
+
+def test_a_killed_guard_is_told_from_what_is_there(machine):
+    machine.ask("begin")
+    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.program.verdict("keep")
+    machine.join()
+    machine.program.finish()
+    assert machine.ask("outcome")["phase"] == "kept"
+    os.remove(machine.program.FILE)
+    assert machine.ask("outcome")["phase"] == "restored"
+
+
+def test_removed_the_machine_is_as_it_was(machine):
+    configure(machine)
+    assert machine.ask("remove", file="")["phase"] == "applying"
+    machine.join()
+    assert machine.ask("outcome", file="") == {"phase": "removed", "reason": "", "gids": {}}
+    assert machine.files() == set()
+    assert machine.has() == {HALF0: set(), HALF1: set()}
+    assert machine.ask("remove", file="")["phase"] == "removed"
+    assert machine.applied == 2
+
+
+def test_what_netplan_leaves_on_an_interface_is_taken_off(machine):
+    """systemd-networkd forgets an interface that no file names any more, with its address and MTU on it."""
+    configure(machine)
+    machine.forgets = False
+    machine.ask("remove", file="")
+    machine.join()
+    assert machine.has() == {HALF0: set(), HALF1: set()}
+    assert {found["mtu"] for found in machine.interfaces.values()} == {1500}
+
+
+def test_an_address_that_another_file_names_now_stays(machine):
+    configure(machine)
+    own = TEXT.replace(HALF1, "other")
+    (machine.root / "etc/netplan/99-own.yaml").write_text(own)
+    machine.ask("remove", file="")
+    machine.join()
+    assert machine.has()[HALF0] == {"172.16.100.11/24"}
+
+
+def test_another_stacks_file_is_not_removed(machine):
+    configure(machine)
+    assert machine.ask("remove", file="", stack="other")["phase"] == "removed"
+    assert machine.files() == OURS
+
+
+def test_the_look_tells_record_file_and_dhcp(machine):
+    configure(machine)
+    found = machine.ask("look", neighbours=[])
+    assert found["record"] == {"stack": "dgx", "addresses": ADDRESSES}
+    assert found["file"] == TEXT
+    assert found["dynamic"] == [], "an IPv6 address that is dynamic is not DHCP's"
+    assert machine.ask("read", netdevs=[HALF0]) == {"file": TEXT, "addresses": {HALF0: "172.16.100.11/24"}}
+
+
+def test_the_sudoers_lines_are_the_commands_used(machine):
+    machine.ask("begin", keep_s=0.1)
+    machine.join()
+    configure(machine)
+    machine.ask("look", neighbours=[])
+    for forgets in (False, True):
+        machine.forgets = forgets
+        machine.ask("remove", file="")
+        machine.join()
+        machine.ask("outcome", file="")
+        if not forgets:
+            configure(machine)
+    # The names are a Spark's; the machine of this test has the two of port 0.
+    used = {tuple(re.sub("f0np0", "fXnpX", word) for word in words) for words in machine.used}
+    assert {tuple(re.sub(r"f[01]np[01]", "fXnpX", word) for word in words) for words in allowed()} == used
+
+
+def allowed() -> set[tuple[str, ...]]:
+    text = (ROOT / "docs/preparing.md").read_text("utf-8").partition("`fabric: configure`: a test")[2]
+    block = text.partition("```sudoers")[2].partition("```")[0]
+    rules = [line.partition("NOPASSWD: ")[2] for line in block.splitlines() if line.strip()]
+    words = [shlex.split(command) for rule in rules for command in rule.split(", ")]
+    assert all(first.startswith(("/usr/bin/", "/usr/sbin/")) for first, *_ in words)
+    return {(os.path.basename(first), *rest) for first, *rest in words}
