@@ -1,4 +1,4 @@
-"""Waiting for the server: its port, its tasks and its log, for dynamic_providers/endpoint.py."""
+"""Waiting for the server: its port, its tasks and its log, for remote/serving.py and the endpoint."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ HTTP_TIMEOUT_S = 3
 COMPLETION_TIMEOUT_S = 120
 #: Swarm starts a failed container again each second: this many failures are no passing trouble.
 MAX_FAILURES = 3
+#: A server that was ready a moment ago answers within this.
+CONFIRM_S = 15
 LOG_LINES = 400
 #: NCCL reports at the start, which a talkative engine leaves far behind.
 ALL_LINES = 20_000
@@ -150,6 +152,18 @@ def serving_now(url: str) -> str:
         return str(answer.json()["data"][0]["id"])
     except (requests.RequestException, ValueError, LookupError):
         return ""
+
+
+def confirm(props: Mapping[str, Any]) -> None:
+    """Raises NotReady unless `model` answers at `url`; a moment's patience, since it did just before."""
+    deadline = time.monotonic() + CONFIRM_S
+    while (found := serving_now(props["url"])) != props["model"]:
+        if time.monotonic() > deadline:
+            raise NotReady(
+                f"{props['url']} answers with {found or 'nothing'}, not with {props['model']}: it ended "
+                "right after it was ready, or another program took its place. `pulumi up` tries again."
+            )
+        time.sleep(POLL_S)
 
 
 def _answers(props: Mapping[str, Any]) -> bool:
