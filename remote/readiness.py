@@ -12,6 +12,7 @@ import requests
 from cluster import engine_log, transport_causes
 from cluster import transport as transport_plan
 from cluster.errors import NotReady
+from cluster.load_progress import progress
 from remote import transport
 from remote.engine import connect
 from remote.ssh import Connection
@@ -78,7 +79,8 @@ class _Watch:
         self.container = (_container(current) if current else "") or self.container
         lines = self.log()
         last = lines[-1].strip() if lines else ""
-        text = f"{status.get('State', 'no task')} {waited:.0f} s: {status.get('Err') or last}"[:160]
+        far = progress(lines, len(self.props["network"]) or 1) or status.get("State", "no task")
+        text = f"{far}; {waited:.0f} of at most {self.deadline:.0f} s: {status.get('Err') or last}"[:200]
         if text != self.told:
             self.say(text)
             self.told = text
