@@ -17,12 +17,28 @@ from remote.ssh import Connection
 
 STOP_DEADLINE_S = 60
 POLL_S = 0.05
+#: Swarm's words for a version that is not the newest, and how often that may happen in a row.
+OUT_OF_SEQUENCE = "out of sequence"
+TRIES = 5
 #: No such service; this node is in no Swarm or does not manage it (which code depends on the version).
 _GONE = (404, 406, 503)
 
 
 def apply(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Create or update the service; returns when no container of an older spec runs any more."""
+    """Create or update the service; returns when no container of an older spec runs any more.
+
+    Swarm's own doings raise the service's version as well: an update that meets one is begun again.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _apply(props)
+        except APIError as error:
+            if OUT_OF_SEQUENCE not in str(error) or attempt == TRIES:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     manager = connect(Connection.from_props(props["manager"]))
     spec = resolved(manager, props["spec"], props["image"])
     name = spec["Name"]

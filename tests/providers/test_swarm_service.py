@@ -131,6 +131,22 @@ def test_a_container_deaf_to_the_first_signal_is_killed(world):
     assert list(world[WORKER].running) == ["theirs"]
 
 
+def test_an_update_that_meets_swarms_own_is_begun_again(world, monkeypatch):
+    outs = create()
+    inspect, raised = world[HEAD].inspect_service, []
+
+    def outdated(name: str) -> dict[str, Any]:
+        found = inspect(name)
+        if not raised:
+            raised.append(name)
+            world[HEAD].managed().services[name]["Version"]["Index"] += 1
+        return found
+
+    monkeypatch.setattr(world[HEAD], "inspect_service", outdated)
+    update(outs, image="release@sha256:2")
+    assert container(world)["Image"] == "release@sha256:2"
+
+
 def test_an_update_that_restarts_nothing_ends_nothing(world):
     outs = create()
     update(outs)
