@@ -13,6 +13,7 @@ from cluster import engine_log, transport_causes
 from cluster import transport as transport_plan
 from cluster.errors import NotReady
 from cluster.load_progress import progress
+from cluster.service_spec import SPEC_LABEL
 from remote import transport
 from remote.engine import connect
 from remote.ssh import Connection
@@ -130,8 +131,15 @@ class _Watch:
         return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
 
     def _tasks(self) -> list[dict[str, Any]]:
+        """Newest first, of this spec alone: a task of the one before may still be there, with its log."""
         found = self.manager.tasks(filters={"service": self.props["service"]})
-        return sorted(found, key=lambda t: t["CreatedAt"], reverse=True)
+        ours = [task for task in found if _fingerprint(task) == self.props["fingerprint"]]
+        return sorted(ours, key=lambda t: t["CreatedAt"], reverse=True)
+
+
+def _fingerprint(task: Mapping[str, Any]) -> str:
+    labels = task["Spec"].get("ContainerSpec", {}).get("Labels") or {}
+    return str(labels.get(SPEC_LABEL, ""))
 
 
 def _container(task: Mapping[str, Any]) -> str:

@@ -68,10 +68,6 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     if restarts and props.get("server"):
         _pause(manager, props["server"])
     old = _containers(props) if restarts else set()
-    # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
-    # that are not there; but a task that is dead already is replaced at once. So the old container is asked
-    # to end (it drains its clients first) just before the node hears that it should stop.
-    _end(props, old, _grace_s(found["Spec"]))
     manager.update_service(
         found["ID"],
         found["Version"]["Index"],
@@ -81,6 +77,9 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
         mode=spec["Mode"],
         update_config=spec["UpdateConfig"],
     )
+    # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
+    # that are not there; a task that ends by itself is replaced at once. So the old container is asked now.
+    _end(props, old, _grace_s(found["Spec"]))
     _wait_until_gone(props, old)
     return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.errors import NotReady, TrtSparkError
 from cluster.patience import load_rate, patience
+from cluster.service_spec import runs
 from remote.readiness import gate
 from remote.services import apply
 
@@ -38,7 +39,7 @@ def _gated(props: Mapping[str, Any], rate: float | None, say: Say) -> dict[str, 
     size = int(waiting["bytes"])
     timeout = float(waiting["timeout"] or patience(size, rate))
     outs = apply(props)
-    found = gate({**waiting, "timeout": timeout}, say)
+    found = gate({**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}, say)
     ready = found["readySeconds"]
     return {
         **outs,
