@@ -195,16 +195,18 @@ class Engine:
                 task["ContainerSpec"].pop(key, None)
         task["ContainerSpec"]["Isolation"] = "default"
         task["Networks"] = [{"Target": "id-of-host-network"}]
-        task |= {"ForceUpdate": 0, "Runtime": "container"}
+        task |= {"ForceUpdate": task.get("ForceUpdate", 0), "Runtime": "container"}
         whole = {"Name": name, "Labels": labels, "TaskTemplate": task, "Mode": mode}
         return copy.deepcopy({**whole, "UpdateConfig": update_config, "EndpointSpec": {"Mode": "vip"}})
 
     # containers
 
-    def containers(self, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    def containers(self, filters: dict[str, list[str]], all: bool = False) -> list[dict[str, Any]]:
         wanted = dict(entry.split("=", 1) for entry in filters["label"])
         listed = {**self.running, **(self.ended if all else {})}
-        return [{"Id": i} for i, labels in listed.items() if wanted.items() <= labels.items()]
+        return [
+            {"Id": i, "Labels": labels} for i, labels in listed.items() if wanted.items() <= labels.items()
+        ]
 
     def kill(self, container: str, signal: str) -> None:
         if container not in self.running:
