@@ -18,7 +18,6 @@ _TAG = re.compile(r"^\[\d+,(\d+)\]<std(?:out|err)>: ?")
 _RANK = re.compile(r"\[RANK (\d+)\]")
 _PROCESS = re.compile(r"(?:^|\s)([\w.-]+):(\d+):\d+ \[\d+\] NCCL ")
 _INIT_RANK = re.compile(r"ncclCommInitRank comm \S+ rank (\d+) nranks")
-_ADDRESS = re.compile(r"(?:Bootstrap : Using |OOB |NET/Socket : Using \[0\])[^\s:]+:([\d.]+)<")
 #: What goes on with the line before: a traceback's lines, and the exception that ends it.
 _CONTINUES = re.compile(r"^(\s+\S|Traceback |\w+(\.\w+)*(Error|Exception|Interrupt)\b)")
 _ERROR = re.compile(r"\[E\] |\bERROR\b|NCCL WARN|^\w*(\.\w+)*(Error|Exception): |Traceback ")
@@ -43,12 +42,13 @@ class Line:
 class Reader:
     """Reads a log from its beginning, a line at a time, and remembers who is who."""
 
-    def __init__(self, addresses: Sequence[Sequence[str]] = ()) -> None:
-        """`addresses[i]`: the addresses by which rank i's NCCL may name itself; empty when not known."""
-        self._ranks = {address: rank for rank, mine in enumerate(addresses) for address in mine}
+    def __init__(self, hosts: Sequence[str] = ()) -> None:
+        """`hosts[i]`: rank i's host name, by which its NCCL calls itself; [] when not known."""
+        # Two machines of one name cannot be told apart by it.
+        self._hosts = {host: rank for rank, host in enumerate(hosts) if hosts.count(host) == 1}
         self._processes: dict[tuple[str, str], int] = {}
         self._last: int | None = None
-        self._alone = len(addresses) == 1
+        self._alone = len(hosts) == 1
 
     def read(self, raw: str) -> Line:
         """The next line."""
@@ -77,11 +77,9 @@ class Reader:
         return self._last, text
 
     def _by_process(self, key: tuple[str, str], text: str) -> int | None:
-        if (own := _ADDRESS.search(text)) and own[1] in self._ranks:
-            self._processes[key] = self._ranks[own[1]]
-        elif said := _INIT_RANK.search(text):
+        if said := _INIT_RANK.search(text):
             self._processes.setdefault(key, int(said[1]))
-        return self._processes.get(key)
+        return self._processes.get(key, self._hosts.get(key[0]))
 
 
 def explained(text: str) -> tuple[str, str, bool]:

@@ -58,7 +58,8 @@ def _tried(client: Any, image: str) -> str:
             client.remove_container(made["Id"], force=True)
     if code == 0 and "GPU 0" in out:
         return ""
-    return (out.splitlines() or [f"nvidia-smi ended with {code}"])[-1][:200]
+    last: str = (out.splitlines() or [f"nvidia-smi ended with {code}"])[-1]
+    return last[:200]
 
 
 def _said(error: Exception) -> str:

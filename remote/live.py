@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,5 +76,4 @@ def _short(error: requests.RequestException) -> str:
     if isinstance(error, requests.ConnectionError):
         text = str(error)
         return "connection refused" if "refused" in text else "no connection"
-    response: Mapping[str, Any] | Any = getattr(error, "response", None)
-    return f"HTTP {response.status_code}" if response is not None else type(error).__name__
+    return f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__

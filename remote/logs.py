@@ -25,9 +25,9 @@ class Container:
     code: int | None = None
 
 
-def containers(client: Any, stack: str) -> list[Container]:
-    """Rank 0's containers that the head still has, the newest first."""
-    labels = [f"{STACK_LABEL}={stack}", f"{RANK_LABEL}=0"]
+def containers(client: Any, stack: str, rank: int = 0) -> list[Container]:
+    """A rank's containers that its node still has, the newest first."""
+    labels = [f"{STACK_LABEL}={stack}", f"{RANK_LABEL}={rank}"]
     found = []
     for entry in client.containers(all=True, filters={"label": labels}):
         running = entry["State"] == "running"
@@ -72,10 +72,10 @@ def follow(
         if seen and current.id != seen.id:
             yield Switched(current.id, _code(client, seen.id))
             tail, since, last = None, None, ""
-        seen = current
+        seen, known = current, last
         try:
             for stamp, text in _stream(client, current.id, tail, since):
-                if stamp > last:
+                if stamp > known:
                     yield text
                     last = stamp
         except requests.RequestException:  # the container has gone, or the connection; look again
