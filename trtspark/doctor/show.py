@@ -53,4 +53,4 @@ def _rows(rows: Sequence[Row], every: bool) -> Iterator[Text]:
 def _row(row: Row) -> Iterator[Text]:
     yield Text.assemble("  ", (row.status, _STYLES[row.status]), f"  {row.check}: {row.found}")
     if row.fix:
-        yield Text.assemble("        ", ("fix: ", "dim"), row.fix)
+        yield Text.assemble("        ", ("" if row.status == "NOTE" else "fix: ", "dim"), row.fix)
