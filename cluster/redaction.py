@@ -24,10 +24,17 @@ _SECRET_WORDS = frozenset(
 )
 #: "key" alone is often a name; with one of these before it, it is a key.
 _KEYS = frozenset({"private", "api", "access", "secret", "ssh", "unlock", "mpi", "signing", "encryption"})
-#: Names that have such a word and hold no secret: counts, and the names of Swarm's objects.
-_HARMLESS = frozenset({"max_num_tokens", "max_tokens", "secret_name", "secrets", "tokens_per_second"})
+#: With one of these, too, it is a count, or the name or id of one of Swarm's objects.
+_HARMLESS = frozenset({"max", "num", "per", "count", "name", "id"})
 
-_NAME = r"[\w.-]*(?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key|serial(?:[_-]?number)?)"
+#: hf_token, HF_TOKEN, hfToken, but neither maxNumTokens nor tiktoken.
+_NAME = (
+    r"(?:(?:[\w.-]*[_.-])?(?<![A-Za-z])(?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key"
+    r"|serial(?:[_-]?number)?)"
+    r"|[\w.-]*[a-z0-9](?:Token|Secret|Passw(?:or)?d|Passphrase|ApiKey|AccessKey|Serial(?:Number)?)"
+    r"|(?:[A-Z0-9]+[_-])*(?:TOKEN|SECRET|PASSW(?:OR)?D|PASSPHRASE|API_?KEY|ACCESS_?KEY|SERIAL(?:_?NUMBER)?)"
+    r"|Serial(?: Number)?|Password|Token)(?![A-Za-z])"
+)
 _PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
     (
         re.compile(
@@ -52,8 +59,8 @@ _PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
         rf"\1 {REMOVED}",
     ),
     # NAME=value, "name": "value", --name value
-    (re.compile(rf"(?i)\b({_NAME}\"?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"']+)"), rf"\1{REMOVED}"),
-    (re.compile(rf"(?i)(--{_NAME}\s+)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)"), rf"\1{REMOVED}"),
+    (re.compile(rf"\b({_NAME}\"?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"']+)"), rf"\1{REMOVED}"),
+    (re.compile(rf"(--{_NAME}\s+)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)"), rf"\1{REMOVED}"),
 )
 _GPU = re.compile(r"\bGPU-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(r"\b(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\b")
@@ -93,7 +100,7 @@ def _secret(name: str, value: Any) -> bool:
         return False
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     lower = [word.lower() for word in words]
-    if "_".join(lower) in _HARMLESS:
+    if set(lower) & _HARMLESS:
         return False
     if set(lower) & _SECRET_WORDS:
         return not isinstance(value, Mapping | list) or lower[-1] in ("tokens", "credentials")

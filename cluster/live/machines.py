@@ -115,12 +115,10 @@ def errors(live: Live) -> Iterator[Finding]:
     "gpu.container",
     "A container of the NVIDIA runtime sees the GPU.",
     "Check `docker info` for the nvidia runtime; `sudo nvidia-ctk runtime configure` shows what it lacks.",
-    "FAIL",
-    "WARN",
     needs="gpus",
 )
 def container(live: Live) -> Iterator[Finding]:
-    """Tried with an image that is there: nothing is pulled. "no image…" is no fault of the GPU's."""
+    """Tried with an image that is there: nothing is pulled."""
     for facts in live.nodes:
         said = (live.gpus or {}).get(facts.node, "")
         if said:

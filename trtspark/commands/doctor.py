@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -54,11 +55,14 @@ def run(
         raise typer.BadParameter("--head, --worker and --swarm exclude each other.")
     if report and report.exists():
         raise ConfigError(f"{report} is there already. Name another file, or remove it.")
-    from trtspark.doctor import archive, show
-    from trtspark.doctor.gather import gather
-
     choice: Choice = context.obj
-    stack = choice.open()
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(choice.open)
+        # Importing takes as long as Pulumi's answer.
+        from trtspark.doctor import archive, show
+        from trtspark.doctor.gather import gather
+
+        stack = opened.result()
     part = "head" if head else "worker" if worker else "swarm" if swarm else ""
     found = gather(stack, "quick" if quick else "full" if full else "normal", part)
     if report:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from trtspark.project import Stack
 
 TAIL = 200
+#: The server's line about a health check that went well: rank 0 asks each second.
+_HEALTH = re.compile(r'"GET /health HTTP/[\d.]+" 200')
 #: Of those that ended, when nothing runs.
 ENDED = 3
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -39,9 +41,15 @@ def run(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="From then on: 10m, 2h, 1d, or 2026-11-25T08:00.")
     ] = None,
-    tail: Annotated[str, typer.Option(metavar="LINES", help="So many of the last lines, or `all`.")] = str(
-        TAIL
-    ),
+    tail: Annotated[
+        int | None,
+        typer.Option(
+            metavar="LINES", min=0, help=f"So many of the last lines (default: {TAIL}; all with --since)."
+        ),
+    ] = None,
+    health: Annotated[
+        bool, typer.Option("--health", help="Also the server's lines about health checks that went well.")
+    ] = False,
 ) -> None:
     """Show all ranks' log lines together, with known problems marked and explained.
 
@@ -56,14 +64,13 @@ def run(
 
       trtspark logs --follow --tail 20
     """
-    start, count = when(since), lines_wanted(tail)
-    if since and tail == str(TAIL):
-        count = None
+    start = when(since)
+    count = TAIL if tail is None and start is None else tail
     from remote.engine import connect
 
     choice: Choice = context.obj
     stack = choice.open()
-    show = Printer(hostnames(stack), rank)
+    show = Printer(hostnames(stack), rank, health)
     client = connect(stack.connections[0])
     if follow:
         _follow(client, stack, count, start, show)
@@ -83,15 +90,6 @@ def when(text: str | None) -> float | None:
         raise typer.BadParameter(f"--since: found {text!r}; it may be 10m, 2h, 1d or a date.") from None
 
 
-def lines_wanted(text: str) -> int | None:
-    """A number of lines; None for all of them."""
-    if text == "all":
-        return None
-    if not text.isdigit():
-        raise typer.BadParameter(f"--tail: found {text!r}; it may be a number of lines, or all.")
-    return int(text)
-
-
 def hostnames(stack: Stack) -> list[str]:
     """Every rank's host name, as the last `up` has left it; [] before one."""
     listed = [str(line) for line in stack.outputs.get("nodes") or []]
@@ -101,12 +99,12 @@ def hostnames(stack: Stack) -> list[str]:
 class Printer:
     """Prints lines with the rank they are of, and once for each container what a known problem means."""
 
-    def __init__(self, hosts: Sequence[str], rank: int | None = None) -> None:
-        """`rank`: show only that one's."""
+    def __init__(self, hosts: Sequence[str], rank: int | None = None, health: bool = False) -> None:
+        """`rank`: show only that one's; `health`: show the lines about health checks, too."""
         from cluster.log_lines import Reader
 
         self._new = partial(Reader, hosts)
-        self._rank = rank
+        self._rank, self._health = rank, health
         self._reader, self._told = self._new(), set[str]()
 
     def container(self, text: str) -> None:
@@ -116,8 +114,15 @@ class Printer:
 
     def line(self, raw: str) -> None:
         """One line of the log."""
-        line = self._reader.read(raw)
+        self._print(self._reader.read(raw))
+
+    def _wanted(self, line: Line) -> bool:
         if self._rank is not None and line.rank != self._rank:
+            return False
+        return self._health or not _HEALTH.search(line.text)
+
+    def _print(self, line: Line) -> None:
+        if not self._wanted(line):
             return
         terminal.out.print(_shown(line))
         if line.known and line.id not in self._told:
@@ -125,10 +130,11 @@ class Printer:
             style = "dim" if line.harmless else "bold yellow"
             terminal.out.print(Text(f"      ^ {line.known}", style=style))
 
-    def lines(self, raw: Iterable[str]) -> None:
-        """Several."""
-        for one in raw:
-            self.line(one)
+    def lines(self, raw: Iterable[str], tail: int | None = None) -> None:
+        """Several: of what is to be shown at all, the last `tail`."""
+        wanted = [line for line in map(self._reader.read, raw) if self._wanted(line)]
+        for one in wanted if tail is None else wanted[max(0, len(wanted) - tail) :]:
+            self._print(one)
 
 
 def _shown(line: Line) -> Text:
@@ -151,7 +157,7 @@ def _past(client: Any, stack: Stack, tail: int | None, since: float | None, show
     running = [one for one in found if one.running]
     for one in running[:1] or reversed(found[:ENDED]):
         show.container(_title(one))
-        show.lines(logs.read(client, one.id, tail, since))
+        show.lines(logs.read(client, one.id, None, since), tail)
         if not one.running and one.code is not None and (why := exits.explained(one.code)):
             terminal.out.print(Text(f"      ^ exit code {one.code}: {why}", style="bold yellow"))
 

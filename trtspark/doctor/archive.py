@@ -44,8 +44,7 @@ def contents(stack: Stack, found: Gathered) -> dict[str, str]:
         **{f"nodes/{host}/live.json": document for host, document in found.machines.items()},
     }
     texts = {name: json.dumps(redaction.data(one), indent=1, default=str) for name, one in documents.items()}
-    logs = _logs(stack, found)
-    return {name: redaction.text(text) for name, text in {**texts, **logs}.items()}
+    return texts | {name: redaction.text(text) for name, text in _logs(stack, found).items()}
 
 
 def pack(path: Path, files: Mapping[str, str]) -> None:
