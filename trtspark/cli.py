@@ -14,6 +14,7 @@ import typer
 
 from cluster.errors import TrtSparkError
 from trtspark import terminal
+from trtspark.commands import doctor, logs
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
 
@@ -43,6 +44,8 @@ def options(
     context.obj = Choice(stack, project)
 
 
+app.command("doctor")(doctor.run)
+app.command("logs")(logs.run)
 app.command("open")(open_command.run)
 
 

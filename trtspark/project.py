@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ class Stack:
         from pulumi import automation
 
         try:
-            return automation.select_stack(self.name, work_dir=str(self.folder))
+            workspace = automation.LocalWorkspace(work_dir=str(self.folder), pulumi_command=_command())
+            return automation.Stack.select(self.name, workspace)
         except automation.StackNotFoundError:
             raise ConfigError(
                 f"there is no stack {self.name} in {self.folder}. `pulumi stack ls` lists them; "
@@ -107,11 +108,19 @@ def _folder(given: Path | None) -> Path:
     )
 
 
+@cache
+def _command() -> automation.PulumiCommand:
+    """The CLI, asked for its version once: each question is a process of a quarter of a second."""
+    from pulumi import automation
+
+    return automation.PulumiCommand()
+
+
 def _selected(folder: Path) -> str:
     from pulumi import automation
 
     try:
-        found = automation.LocalWorkspace(work_dir=str(folder)).stack()
+        found = automation.LocalWorkspace(work_dir=str(folder), pulumi_command=_command()).stack()
     except automation.CommandError as error:
         raise ConfigError(_said(error)) from None
     if found is None:
