@@ -29,8 +29,8 @@ _HARMLESS = frozenset({"max", "num", "per", "count", "name", "id"})
 
 #: hf_token, HF_TOKEN, hfToken, but neither maxNumTokens nor tiktoken.
 _NAME = (
-    r"(?:(?:[\w.-]*[_.-])?(?<![A-Za-z])(?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key"
-    r"|serial(?:[_-]?number)?)"
+    r"(?:(?:[\w.-]*[_.-])?(?<![A-Za-z])(?:token|secret|passw(?:or)?d|passphrase|api[_-]?[kK]ey|access[_-]?[kK]ey"
+    r"|private[_-]?[kK]ey|serial(?:[_-]?[nN]umber)?)"
     r"|[\w.-]*[a-z0-9](?:Token|Secret|Passw(?:or)?d|Passphrase|ApiKey|AccessKey|Serial(?:Number)?)"
     r"|(?:[A-Z0-9]+[_-])*(?:TOKEN|SECRET|PASSW(?:OR)?D|PASSPHRASE|API_?KEY|ACCESS_?KEY|SERIAL(?:_?NUMBER)?)"
     r"|Serial(?: Number)?|Password|Token)(?![A-Za-z])"
