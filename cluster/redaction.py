@@ -42,11 +42,11 @@ _PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
         ),
         REMOVED,
     ),
-    (re.compile(r"SWM(?:TKN|KEY)-[\w-]+"), REMOVED),
+    (re.compile(r"SWM(?:TKN|KEY)-[\w+/=-]+"), REMOVED),
     (re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{10,}"), REMOVED),
     (re.compile(r"\b(?:sk|nvapi|ghp|github_pat|pul)-?_?[A-Za-z0-9_-]{20,}"), REMOVED),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), REMOVED),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),
+    (re.compile(r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),
     (re.compile(r"(?i)\b(authorization|cookie|set-cookie)\s*[:=]\s*[^\n\"']+"), rf"\1: {REMOVED}"),
     (re.compile(r"://[^/@\s\"']+@"), f"://{REMOVED}@"),
     # Signed links of a CDN.

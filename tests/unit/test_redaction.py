@@ -15,7 +15,7 @@ KNOWN = "correct horse battery"
 CANARIES = {
     "hub token": ("hf_CanaryCanaryCanaryCanary", "error: token hf_CanaryCanaryCanaryCanary was refused"),
     "join token": ("SWMTKN-1-canary0canary-abc", "join --token SWMTKN-1-canary0canary-abc"),
-    "unlock key": ("SWMKEY-1-canary+canary", "SWMKEY-1-canary unlocks"),
+    "unlock key": ("canary+/tail", "SWMKEY-1-canary+/tail unlocks"),
     "private key": (
         "Y2FuYXJ5Y2FuYXJ5",
         "-----BEGIN OPENSSH PRIVATE KEY-----\nY2FuYXJ5Y2FuYXJ5\n-----END OPENSSH PRIVATE KEY-----",
@@ -51,7 +51,7 @@ KEPT = ("maxNumTokens: 8192", "tiktoken.pins", "tokens/s 41.2", "rank 1 (10.24.1
 @pytest.mark.parametrize("kind", CANARIES)
 def test_no_canary_comes_through_in_text(kind):
     canary, text = CANARIES[kind]
-    assert canary in text or kind == "unlock key"
+    assert canary in text
     assert canary not in Redaction([KNOWN]).text(text)
 
 
@@ -83,7 +83,7 @@ def test_counts_and_names_are_no_secrets():
 def test_the_same_machine_has_the_same_word_everywhere():
     redaction = Redaction()
     uuid, other = "GPU-0b68b5d9-3b08-41e5-8aeb-81238d1eff26", "GPU-1b68b5d9-3b08-41e5-8aeb-81238d1eff26"
-    assert redaction.text(uuid) == redaction.text(uuid.upper().replace("GPU", "GPU"))
+    assert redaction.text(uuid) == redaction.text(uuid.upper())
     assert redaction.text(uuid) != redaction.text(other)
 
 
