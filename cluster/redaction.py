@@ -29,8 +29,8 @@ _HARMLESS = frozenset({"max", "num", "per", "count", "name", "id"})
 
 #: hf_token, HF_TOKEN, hfToken, but neither maxNumTokens nor tiktoken.
 _NAME = (
-    r"(?:(?:[\w.-]*[_.-])?(?<![A-Za-z])(?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key"
-    r"|serial(?:[_-]?number)?)"
+    r"(?:(?:[\w.-]*[_.-])?(?<![A-Za-z])(?:token|secret|passw(?:or)?d|passphrase|api[_-]?[kK]ey|access[_-]?[kK]ey"
+    r"|private[_-]?[kK]ey|serial(?:[_-]?[nN]umber)?)"
     r"|[\w.-]*[a-z0-9](?:Token|Secret|Passw(?:or)?d|Passphrase|ApiKey|AccessKey|Serial(?:Number)?)"
     r"|(?:[A-Z0-9]+[_-])*(?:TOKEN|SECRET|PASSW(?:OR)?D|PASSPHRASE|API_?KEY|ACCESS_?KEY|SERIAL(?:_?NUMBER)?)"
     r"|Serial(?: Number)?|Password|Token)(?![A-Za-z])"
@@ -42,11 +42,11 @@ _PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
         ),
         REMOVED,
     ),
-    (re.compile(r"SWM(?:TKN|KEY)-[\w-]+"), REMOVED),
+    (re.compile(r"SWM(?:TKN|KEY)-[\w+/=-]+"), REMOVED),
     (re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{10,}"), REMOVED),
     (re.compile(r"\b(?:sk|nvapi|ghp|github_pat|pul)-?_?[A-Za-z0-9_-]{20,}"), REMOVED),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), REMOVED),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),
+    (re.compile(r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),
     (re.compile(r"(?i)\b(authorization|cookie|set-cookie)\s*[:=]\s*[^\n\"']+"), rf"\1: {REMOVED}"),
     (re.compile(r"://[^/@\s\"']+@"), f"://{REMOVED}@"),
     # Signed links of a CDN.

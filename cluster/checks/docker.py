@@ -96,7 +96,9 @@ def options(context: Context) -> Iterator[Finding]:
 def restart(context: Context) -> Iterator[Finding]:
     """What the restart stops, and what of it comes back; one that stops nothing is no warning."""
     for facts in context.nodes:
-        if facts.docker.problem not in ("", "denied") or not preparation.restarts(facts):
+        if facts.docker.problem not in ("", "denied") or facts.gpu_problem:
+            continue
+        if not preparation.restarts(facts):
             continue
         found = "Docker will restart, because it takes its GPU from its settings at a start only."
         quiet = not facts.docker.problem and not facts.docker.containers

@@ -83,12 +83,14 @@ def gpu(live: Live) -> Iterator[Finding]:
     """Without it Swarm finds "no suitable node"."""
     for index, facts in enumerate(live.nodes):
         found = _member(live, index)
-        if found is not None and found.state == "ready" and facts.gpu_uuid not in found.gpus:
+        if found is None or found.state != "ready" or facts.gpu_problem:
+            continue
+        if facts.gpu_uuid not in found.gpus:
             listed = ", ".join(found.gpus) or "none"
             yield Finding(
                 "FAIL",
                 facts.node,
-                f"the Swarm lists the GPU {listed} for it, and nvidia-smi {facts.gpu_uuid or 'none'}.",
+                f"the Swarm lists the GPU {listed} for it, and nvidia-smi {facts.gpu_uuid}.",
                 f"Run {UP}",
             )
 
@@ -159,8 +161,9 @@ def _not_running(service: Service, mine: list[Task]) -> Finding:
 
 
 def _why(task: Task) -> str:
-    meaning = exits.explained(task.exit_code) if task.exit_code is not None else ""
-    return f"{task.said}{f' ({meaning})' if meaning else ''}"
+    known = exits.EXITS.get(task.exit_code) if task.exit_code is not None else None
+    meaning = f" ({known.means}: {known.todo})" if known and known.todo else ""
+    return f"{task.said}{meaning}"
 
 
 @live_check(
