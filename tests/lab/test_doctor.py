@@ -156,7 +156,7 @@ FAULTS = [
     ),
     Fault(
         "docker.answers", "FAIL", 1,
-        "systemctl stop docker.socket docker", "systemctl start docker",
+        "systemctl stop docker", "systemctl start docker",
         "Docker does not answer", "sudo systemctl start docker",
     ),
 ]  # fmt: skip
