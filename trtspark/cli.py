@@ -14,6 +14,7 @@ import typer
 
 from cluster.errors import TrtSparkError
 from trtspark import terminal
+from trtspark.commands import bench as bench_command
 from trtspark.commands import doctor, logs
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
@@ -47,6 +48,7 @@ def options(
 app.command("doctor")(doctor.run)
 app.command("logs")(logs.run)
 app.command("open")(open_command.run)
+app.add_typer(bench_command.app, name="bench")
 
 
 def main() -> None:

@@ -29,9 +29,13 @@ class Choice:
     stack: str | None = None
     project: Path | None = None
 
+    def folder(self) -> Path:
+        """The project's folder. Raises ConfigError when there is none here."""
+        return _folder(self.project)
+
     def open(self) -> Stack:
         """The stack. Raises ConfigError when there is no project or no such stack here."""
-        folder = _folder(self.project)
+        folder = self.folder()
         return Stack(folder, self.stack or _selected(folder))
 
 

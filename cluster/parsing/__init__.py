@@ -59,6 +59,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         daemon_json=settings,
         listening=system.sockets(document["tcp"]),
         ranks=docker.ranks(document["docker"]),
+        specs=docker.specs(document["docker"]),
         gpu_problem=found.problem,
         gpus=found.count,
         gpu_processes=gpu.processes(

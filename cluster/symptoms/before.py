@@ -16,7 +16,7 @@ BEFORE: Sequence[Symptom] = (
         checks=("node.reached",),
     ),
     Symptom(
-        "`its host key is not the pinned one.`",
+        "`its host key is not the pinned one`",
         "the machine was reinstalled, or another one answers at its address",
         "compare the key on the machine's own screen, then correct `hostKey` or known_hosts",
         "`ssh-keyscan HOST`",

@@ -1,4 +1,4 @@
-"""Renders the generated parts of docs/ from the program; run by scripts/docs."""
+"""Renders the generated tables and the schemas of docs/ from the program; run by scripts/docs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
 from cluster.live import LIVE_CHECKS
 from cluster.symptoms import Symptom
+from trtspark.bench import results
 
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(
@@ -132,6 +133,8 @@ def _node_default(model: type[BaseModel], name: str) -> str:
     return code(str(field.default)) if field.default else "none"
 
 
+#: Files that are written as a whole.
+SCHEMAS = {"bench-result.schema.json": results.schema}
 TABLES: dict[str, Callable[[], str]] = {
     "keys": keys,
     "nodes": nodes,
@@ -157,10 +160,10 @@ def rendered(text: str) -> str:
 def main(words: Sequence[str]) -> int:
     """0, or 1 when `--check` finds a page stale."""
     stale = 0
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = rendered(old)
-        if old == new:
+    pages = [(page, rendered(page.read_text(encoding="utf-8"))) for page in PAGES]
+    pages += [(ROOT / "docs" / name, text()) for name, text in SCHEMAS.items()]
+    for page, new in pages:
+        if page.is_file() and page.read_text(encoding="utf-8") == new:
             continue
         if "--check" in words:
             print(f"{page.relative_to(ROOT)} is not up to the program. Run scripts/docs.", file=sys.stderr)

@@ -72,6 +72,14 @@ def run(
     return recorder, outputs
 
 
+def launched(recorder: Recorder) -> dict[str, Any]:
+    """What rank 0's program is told."""
+    env = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    [found] = [entry.partition("=")[2] for entry in env if entry.startswith("TRTSPARK_LAUNCH=")]
+    whole: dict[str, Any] = json.loads(found)
+    return whole
+
+
 PAIR = {
     "head",
     "worker-1",
@@ -89,8 +97,6 @@ PAIR = {
     "trtllm-docker-1",
     "trtllm-image-0",
     "trtllm-image-1",
-    "trtllm-engine-options",
-    "trtllm-launch",
     "trtllm-program",
     "trtllm-weights",
     "trtllm-rank-0",
@@ -119,7 +125,7 @@ def test_four_nodes_are_the_same_list_longer():
     assert {f"cluster-rank-access-{i}" for i in (1, 2, 3)} <= recorder.names()
     spec = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]
     assert spec["Args"][spec["Args"].index("--tp_size") + 1] == "4"
-    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    launch = launched(recorder)
     assert [r["address"] for r in launch["ranks"]] == [f"192.168.100.{11 + i}" for i in range(4)]
 
 
@@ -133,10 +139,10 @@ def test_a_model_switch_touches_only_what_depends_on_the_model():
     assert changed == {"trtllm", "trtllm-weights", "trtllm-rank-0", "trtllm-endpoint"}
 
 
-def test_memory_fraction_changes_the_options_and_rank_0_alone():
+def test_memory_fraction_changes_rank_0_alone():
     before, after = run()[0], run(gpuMemoryFraction=0.5)[0]
     changed = {r.name for r in before.seen if dict(r.inputs) != after.inputs(r.name)}
-    assert changed == {"trtllm-engine-options", "trtllm-rank-0", "trtllm-endpoint"}
+    assert changed == {"trtllm-rank-0", "trtllm-endpoint"}
 
 
 def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
@@ -231,7 +237,7 @@ def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
     assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
     assert "NCCL_IB_GID_INDEX=3" in env
-    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    launch = launched(recorder)
     assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 

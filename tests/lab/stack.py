@@ -68,6 +68,18 @@ class Stack:
         assert not ok or done.returncode == 0, done.stdout[-4000:]
         return Run(done.returncode, done.stdout)
 
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """A command that goes on while the test does; all its processes in a group of their own."""
+        return subprocess.Popen(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def up(self, ok: bool = True) -> Run:
         return self.pulumi("up", "--yes", "--skip-preview", ok=ok)
 

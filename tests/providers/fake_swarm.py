@@ -79,18 +79,7 @@ class Engine:
     def create_swarm_spec(self, **spec: Any) -> dict[str, Any]:
         return spec
 
-    def init_swarm(
-        self,
-        advertise_addr: str,
-        listen_addr: str,
-        swarm_spec: dict[str, Any],
-        force_new_cluster: bool = False,
-    ) -> None:
-        if force_new_cluster:
-            if self.swarm is None or self.swarm.manager != self.host:
-                raise refused(500, "cannot force a new cluster: this node was no manager")
-            self.expired = False
-            return
+    def init_swarm(self, advertise_addr: str, listen_addr: str, swarm_spec: dict[str, Any]) -> None:
         if self.swarm is not None:
             raise refused(503, "This node is already part of a swarm.")
         self._enter(Swarm(next(self.world.numbers)))
@@ -206,16 +195,18 @@ class Engine:
                 task["ContainerSpec"].pop(key, None)
         task["ContainerSpec"]["Isolation"] = "default"
         task["Networks"] = [{"Target": "id-of-host-network"}]
-        task |= {"ForceUpdate": 0, "Runtime": "container"}
+        task |= {"ForceUpdate": task.get("ForceUpdate", 0), "Runtime": "container"}
         whole = {"Name": name, "Labels": labels, "TaskTemplate": task, "Mode": mode}
         return copy.deepcopy({**whole, "UpdateConfig": update_config, "EndpointSpec": {"Mode": "vip"}})
 
     # containers
 
-    def containers(self, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    def containers(self, filters: dict[str, list[str]], all: bool = False) -> list[dict[str, Any]]:
         wanted = dict(entry.split("=", 1) for entry in filters["label"])
         listed = {**self.running, **(self.ended if all else {})}
-        return [{"Id": i} for i, labels in listed.items() if wanted.items() <= labels.items()]
+        return [
+            {"Id": i, "Labels": labels} for i, labels in listed.items() if wanted.items() <= labels.items()
+        ]
 
     def kill(self, container: str, signal: str) -> None:
         if container not in self.running:

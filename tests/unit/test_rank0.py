@@ -155,11 +155,13 @@ def test_it_understands_the_launch_file_of_the_program(tmp_path, monkeypatch):
     """The two sides are written apart: cluster/launch.py writes what rank 0 reads."""
     monkeypatch.setattr(files, "RUN", str(tmp_path))
     planned = fabric.plan(samples.facts(2), [[], []])
-    launch = json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2, 7))
+    launch = json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2, 7, 60 << 30))
     files.write(launch)
     assert (tmp_path / "known_hosts").read_text() == f"192.168.100.12 {KEY}\n"
     assert "192.168.100.0/24" in mpirun.words(launch, 4)
     assert launch["drain_s"] == 7
+    assert launch["needs"] == 30 << 30
+    assert launch["ready_s"] > 600
 
 
 def test_the_program_is_one_file_that_python_runs_and_always_the_same(tmp_path):
@@ -355,18 +357,22 @@ def test_never_ready_ends_at_its_deadline():
 
 @pytest.mark.parametrize(("number", "code"), [(0, 0), (3, 3)])
 def test_the_ends_own_code_is_the_containers(tmp_path, monkeypatch, number, code):
-    launch = tmp_path / "launch.json"
-    launch.write_text(json.dumps({"ranks": LAUNCH["ranks"][:1], "subnet": "", "drain_s": 0}))
+    launch = {"ranks": LAUNCH["ranks"][:1], "subnet": "", "drain_s": 0}
+    monkeypatch.setenv("TRTSPARK_LAUNCH", json.dumps(launch))
+    monkeypatch.setenv("TRTSPARK_ENGINE_OPTIONS", '{"a": 1}')
+    monkeypatch.setattr(files, "RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(main, "OPTIONS_PATH", str(tmp_path / "run" / "options.yml"))
     monkeypatch.setattr(main.sys, "argv", ["/nowhere/rank0.pyz"])
     monkeypatch.setattr(main.sys, "executable", "/bin/sh")
     words = ["-c", f"exit {number}"]
     monkeypatch.setattr(main, "run", lambda *_: run_words(words))
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
-        assert main.main([str(launch), "trtllm-serve", "a/b"]) == code
+        assert main.main(["trtllm-serve", "a/b"]) == code
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+    assert (tmp_path / "run" / "options.yml").read_text() == '{"a": 1}'
 
 
 def run_words(words: list[str]) -> int:

@@ -208,6 +208,8 @@ class Connections:
         self.target, self.connect_timeout = target, connect_timeout
         self._tls = target.tls
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._given_up = False
 
     async def ask(self, path: str, body: Mapping[str, Any], timeout: float) -> Answer:
         """One request; never raises for what the server or the network does. `timeout` in seconds."""
@@ -217,19 +219,30 @@ class Connections:
         try:
             async with asyncio.timeout(timeout):
                 connection = await self._connection()
-                await connection.ask(request, answer)
+                self._busy.add(connection)
+                if not self._given_up:
+                    await connection.ask(request, answer)
         except TimeoutError:
             answer.error, answer.detail = "timeout", f"no end within {timeout:g} s"
         except OSError as error:
             answer.error, answer.detail = "connection", str(error)
         finally:
             answer.ended = answer.ended or perf_counter_ns()
+            if self._given_up and answer.error in ("", "cut") and not answer.finish_reason:
+                answer.error, answer.detail = "cancelled", "given up on request"
             if connection is not None:
+                self._busy.discard(connection)
                 if answer.error in ("", "server") or answer.error.startswith("http"):
                     self._keep(connection)
                 else:
                     connection.close()
         return answer
+
+    def give_up(self) -> None:
+        """End what runs now: its answers are "cancelled"."""
+        self._given_up = True
+        for connection in list(self._busy):
+            connection.close()
 
     async def open(self, count: int) -> None:
         """Connect ahead, so that no first request pays for it. Raises OSError or TimeoutError."""
