@@ -236,7 +236,10 @@ CASES = [
         "WARN transport.proven: spark-1 and spark-2 talk over sockets",
     ),
     (live(outputs={**OUTPUTS, "transport": []}), "WARN transport.proven: the last `up` has proven the trans"),
-    (live(settings=samples.settings(2, model="openai/gpt-oss-20b")), "WARN stack.applied: openai/gpt-oss-120b"),
+    (
+        live(settings=samples.settings(2, model="openai/gpt-oss-20b")),
+        "WARN stack.applied: openai/gpt-oss-120b is deployed",
+    ),
     (
         live(caches=[samples.cache(), samples.cache(problems=["model.safetensors is missing"])]),
         "FAIL weights.deployed: 10.24.11.12: model openai/gpt-oss-120b is not whole",

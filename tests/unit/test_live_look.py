@@ -29,8 +29,8 @@ ANSWERS: dict[str, Any] = {
                              "Mode": {"Replicated": {"Replicas": 1}}}}
     ],
     "/tasks": [
-        {"ID": "t", "ServiceID": "s", "CreatedAt": "2026-11-25T00:56:11.016629374Z", "DesiredState": "running",
-         "Spec": {"ContainerSpec": {}}, "Status": {"State": "running"}}
+        {"ID": "t", "ServiceID": "s", "CreatedAt": "2026-11-25T00:56:11.016629374Z",
+         "DesiredState": "running", "Spec": {"ContainerSpec": {}}, "Status": {"State": "running"}}
     ],
 }  # fmt: skip
 
