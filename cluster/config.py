@@ -37,6 +37,8 @@ DEFAULT_READY_TIMEOUT_S = 1800
 MAX_NODES = 8
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+#: What git lets a branch or tag be called, as far as one on the Hub is.
+_REVISION = re.compile(r"[A-Za-z0-9_][\w./+-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _ENV_PREFIXES = ("NCCL_", "UCX_", "GLOO_")
@@ -97,6 +99,63 @@ class NodeConfig(_Frozen):
         return " ".join(parts[:2])
 
 
+class WeightsConfig(_Frozen):
+    """How the model's files reach the nodes."""
+
+    over: Literal["fabric", "any"] = Field(
+        default="fabric", description="fabric; or any, to allow the management link where there is none"
+    )
+    streams: int | None = Field(
+        default=None, ge=1, le=64, description="streams from node to node, 1 to 64 (auto: by cores and links)"
+    )
+    verify: Literal["recorded", "full"] = Field(
+        default="recorded",
+        description="what a refresh compares: recorded sizes and times, or (full) every file's checksum",
+    )
+    delete_on_destroy: bool = Field(
+        default=False, description="true or false: destroy removes the files that this stack fetched"
+    )
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _auto(cls, value: object) -> object:
+        return None if value == "auto" else value
+
+
+class Pin(_Frozen):
+    """What a file from the internet must be."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="the content's SHA-256, 64 hex digits")
+    size: int = Field(ge=0, description="its size in bytes")
+
+
+#: As OpenAI's own tiktoken package (0.14) pins them; sizes as served.
+TIKTOKEN_PINS = {
+    "o200k_base.tiktoken": Pin(
+        sha256="446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", size=3_613_922
+    ),
+    "cl100k_base.tiktoken": Pin(
+        sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7", size=1_681_126
+    ),
+}
+
+
+class TiktokenConfig(_Frozen):
+    """Where OpenAI's vocabularies come from."""
+
+    folder: str | None = Field(
+        default=None, description="a folder with them on your machine, for nodes without internet"
+    )
+    url: str = Field(
+        default="https://openaipublic.blob.core.windows.net/encodings",
+        pattern="^https?://.*[^/]$",
+        description="the address they are fetched from, without a slash at its end",
+    )
+    pins: dict[str, Pin] = Field(
+        default=TIKTOKEN_PINS, description="SHA-256 and size of each file, by its name"
+    )
+
+
 def _words(value: object) -> object:
     """`extraArgs` may be one string as typed into a shell, or a list."""
     return shlex.split(value) if isinstance(value, str) else value
@@ -115,6 +174,10 @@ class Settings(_Frozen):
         description="detect or configure: use the fabric addresses that are there, or set what is missing",
     )
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
+    revision: str | None = Field(
+        default=None,
+        description="a commit, branch or tag of the model on the Hub (default: main, as it is at each run)",
+    )
     image: str = Field(default=DEFAULT_IMAGE, description="the TensorRT-LLM image, by tag or digest")
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="the port of the API, 1 to 65535")
     hf_cache: str = Field(
@@ -180,6 +243,21 @@ class Settings(_Frozen):
     download_weights: bool = Field(
         default=True, description="true or false: fetch what is missing of the model (else it must be there)"
     )
+    weights: WeightsConfig = Field(
+        default=WeightsConfig(),
+        description="how the files come: a map of over (fabric, or any to allow the management link), "
+        "streams (auto), verify (recorded, or full to hash every file at each refresh) and "
+        "deleteOnDestroy (false)",
+    )
+    tiktoken: TiktokenConfig = Field(
+        default=TiktokenConfig(),
+        description="where gpt-oss's vocabularies come from: a map of folder (on your machine, for nodes "
+        "without internet), url and pins (SHA-256 and size by name)",
+    )
+    allow_overcommit: bool = Field(
+        default=False,
+        description="true or false: deploy even where the model does not fit in memory by our estimate",
+    )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"
     )
@@ -188,6 +266,12 @@ class Settings(_Frozen):
         ge=5,
         le=86400,
         description="seconds the server may take to answer, 5 to 86400",
+    )
+    drain_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="seconds that requests in flight get to finish when the server stops, 0 to 3600",
     )
     docker_group: bool = Field(
         default=False,
@@ -206,6 +290,13 @@ class Settings(_Frozen):
     def _model_is_a_hub_id(cls, value: str) -> str:
         if not _HUB_ID.fullmatch(value):
             raise ValueError("not a Hub id")
+        return value
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and (not _REVISION.fullmatch(value) or ".." in value):
+            raise ValueError("not a revision")
         return value
 
     @field_validator("image")
@@ -254,7 +345,7 @@ class Settings(_Frozen):
 
 
 #: Keys that Pulumi stores as JSON because they are structured.
-_STRUCTURED = ("nodes", "nccl", "extraArgs")
+_STRUCTURED = ("nodes", "nccl", "extraArgs", "weights", "tiktoken")
 
 
 def load(
@@ -283,6 +374,14 @@ def load(
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentences(error, values, project))) from None
+
+
+#: Keys whose values have keys of their own.
+_NESTED: dict[str, type[BaseModel]] = {
+    "nodes": NodeConfig,
+    "weights": WeightsConfig,
+    "tiktoken": TiktokenConfig,
+}
 
 
 def _says_default(key: str, value: str) -> bool:
@@ -332,15 +431,15 @@ def _path(where: tuple[str | int, ...]) -> str:
 
 def _described(where: tuple[str | int, ...]) -> str:
     names = [part for part in where if isinstance(part, str)]
-    if names[0] == "nodes" and len(names) > 1:
-        for name, field in NodeConfig.model_fields.items():
+    if names[0] in _NESTED and len(names) > 1:
+        for name, field in _NESTED[names[0]].model_fields.items():
             if names[1] in (name, field.alias):
                 return field.description or ""
     return field_names().get(names[0], "")
 
 
 def _did_you_mean(where: tuple[str | int, ...]) -> str:
-    model: type[BaseModel] = NodeConfig if where[0] == "nodes" else Settings
+    model = _NESTED.get(str(where[0]), Settings) if len(where) > 1 else Settings
     keys = [field.alias or name for name, field in model.model_fields.items()]
     close = difflib.get_close_matches(str(where[-1]), keys, n=1)
     return f"; did you mean {close[0]}?" if close else f"; the keys are {', '.join(keys)}"

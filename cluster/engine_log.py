@@ -73,7 +73,7 @@ _CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
     )
 )
 _FATAL = re.compile(
-    r"Executor worker (returned error|initialization error|died)|launcher goes on"
+    r"Executor worker (returned error|initialization error|died)"
     r"|NCCL WARN Failed to initialize any NET plugin"
 )
 _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from cluster.fabric import Fabric
 
-#: A worker whose image is still being unpacked or that boots after a power cut is worth waiting for.
-PEER_DEADLINE_S = 600
-
 
 @dataclass(frozen=True)
 class Login:
@@ -21,8 +18,11 @@ class Login:
     host_key: str
 
 
-def launch_file(fabric: Fabric, logins: Sequence[Login]) -> str:
-    """launch.json: every rank's address on the fabric and its host's pinned key, head first."""
+def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int) -> str:
+    """launch.json: every rank's address on the fabric and its host's pinned key, head first.
+
+    `drain_s`: seconds that requests in flight get when the server shall stop.
+    """
     ranks = [
         {
             "rank": rank,
@@ -36,6 +36,6 @@ def launch_file(fabric: Fabric, logins: Sequence[Login]) -> str:
     content = {
         "ranks": ranks,
         "subnet": ",".join(str(network) for network in fabric.networks),
-        "peer_deadline_s": PEER_DEADLINE_S,
+        "drain_s": drain_s,
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

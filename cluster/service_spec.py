@@ -24,6 +24,10 @@ SHM_BYTES = 32 << 30
 STACK_BYTES = 64 << 20
 #: The kind of the Swarm resource each node advertises for its one GPU.
 GPU_KIND = "NVIDIA_GPU"
+#: A server that ends so often within the window stays down: each start loads the model anew. What ends it
+#: once (a worker's power, a killed process) is far from that; a new spec or a restarted manager counts anew.
+MAX_RESTARTS = 5
+RESTART_WINDOW_S = 3600
 #: Of 63 characters this leaves 35 for `trtspark-`, what it is, and a hash of ten.
 STACK_CHARS = 28
 
@@ -67,6 +71,9 @@ class Rank:
     configs: Sequence[File] = ()
     secrets: Sequence[File] = ()
     running: bool = True
+    stop_grace_s: int = 10
+    max_restarts: int = 0
+    """Within RESTART_WINDOW_S; 0: as often as it takes, for what starts in no time."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -87,9 +94,9 @@ def service_name(stack: str, rank: int) -> str:
     return f"trtspark-{short(stack)}-rank-{rank}"
 
 
-def object_name(stack: str, what: str, data: str) -> str:
+def object_name(stack: str, what: str, data: bytes) -> str:
     """A config's name with its content's hash: Swarm configs cannot change, so their name does."""
-    digest = hashlib.sha256(data.encode()).hexdigest()[:10]
+    digest = hashlib.sha256(data).hexdigest()[:10]
     return f"trtspark-{short(stack)}-{what}-{digest}"
 
 
@@ -112,7 +119,7 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                 "Labels": labels,
                 # Without an init every stop costs the whole grace period.
                 "Init": True,
-                "StopGracePeriod": 10 * NANOSECONDS,
+                "StopGracePeriod": rank.stop_grace_s * NANOSECONDS,
                 "Mounts": [
                     {"Type": "bind", "Source": rank.hf_cache, "Target": HF_HOME, "ReadOnly": True},
                     {
@@ -134,7 +141,7 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                     "GenericResources": [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": 1}}]
                 }
             },
-            "RestartPolicy": {"Condition": "any", "Delay": NANOSECONDS},
+            "RestartPolicy": restart_policy(rank.max_restarts),
             "Placement": {
                 "Constraints": [
                     f"node.labels.trtspark.stack=={rank.stack}",
@@ -146,6 +153,14 @@ def rank_service(rank: Rank) -> dict[str, Any]:
         },
         "UpdateConfig": {"Parallelism": 1, "FailureAction": "pause", "Order": "stop-first"},
     }
+
+
+def restart_policy(most: int) -> dict[str, Any]:
+    """Swarm's, which counts the restarts within a window that moves along."""
+    policy: dict[str, Any] = {"Condition": "any", "Delay": NANOSECONDS}
+    if most:
+        policy |= {"MaxAttempts": most, "Window": RESTART_WINDOW_S * NANOSECONDS}
+    return policy
 
 
 def _reference(kind: str, file: File) -> dict[str, Any]:

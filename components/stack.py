@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pulumi
 
-from cluster import fabric, link_report
+from cluster import fabric, link_report, weights_plan
 from cluster.config import Settings
 from cluster.fabric import Fabric
+from cluster.weights_plan import ModelFile
 from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
 from components.trtllm_deployment import DeploymentArgs, TrtLlmDeployment
@@ -32,7 +34,7 @@ def deploy(
         pulumi.log.warn(warning)
     for replaced in fabric.overridden(network, settings.nccl):
         pulumi.log.info(f"nccl: {replaced}, on your word")
-    for note in look.fabric.notes:
+    for note in (*look.fabric.notes, *look.notes):
         pulumi.log.info(note)
     parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
@@ -42,13 +44,12 @@ def deploy(
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    revision = look.caches[0]["commit"] or ""
-    args = DeploymentArgs(stack, settings, network, revision)
+    args = DeploymentArgs(stack, settings, network, look.revision, weights_of(settings, network, look))
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
         "model": settings.model if settings.running else "",
-        "revision": revision,
+        "revision": look.revision,
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
         "transport": deployment.transport,
@@ -68,6 +69,32 @@ def _cables(
         return []
     after = pulumi.ResourceOptions(depends_on=[spark.probe for spark in nodes])
     return FabricTest("fabric", wires, [one.as_props() for one in connections], after).fabric
+
+
+def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any]:
+    """The inputs of ModelWeights that come from configuration and facts."""
+    files: tuple[ModelFile, ...] = ()
+    lacking: dict[str, str] = {}
+    endpoint = ""
+    if look.found:
+        resolved = weights_plan.with_digests(look.found.resolved.files, look.caches)
+        files, endpoint = resolved.files, resolved.endpoint
+        texts = [weights_plan.missing(resolved, cache) for cache in look.caches]
+        lacking = {facts.node: text for facts, text in zip(look.facts, texts, strict=True) if text}
+    return {
+        "endpoint": endpoint,
+        "files": [asdict(file) for file in files],
+        "extras": weights_plan.vocabularies(settings) if look.found else [],
+        "fetch": settings.download_weights,
+        "halves": [
+            [[half.subnet, half.address, half.interface] for half in mine]
+            for mine in weights_plan.halves(network, settings.weights.over)
+        ],
+        "streams": settings.weights.streams or 0,
+        "tiktokenFolder": settings.tiktoken.folder or "",
+        "deleteOnDestroy": settings.weights.delete_on_destroy,
+        "missing": lacking,
+    }
 
 
 def role(index: int) -> str:

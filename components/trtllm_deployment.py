@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import pulumi
@@ -18,6 +17,7 @@ from cluster.fabric import Fabric
 from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
+    MAX_RESTARTS,
     File,
     Rank,
     object_name,
@@ -29,21 +29,27 @@ from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
 from dynamic_providers.model_weights import ModelWeights
 from dynamic_providers.swarm_service import SwarmService
+from remote import rank0
 from remote.ssh import options
 
 OPTIONS_PATH = f"{HOME}/extra-llm-api-config.yml"
-PROGRAM_PATH = f"{HOME}/rank0.py"
+PROGRAM_PATH = f"{HOME}/rank0.pyz"
 LAUNCH_PATH = f"{HOME}/launch.json"
+#: What rank 0 needs to end its ranks once its clients are drained.
+STOP_MARGIN_S = 5
 
 
 @dataclass(frozen=True)
 class DeploymentArgs:
-    """Everything decided before: settings, the network of the ranks, the model's revision."""
+    """Everything decided before: settings, the network of the ranks, the model's revision and its files
+    (inputs of ModelWeights).
+    """
 
     stack: str
     settings: Settings
     fabric: Fabric
     revision: str
+    weights: Mapping[str, Any]
 
 
 class TrtLlmDeployment(pulumi.ComponentResource):
@@ -72,17 +78,21 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         self.image = self._image(providers)
         weights = ModelWeights(
             f"{name}-weights",
-            settings.model,
-            args.revision,
-            settings.hf_cache,
-            [spark.args.connection.as_props() for spark in nodes],
+            {
+                **args.weights,
+                "stack": args.stack,
+                "model": settings.model,
+                "revision": args.revision,
+                "hfCache": settings.hf_cache,
+                "connections": [spark.args.connection.as_props() for spark in nodes],
+            },
             pulumi.ResourceOptions(parent=self),
         )
         workers = self._workers()
         configs = self._configs(providers[0])
-        rank0 = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
+        server = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
         if settings.running:
-            self._gate([rank0, *workers])
+            self._gate([server, *workers])
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
     def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
@@ -125,7 +135,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             docker.ServiceConfig(
                 f"{self.name}-{what}",
                 name=object_name(self.args.stack, what, data),
-                data=base64.b64encode(data.encode()).decode(),
+                data=base64.b64encode(data).decode(),
                 # The plugin would delete first, and Docker keeps a config that a service still uses.
                 opts=pulumi.ResourceOptions(
                     parent=self,
@@ -137,18 +147,19 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             for what, (data, _path) in self._files().items()
         ]
 
-    def _files(self) -> dict[str, tuple[str, str]]:
+    def _files(self) -> dict[str, tuple[bytes, str]]:
         """Rank 0's files: what it is called -> (content, path in the container)."""
         settings = self.args.settings
         logins = [
             launch.Login(s.args.connection.user, s.args.connection.port, s.args.connection.host_key)
             for s in self.nodes
         ]
-        program = resources.files("remote.node").joinpath("rank0.py").read_text("utf-8")
+        options_file = engine.options_file(engine.resolve(settings))
+        launch_file = launch.launch_file(self.args.fabric, logins, settings.drain_seconds)
         return {
-            "engine-options": (engine.options_file(engine.resolve(settings)), OPTIONS_PATH),
-            "launch": (launch.launch_file(self.args.fabric, logins), LAUNCH_PATH),
-            "program": (program, PROGRAM_PATH),
+            "engine-options": (options_file.encode(), OPTIONS_PATH),
+            "launch": (launch_file.encode(), LAUNCH_PATH),
+            "program": (rank0.program(), PROGRAM_PATH),
         }
 
     def _rank(self, index: int, **more: Any) -> Rank:
@@ -188,6 +199,8 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 ],
                 secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
                 labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
+                stop_grace_s=settings.drain_seconds + STOP_MARGIN_S,
+                max_restarts=MAX_RESTARTS,
             )
         )
 

@@ -1,86 +1,93 @@
-"""The model's files on every node: present, whole, and at one revision."""
+"""The model's files on every node: present, whole, and at one revision.
+
+The work is in remote/weights.py, imported when there is some.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from cluster.errors import NotPrepared, PlanError, Unreachable
-from dynamic_providers.base import Provider, changed
-from remote import node
-from remote.ssh import Connection, SshShell
+from dynamic_providers.base import Provider, changed, progress
 
-LOOK_TIMEOUT_S = 60
+_COMPARED = ("model", "revision", "hfCache", "hosts", "files", "extras", "missing", "deleteOnDestroy")
+#: How it is done, not what there shall be: a change of these alone is no reason for an update.
+_INPUTS = (
+    "stack",
+    "model",
+    "revision",
+    "hfCache",
+    "connections",
+    "endpoint",
+    "files",
+    "extras",
+    "fetch",
+    "halves",
+    "streams",
+    "tiktokenFolder",
+    "deleteOnDestroy",
+    "missing",
+)
+#: The stack's configuration in the provider's own process: a token is no part of any resource.
+_CONFIGURED: dict[str, Any] = {}
 
 
 class ModelWeightsProvider(Provider):
-    """`model`, `revision`, `hfCache`, `connections` -> bytes. Files are never removed by destroy."""
+    """`stack`, `model`, `revision`, `files`, … (see _INPUTS) -> bytes. `missing` says what a node lacks:
+    {} is what there shall be.
+    """
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Takes the Hub's token from the configuration: a new one changes no resource."""
+        super().configure(req)
+        _CONFIGURED["token"] = req.config.get("hfToken")
+        _CONFIGURED["weights"] = req.config.get("weights")
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Nodes count: a new one needs the files too."""
         olds, news = ({**p, "hosts": _hosts(p)} for p in (_olds, _news))
-        return changed(olds, news, ("model", "revision", "hfCache", "hosts"))
+        return changed(olds, news, _COMPARED, replaces=("stack",) if "stack" in _olds else ())
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Verify on every node, in parallel."""
-        return CreateResult(id_="weights", outs=verify(props))
+        """Fetch, copy and verify what is not there yet."""
+        from remote.weights import ensure
+
+        return CreateResult(id_="weights", outs=ensure(props, _token(), progress()))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Verify the new model; the old one's files stay."""
-        return UpdateResult(outs=verify(_news))
+        """The new model, or what is missing of the old one. The old model's files stay."""
+        from remote.weights import ensure
+
+        return UpdateResult(outs=ensure(_news, _token(), progress()))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """The revision that every node really holds whole; "" when one does not."""
-        if "model" not in props:
+        """What is missing or damaged on each node, by the records; by checksums where verify is full."""
+        if "halves" not in props:
             return ReadResult(id_, props)
-        answers = look(props)
-        whole = {a["commit"] for a in answers if a["commit"] and not a["problems"]}
-        agree = len(whole) == 1 and all(not a["problems"] and a["commit"] for a in answers)
-        inputs = {key: props[key] for key in ("model", "revision", "hfCache", "connections")}
-        inputs["revision"] = whole.pop() if agree else ""
-        return ReadResult(id_, {**props, **inputs}, inputs)
+        from remote.weights import damage
+
+        outs = {**props, "missing": damage(props, progress(), full=_full())}
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Weights stay: they are the user's, and dear."""
+        """Weights stay, they are the user's and dear; unless deleteOnDestroy, and then what we fetched."""
+        if "halves" not in _props:
+            return
+        from remote.weights import forget
+
+        forget(_props, bool(_props["deleteOnDestroy"]))
 
 
-def look(props: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """remote/node/hub_cache.py's answer of every node."""
-    arguments = {"hub_cache": {"hf_cache": props["hfCache"], "model": props["model"]}}
-    script, command = node.program(hub_cache="look"), node.command(arguments)
-
-    def one(connection: Mapping[str, Any]) -> dict[str, Any]:
-        result = SshShell(Connection.from_props(connection)).run(
-            command, stdin=script, timeout=LOOK_TIMEOUT_S
-        )
-        if result.code:
-            said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-            raise Unreachable(connection["host"], f"its cache cannot be read: {said}.", "Try it again.")
-        answer: dict[str, Any] = node.answer(result.out)["hub_cache"]
-        return answer
-
-    with ThreadPoolExecutor(len(props["connections"])) as pool:
-        return list(pool.map(one, props["connections"]))
+def _token() -> str:
+    return str(_CONFIGURED.get("token") or "")
 
 
-def verify(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs when every node holds `revision` whole. Raises NotPrepared or PlanError."""
-    model, wanted = props["model"], props["revision"]
-    answers = look(props)
-    for connection, answer in zip(props["connections"], answers, strict=True):
-        host = connection["host"]
-        todo = f"Run there `hf download {model}`."
-        if answer["commit"] is None:
-            raise NotPrepared(host, f"model {model} is not in {answer['folder']}.", todo)
-        if answer["problems"]:
-            raise NotPrepared(host, f"model {model} is not whole: {answer['problems'][0]}.", todo)
-        if answer["commit"] != wanted:
-            raise PlanError(f"{host}: {model} is at {answer['commit'][:12]}, not {wanted[:12]}. {todo}")
-    return {**props, "bytes": sum(answers[0]["files"].values())}
+def _full() -> bool:
+    """Whether the configuration asks for a full check; structured values come as JSON text or as data."""
+    return "full" in str(_CONFIGURED.get("weights") or "")
 
 
 def _hosts(props: Mapping[str, Any]) -> list[str]:
@@ -91,19 +98,7 @@ class ModelWeights(Resource, module="trtspark", name="ModelWeights"):
     """The files of one model at one revision, on every node."""
 
     def __init__(
-        self,
-        name: str,
-        model: str,
-        revision: str,
-        hf_cache: str,
-        connections: Sequence[Mapping[str, Any]],
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`revision` is the Hub commit; `hf_cache` as configured (~ is the node's user's home)."""
-        props = {
-            "model": model,
-            "revision": revision,
-            "hfCache": hf_cache,
-            "connections": list(connections),
-        }
+        """`props`: see _INPUTS; `hfCache` as configured (~ is the node's user's home)."""
         super().__init__(ModelWeightsProvider(), name, {**props, "bytes": None}, opts)

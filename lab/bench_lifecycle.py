@@ -1,8 +1,10 @@
 """How long a deployment, a no-op and a switch take on the lab, beside an empty program's time.
 
-usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_lifecycle [--runs 5]
+usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_lifecycle [--runs 5] [--probing-only]
 
-Starts a lab of its own. Each figure is the median of all runs with its spread (smallest to largest), in
+And how long the look at eight nodes takes beside the look at one.
+
+Starts labs of its own. Each figure is the median of all runs with its spread (smallest to largest), in
 seconds of wall-clock time. "load" is the engine's own time, from its first log line to the one that says
 that it serves; it is taken out where the text says so. Ratios to the floor carry over to other machines;
 seconds do not.
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,8 +23,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +35,17 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from remote import node  # noqa: E402
+from remote.ssh import Connection, SshShell  # noqa: E402
 from tests.lab import stack as stacks  # noqa: E402
 
 NAME = "bench"
 MODELS = ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
 POLL_S = 0.02
+NODES = 8
+"""As many as a Swarm of ours may have; all of the lab's share this machine's cores."""
+LOOKS = 9
+PROBE = {"hf_cache": "~/.cache/huggingface", "port": 8355}
 #: The server and all of its parts, for a destroy that leaves the nodes prepared and the Swarm formed.
 DEPLOYMENT = "urn:pulumi:lab::trtllm-dgx-spark::trtspark:index:TrtLlmDeployment**"
 
@@ -136,26 +149,84 @@ def measure(runs: int, folder: Path, lab: dict[str, Any]) -> dict[str, list[floa
     return found
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    args = parser.parse_args()
+def probing(lab: dict[str, Any]) -> None:
+    """Print how long the look at all nodes takes beside the look at one, and what it costs in CPU.
+
+    Logins are open already, as for all but the first `pulumi` command of a minute. On Sparks every node has
+    its own cores; here all of them share this machine's, so that the floor is CPU time by cores.
+    """
+    logins = [
+        Connection(one["host"], one["user"], one["port"], one["host_key"], lab["identity"])
+        for one in lab["nodes"]
+    ]
+    for login in logins:
+        SshShell(login).run("true")
+    spent, took = resource.getrusage(resource.RUSAGE_CHILDREN), defaultdict(list)
+    for count in (1, len(logins)):
+        some = logins[:count]
+        for _ in range(LOOKS):
+            took[count].append(timed(partial(_documents, some)))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / LOOKS / (1 + len(logins))
+    theirs = statistics.median(_cpu_seconds(login) for login in logins for _ in range(3))
+    one, all_ = (statistics.median(took[count]) for count in (1, len(logins)))
+    cores = len(os.sched_getaffinity(0))
+    floor = max(one, len(logins) * (ours + theirs) / cores)
+    for count in (1, len(logins)):
+        values = took[count]
+        print(
+            f"probing {count} node(s): {statistics.median(values) * 1000:4.0f} ms "
+            f"({min(values) * 1000:.0f}-{max(values) * 1000:.0f}, {LOOKS} looks)"
+        )
+    print(f"probing {len(logins)} against 1: {all_ / one:.2f} times")
+    print(f"CPU for one node: {theirs * 1000:.0f} ms on it, {ours * 1000:.0f} ms of ssh here")
+    print(f"floor of {len(logins)} on {cores} cores: {floor * 1000:.0f} ms; that {all_ / floor:.2f} times")
+
+
+def _documents(logins: list[Connection]) -> list[Any]:
+    """The look itself: what preflight sends, to all at once, without judging the answers."""
+    script, command = node.program(probe="look"), node.command({"probe": PROBE})
+    with ThreadPoolExecutor(len(logins)) as pool:
+        answers = list(pool.map(lambda one: SshShell(one).run(command, script, 60), logins))
+    return [node.answer(answer.out)["probe"] for answer in answers]
+
+
+def _cpu_seconds(login: Connection) -> float:
+    """User and system time of one look on a node: of Python and all that it starts, without Docker's own."""
+    command = f"{node.command({'probe': PROBE})} >/dev/null; times"
+    said = SshShell(login).run(command, node.program(probe="look"), 60).out.split()[2:]
+    return sum(int(minutes) * 60 + float(seconds) for minutes, seconds in (w[:-1].split("m") for w in said))
+
+
+@contextmanager
+def running(name: str, nodes: int) -> Iterator[dict[str, Any]]:
+    """A lab for as long as it takes; its lab.json."""
     words = [sys.executable, "-m", "lab"]
-    up = [*words, "up", "--name", NAME, *stacks.PREPARED]
+    up = [*words, "up", "--name", name, "--nodes", str(nodes), *stacks.PREPARED]
     subprocess.run(up, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     try:
-        lab = json.loads((ROOT / ".lab" / NAME / "lab.json").read_text())
-        with tempfile.TemporaryDirectory() as folder:
-            found = measure(args.runs, Path(folder), lab)
+        yield json.loads((ROOT / ".lab" / name / "lab.json").read_text())
     finally:
-        subprocess.run([*words, "down", "--name", NAME], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    floor = statistics.median(found["empty program"])
-    print(f"{'':42} median  spread          x empty program   ({args.runs} runs)")
-    for what, values in found.items():
-        middle = statistics.median(values)
-        spread = f"{min(values):.1f}-{max(values):.1f}"
-        print(f"{what:42} {middle:5.1f} s  {spread:>12} s  {middle / floor:6.1f}")
+        subprocess.run([*words, "down", "--name", name], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--probing-only", action="store_true", help="only the look at eight nodes and at one")
+    args = parser.parse_args()
+    if not args.probing_only:
+        with running(NAME, 2) as lab, tempfile.TemporaryDirectory() as folder:
+            found = measure(args.runs, Path(folder), lab)
+        floor = statistics.median(found["empty program"])
+        print(f"{'':42} median  spread          x empty program   ({args.runs} runs)")
+        for what, values in found.items():
+            middle = statistics.median(values)
+            spread = f"{min(values):.1f}-{max(values):.1f}"
+            print(f"{what:42} {middle:5.1f} s  {spread:>12} s  {middle / floor:6.1f}")
+    with running(f"{NAME}-{NODES}", NODES) as lab:
+        probing(lab)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
+from lab.hub import service as hub
 from lab.shell import run
 from lab.state import CACHE, Lab, Node, Plan, command, write_json
 from lab.variants import TOOLKITS, Variant, parse
@@ -50,6 +51,7 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
         programs = {each.name: _programs(plan, each.variant, say) for each in lab.nodes(plan)}
         operator = str(names.operator_address(lan))
         registry.start(lab, operator)
+        hub.start(lab, operator)
 
         def ready(each: Node) -> None:
             if _power_on(lab, plan, each, programs[each.name]):
@@ -216,6 +218,7 @@ def _describe(lab: Lab, plan: Plan, images: dict[str, str]) -> None:
             "registry": f"{names.operator_address(lan)}:{registry.PORT}",
             "image": next(iter(images.values())),
             "images": images,
+            **hub.described(lab, str(names.operator_address(lan))),
             "identity": str(lab.identity),
             "known_hosts": str(lab.known_hosts),
             "nodes": [
@@ -243,6 +246,7 @@ def down(lab: Lab) -> bool:
         cgroups.kill(lab.id)
         cgroups.remove(lab.id)
         registry.stop(lab)
+        hub.stop(lab)
         network.remove_switch(lab)
         shutil.rmtree(lab.folder)
     return there

@@ -5,6 +5,7 @@ usage: .venv/bin/python -m lab.stack_config LAB_JSON STACK_YAML
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,12 +13,21 @@ from typing import Any
 
 import yaml
 
+from lab import models
+from lab.hub.routes import ENCODINGS
+
 PROJECT = "trtllm-dgx-spark"
 
 
 def settings(lab: dict[str, Any]) -> dict[str, Any]:
     """The configuration keys that a lab (its lab.json) decides."""
+    pins = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in models.encodings().items()
+    }
     return {
+        # The lab's vocabularies are not OpenAI's: they have pins of their own.
+        f"{PROJECT}:tiktoken": {"url": f"{lab['hub']}/{ENCODINGS}", "pins": pins},
         f"{PROJECT}:image": lab["image"],
         f"{PROJECT}:nodes": [{"host": node["host"], "user": node["user"]} for node in lab["nodes"]],
         f"{PROJECT}:sshKey": lab["identity"],

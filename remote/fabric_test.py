@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,8 @@ LOOPBACK_SECONDS = 0.4
 #: One TCP stream of one core does not fill a half.
 STREAMS = 4
 DEADLINE_S = 60
+#: Runs the program on its standard input.
+COMMAND = "LC_ALL=C python3 -I -S -"
 
 
 def measure(
@@ -63,10 +66,8 @@ class _Runner:
     def __init__(self, hosts: Sequence[str], shells: Sequence[Shell]) -> None:
         self.hosts, self.shells = hosts, shells
 
-    def one(self, rank: int, args: Mapping[str, Any], secret: Mapping[str, Any] | None = None) -> Any:
-        script = node.program({"link_test": dict(secret or {})}, link_test="main")
-        command = node.command({"link_test": dict(args)})
-        result = self.shells[rank].run(command, stdin=script, timeout=DEADLINE_S)
+    def one(self, rank: int, args: Mapping[str, Any]) -> Any:
+        result = self.shells[rank].run(COMMAND, stdin=_script(args), timeout=DEADLINE_S)
         try:
             return node.answer(result.out)["link_test"]
         except (ValueError, KeyError):
@@ -78,6 +79,12 @@ class _Runner:
     def everywhere(self, args: Sequence[Mapping[str, Any]]) -> list[Any]:
         with ThreadPoolExecutor(len(args)) as pool:
             return list(pool.map(self.one, range(len(args)), args))
+
+
+def _script(args: Mapping[str, Any]) -> str:
+    """The program with its arguments: a token among them is on no command line."""
+    words = ["-", json.dumps({"link_test": args})]
+    return f"import sys\nsys.argv = {words!r}\n{node.program(link_test='main')}"
 
 
 def _pings(wires: Sequence[Mapping[str, Any]], count: int) -> list[list[dict[str, Any]]]:
@@ -130,8 +137,9 @@ def _send(run: _Runner, wire: Mapping[str, Any], this: int, ears: Sequence[Mappi
         "port": ears[receiver]["ports"][other],
         "seconds": SECONDS,
         "streams": STREAMS,
+        "token": ears[receiver]["token"],
     }
-    return run.one(sender, args, {"token": ears[receiver]["token"]})
+    return run.one(sender, args)
 
 
 def _figures(

@@ -10,40 +10,57 @@ from functools import partial
 from typing import Any
 
 from cluster import checks
+from cluster.checks import fit
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.fabric_addresses import Choice
 from cluster.facts import Facts
+from cluster.hub_files import Resolved
 from cluster.parsing import parse
-from remote import fabric_addresses, node
+from cluster.resolution import Found, HubUnavailable
+from remote import fabric_addresses, model, node
+from remote.hub import Hub
 from remote.ssh import Connection, Shell, SshShell
 
 PROBE_TIMEOUT_S = 45
 NO_CHOICE = Choice(())
+#: What these find is in the error already when the Hub cannot be asked.
+_OF_THE_FILES = ("weights.whole", "weights.revision")
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: each node's facts and its answer about the model, head first; and what is
-    worth a warning, a line each. The facts are those with the addresses of `fabric` in place.
+    """What one look found: each node's facts and its answer about the model, head first; what is worth a
+    warning and what is good to know, a line each; and the model at its commit (None while stopped and
+    not to be had). The facts are those with the addresses of `fabric` in place.
     """
 
     facts: tuple[Facts, ...]
     caches: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    found: Found | None = None
     fabric: Choice = NO_CHOICE
+
+    @property
+    def revision(self) -> str:
+        """The commit to serve; "" when nothing is known of it."""
+        return self.found.commit if self.found else self.caches[0]["commit"] or ""
 
 
 @dataclass(frozen=True)
 class Examination:
     """Everything one look found, good or bad: facts and caches of the nodes that were reached, head first;
-    `errors`, why others were not; and `findings`, what the checks say.
+    `errors`, why others were not, and why the model cannot be had; `findings`, what the checks say; `found`,
+    the model at its commit; `notes`, what is good to know.
     """
 
     facts: tuple[Facts, ...]
     caches: tuple[Mapping[str, Any], ...]
     errors: tuple[TrtSparkError, ...]
     findings: tuple[checks.Finding, ...]
+    found: Found | None = None
+    notes: tuple[str, ...] = ()
     fabric: Choice = NO_CHOICE
 
 
@@ -52,14 +69,15 @@ def look(
     settings: Settings,
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
+    hub_of: Callable[[Settings], Hub] = model.default_hub,
 ) -> Look:
     """Facts of all nodes. Raises one error that lists every problem, a line each, before any change."""
-    found = examine(stack, settings, connections, shell)
+    found = examine(stack, settings, connections, shell, hub_of)
     failed = [one.error() for one in found.findings if one.level == "FAIL"]
     if found.errors or failed:
         raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
     warnings = tuple(str(one) for one in found.findings if one.level == "WARN")
-    return Look(found.facts, found.caches, warnings, found.fabric)
+    return Look(found.facts, found.caches, warnings, found.notes, found.found, found.fabric)
 
 
 def examine(
@@ -67,6 +85,7 @@ def examine(
     settings: Settings,
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
+    hub_of: Callable[[Settings], Hub] = model.default_hub,
 ) -> Examination:
     """Facts of all nodes and what is wrong with them; raises nothing for a machine that is not right.
 
@@ -74,11 +93,12 @@ def examine(
     """
     arguments = {
         "probe": {"hf_cache": settings.hf_cache, "port": settings.port},
-        "hub_cache": {"hf_cache": settings.hf_cache, "model": settings.model},
+        "hub_cache": {"hf_cache": settings.hf_cache, "model": settings.model, "revision": settings.revision},
     }
     script, command = node.program(probe="look", hub_cache="look"), node.command(arguments)
     shells = [shell(connection) for connection in connections]
-    with ThreadPoolExecutor(len(connections)) as pool:
+    with ThreadPoolExecutor(len(connections) + 1) as pool:
+        asked = pool.submit(_asked, settings, hub_of)
         answers = list(pool.map(partial(_ask, script, command), connections, shells))
     errors = tuple(answer for answer in answers if isinstance(answer, TrtSparkError))
     reached = [answer for answer in answers if not isinstance(answer, TrtSparkError)]
@@ -89,14 +109,49 @@ def examine(
             facts, choice = fabric_addresses.settle(stack, settings, connections, facts, shell)
         except TrtSparkError as error:
             errors = (error,)
-    context = checks.Context(stack, settings, facts, caches)
-    findings = tuple(checks.findings(context, alone=bool(errors)) if reached else ())
+    resolved: Found | TrtSparkError | None = None
+    if not errors:
+        names = [one.node for one in facts]
+        resolved = _settled(settings, asked.result(), names, caches, lambda: shells[0], hub_of)
+    meant = None if isinstance(resolved, TrtSparkError) else resolved
+    context = checks.Context(stack, settings, facts, caches, meant)
+    told = _OF_THE_FILES if isinstance(resolved, HubUnavailable) else ()
+    findings = tuple(
+        one
+        for one in (checks.findings(context, alone=bool(errors)) if reached else ())
+        if one.level != "FAIL" or one.check not in told
+    )
     failed = {one.node for one in findings if one.level == "FAIL"}
     for connection, session, answer in zip(connections, shells, answers, strict=True):
         # Whoever mends it, by `usermod` say, should not meet the old login's rights next time.
         if isinstance(answer, TrtSparkError) or connection.host in failed:
             session.close()
-    return Examination(facts, caches, errors, findings, choice)
+    if isinstance(resolved, TrtSparkError):
+        errors = (*errors, resolved)
+    notes = () if errors else tuple(fit.notes(context))
+    return Examination(facts, caches, errors, findings, meant, notes, choice)
+
+
+def _asked(settings: Settings, hub_of: Callable[[Settings], Hub]) -> Resolved | TrtSparkError:
+    try:
+        return model.ask(settings, hub_of)
+    except TrtSparkError as error:
+        return error
+
+
+def _settled(
+    settings: Settings,
+    answer: Resolved | TrtSparkError,
+    nodes: Sequence[str],
+    caches: Sequence[Mapping[str, Any]],
+    shell: Callable[[], Shell],
+    hub_of: Callable[[Settings], Hub],
+) -> Found | TrtSparkError | None:
+    """The model as it will be served, or what is wrong with it. A stack that is stopped needs none."""
+    try:
+        return model.settle(settings, answer, nodes, caches, shell, hub_of)
+    except TrtSparkError as error:
+        return error if settings.running else None
 
 
 def _ask(

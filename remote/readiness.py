@@ -105,7 +105,7 @@ class _Watch:
         tail = " | ".join(line.strip()[:160] for line in lines[-3:])
         text = f"{self.props['model']}: {what}."
         if cause:
-            text += f" Cause: {cause}."
+            text += f" Cause: {cause.rstrip('.')}."
         if tail:
             text += f" Last lines: {tail}"
         return f"{text} The whole log: `docker service logs {self.props['service']}` on the head."

@@ -10,7 +10,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import observed
+from cluster.service_spec import NANOSECONDS, observed
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -47,9 +47,9 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
     restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
     old = _containers(props) if restarts else set()
     # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
-    # that are not there; but a task that is dead already is replaced at once. Nothing of the engine needs
-    # saving, so the old container is killed just before the node hears that it should stop.
-    _kill(props, old)
+    # that are not there; but a task that is dead already is replaced at once. So the old container is asked
+    # to end (it drains its clients first) just before the node hears that it should stop.
+    _end(props, old, _grace_s(found["Spec"]))
     manager.update_service(
         found["ID"],
         found["Version"]["Index"],
@@ -126,11 +126,22 @@ def _containers(props: Mapping[str, Any], running: bool = True) -> set[str]:
     return {entry["Id"] for entry in client.containers(all=not running, filters={"label": wanted})}
 
 
-def _kill(props: Mapping[str, Any], containers: set[str]) -> None:
+def _grace_s(spec: Mapping[str, Any]) -> float:
+    """Seconds that the service's own container may take to end."""
+    period = spec["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod") or 0
+    return float(period) / NANOSECONDS
+
+
+def _end(props: Mapping[str, Any], containers: set[str], grace_s: float) -> None:
+    """SIGTERM, and SIGKILL to what is still there after its grace period."""
     client = connect(Connection.from_props(props["node"]))
-    for container in containers:
-        with suppress(APIError):  # gone already
-            client.kill(container)
+    for signal in ("SIGTERM", "SIGKILL"):
+        for container in containers & _containers(props):
+            with suppress(APIError):  # gone already
+                client.kill(container, signal)
+        deadline = time.monotonic() + grace_s
+        while containers & _containers(props) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
 
 def _wait_until_gone(props: Mapping[str, Any], containers: set[str]) -> None:

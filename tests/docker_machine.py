@@ -33,6 +33,7 @@ class Machine:
         self.options: list[str] = ["-H", "fd://"]
         self.has: dict[str, Any] = {"runtimes": {}, "default-runtime": "runc", "node-generic-resources": []}
         self.live_restore = False
+        self.old_login = False
         self.members = ["nvidia"]
         self.toml.parent.mkdir(parents=True)
         self.toml.write_text(TOML)
@@ -133,7 +134,7 @@ def install(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_daemon, "RELOAD_DEADLINE_S", 0.2)
     monkeypatch.setattr(gpu_runtime, "user", lambda: "nvidia")
     monkeypatch.setattr(gpu_runtime, "in_group", lambda: "nvidia" in made.members)
-    monkeypatch.setattr(gpu_runtime, "old_login", lambda: False)
+    monkeypatch.setattr(gpu_runtime, "old_login", lambda: made.old_login)
     monkeypatch.setattr(gpu_runtime, "group_members", lambda: made.members)
 
 

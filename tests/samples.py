@@ -59,6 +59,7 @@ def cache(**changes: Any) -> dict[str, Any]:
         "models": ["openai/gpt-oss-120b", "openai/gpt-oss-20b"],
         "commit": COMMIT,
         "files": {"config.json": 100, "model.safetensors": 1000},
+        "blobs": {"config.json": "c" * 40, "model.safetensors": "d" * 64},
         "problems": [],
         "tiktoken": True,
         "config": "",

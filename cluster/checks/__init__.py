@@ -11,6 +11,7 @@ from cluster.checks import (  # noqa: F401  # each registers its checks
     access,
     docker,
     fabric,
+    fit,
     machine,
     network,
     parallel,

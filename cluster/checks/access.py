@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster import preparation
 from cluster.checks.table import Context, Finding, check
 from cluster.facts import NO_NVIDIA_SMI, Facts
 
@@ -69,8 +70,15 @@ def docker(context: Context) -> Iterator[Finding]:
                     "Docker is not installed.",
                     "Install it (DGX OS: `sudo apt-get install docker-ce docker-ce-cli containerd.io`).",
                 )
-            case "denied" if context.settings.docker_group and "docker" not in facts.groups:
+            case "denied" | "" if context.settings.docker_group and "docker" not in facts.groups:
                 continue  # preparing puts the user into the group
+            case "" if preparation.lost_group(facts):
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"user {facts.user} is no longer in group docker: the next login may not use its socket.",
+                    _way_in(facts),
+                )
             case "denied":
                 yield Finding(
                     "FAIL",

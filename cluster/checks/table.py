@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cluster.config import Settings
 from cluster.errors import NotPrepared, PlanError, TrtSparkError
 from cluster.facts import Facts
+from cluster.resolution import Found
 
 Level = Literal["FAIL", "WARN"]
 
@@ -16,13 +17,15 @@ Level = Literal["FAIL", "WARN"]
 @dataclass(frozen=True)
 class Context:
     """Everything a check may look at. `nodes` and `caches` head first; `caches[i]` is
-    remote/node/hub_cache.py's answer of node i.
+    remote/node/hub_cache.py's answer of node i. `found` is None where the model could not be resolved,
+    which is told elsewhere.
     """
 
     stack: str
     settings: Settings
     nodes: Sequence[Facts]
     caches: Sequence[Mapping[str, Any]]
+    found: Found | None = None
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from cluster.checks.table import Context, Finding, check
 
 @check(
     "weights.whole",
-    "The model is in every node's Hugging Face cache, and whole.",
-    "Run `hf download MODEL` there.",
+    "Where downloadWeights is false: the model is in every node's Hugging Face cache, and whole.",
+    "Set downloadWeights to true, or run `hf download MODEL` there.",
 )
 def whole(context: Context) -> Iterator[Finding]:
-    """Missing, or with files missing or cut short."""
+    """Missing, or with files missing or cut short, and not to be fetched."""
     model = context.settings.model
-    if not context.settings.running:
+    if not context.settings.running or context.settings.download_weights:
         return
     for facts, cache in zip(context.nodes, context.caches, strict=True):
         if cache["commit"] is None:
@@ -26,26 +26,27 @@ def whole(context: Context) -> Iterator[Finding]:
                 "FAIL",
                 facts.node,
                 f"model {model} is not in {cache['folder']}.",
-                f"This version does not fetch weights yet: run there `hf download {model}`.{hint}",
+                f"Set downloadWeights to true, or run there `hf download {model}`.{hint}",
             )
         elif cache["problems"]:
             yield Finding(
                 "FAIL",
                 facts.node,
                 f"model {model} is not whole in {cache['folder']}: {'; '.join(cache['problems'][:3])}.",
-                f"Fetch what is missing: run there `hf download {model}`.",
+                f"Set downloadWeights to true, or run there `hf download {model}`.",
             )
 
 
 @check(
     "weights.revision",
-    "All nodes have the model at one revision.",
+    "Where downloadWeights is false: all nodes have the model at one revision.",
     "Run `hf download MODEL` on the node that is behind.",
 )
 def revision(context: Context) -> Iterator[Finding]:
     """Nodes that fetched it at different times."""
     commits = {cache["commit"] for cache in context.caches}
-    if not context.settings.running or None in commits or len(commits) == 1:
+    fetched = not context.settings.running or context.settings.download_weights
+    if fetched or None in commits or len(commits) == 1:
         return
     if any(cache["problems"] for cache in context.caches):
         return
@@ -64,13 +65,15 @@ def revision(context: Context) -> Iterator[Finding]:
 
 @check(
     "weights.tiktoken",
-    "The head has OpenAI's vocabularies where the model needs them (gpt-oss).",
-    "Put o200k_base.tiktoken and cl100k_base.tiktoken into the cache's tiktoken-encodings folder.",
+    "Where downloadWeights is false: the head has OpenAI's vocabularies if the model needs them (gpt-oss).",
+    "Set downloadWeights to true, or put o200k_base.tiktoken and cl100k_base.tiktoken into the cache's "
+    "tiktoken-encodings folder.",
 )
 def tiktoken(context: Context) -> Iterator[Finding]:
     """Without them the engine fetches them at the first chat request, or fails."""
     model, cache = context.settings.model, context.caches[0]
-    if not context.settings.running or not catalog.needs_tiktoken(model) or cache["tiktoken"]:
+    fetched = not context.settings.running or context.settings.download_weights
+    if fetched or not catalog.needs_tiktoken(model) or cache["tiktoken"]:
         return
     if any(other["commit"] is None or other["problems"] for other in context.caches):
         return
@@ -78,6 +81,6 @@ def tiktoken(context: Context) -> Iterator[Finding]:
         "FAIL",
         context.nodes[0].node,
         f"{model} needs OpenAI's vocabularies, and {cache['folder']}/tiktoken-encodings lacks them.",
-        "Put o200k_base.tiktoken and cl100k_base.tiktoken there "
+        "Set downloadWeights to true, or put o200k_base.tiktoken and cl100k_base.tiktoken there "
         "(from openaipublic.blob.core.windows.net/encodings).",
     )

@@ -136,6 +136,6 @@ def _covers(ports: str, port: int | None) -> bool:
         return False
     for part in ports.split(","):
         first, _, last = part.partition(":")
-        if first.isdigit() and int(first) <= port <= int(last or first):
+        if first.isdecimal() and int(first) <= port <= int(last or first):
             return True
     return False

@@ -49,7 +49,7 @@ def processes(
     listed = []
     for row in apps.splitlines():
         pid, _, name = (cell.strip() for cell in row.partition(","))
-        if not pid.isdigit():
+        if not pid.isdecimal():
             continue  # "[N/A]", or a sentence
         ids = _CONTAINER.findall(cgroups.get(pid, ""))
         inside = containers.get(ids[-1]) if ids else None

@@ -56,7 +56,7 @@ def login_groups(text: str, gids: Sequence[int]) -> tuple[str, ...]:
 
 def _groups(text: str) -> list[tuple[str, int, str]]:
     rows = [row.split(":") for row in text.splitlines()]
-    return [(row[0], int(row[2]), row[3]) for row in rows if len(row) == 4 and row[2].isdigit()]
+    return [(row[0], int(row[2]), row[3]) for row in rows if len(row) == 4 and row[2].isdecimal()]
 
 
 def clock_offset(document: Mapping[str, Any], asked: tuple[float, float] | None) -> float | None:

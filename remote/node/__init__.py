@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -87,3 +87,35 @@ def answer(out: str) -> dict[str, Any]:
 def public_key(out: str) -> str:
     """The public half from mpi_key's answer, "ssh-ed25519 base64"."""
     return str(answer(out)["mpi_key"]["public"])
+
+
+_BUNDLE = """
+import json, sys, types
+package = sys.modules["remote"] = types.ModuleType("remote")
+package.node = sys.modules["remote.node"] = types.ModuleType("remote.node")
+for name, source in SOURCES.items():
+    module = types.ModuleType("remote.node." + name)
+    sys.modules[module.__name__] = module
+    setattr(package.node, name, module)
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+try:
+    answer = getattr(module, ENTRY)(json.loads(ARGS))
+except Exception as error:
+    if type(error).__name__ != "Stop":
+        raise
+    sys.exit(str(error))
+print(json.dumps(answer, sort_keys=True))
+"""
+
+#: The command line that runs a `bundle` given on its standard input.
+BUNDLE_COMMAND = "LC_ALL=C python3 -I -S -"
+
+
+def bundle(modules: Sequence[str], entry: str, args: Mapping[str, Any]) -> str:
+    """The text for `python3 -`: `modules`, each of which may import those before it, then `entry(args)`
+    of the last one; its answer is printed as JSON.
+
+    `args` travel on standard input with the program: they may be secret, and of any length.
+    """
+    sources = {name: _source(name) for name in modules}
+    return f"SOURCES = {sources!r}\nENTRY = {entry!r}\nARGS = {json.dumps(args)!r}\n{_BUNDLE}"

@@ -6,6 +6,7 @@ since, else only our keys are taken out. Docker is reloaded where that does, and
 Runs as the plain user; all that needs root is in as_root.sudo.
 """
 
+import contextlib
 import grp
 import json
 import os
@@ -28,13 +29,15 @@ def main(args):
     """
     if args["action"] == "apply":
         return apply(args["gpu"], args.get("group", False))
-    return restore()
+    if args["action"] == "restore":
+        return restore()
+    raise stop.Stop("unknown action %r." % args["action"])
 
 
 def apply(gpu, group=False):
     record = recorded()
     files = changes(gpu, record)
-    if group and not in_group():
+    if group and not in_group() and not let_in_otherwise():
         return join_group(record)
     seen = docker_daemon.look()
     if seen is None:
@@ -112,7 +115,8 @@ def take(need, gpu, files):
             raise
         # A machine without Docker is worse than one without ours.
         as_root.put(DAEMON, files[DAEMON][0])
-        docker_daemon.restart()
+        with contextlib.suppress(stop.Stop):  # then it was not ours that it does not start with
+            docker_daemon.restart()
         raise stop.Stop("%s; %s is as it was. See `journalctl -u docker`." % (error, DAEMON)) from None
     seen = docker_daemon.look()
     if seen is None or needs(seen, gpu):
@@ -242,8 +246,13 @@ def in_group():
     return me.pw_uid == 0 or me.pw_gid == there.gr_gid or me.pw_name in there.gr_mem
 
 
+def let_in_otherwise():
+    """Whether Docker answers this user though neither they nor this login are in the group."""
+    return old_login() and docker_daemon.look() is not None
+
+
 def old_login():
-    """Whether this login is from before its user came into the group."""
+    """Whether this login does not have the group, as one from before its user came into it."""
     return os.geteuid() != 0 and grp.getgrnam(GROUP).gr_gid not in (os.getgid(), *os.getgroups())
 
 

@@ -14,9 +14,10 @@ TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
 
 
 def look(args):
-    """`args`: {"hf_cache", "model"}. {"models": [ids], "commit": str | None, "files": {name: bytes},
-    "problems": [sentences], "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's
-    text or ""}.
+    """`args`: {"hf_cache", "model", "revision" (a commit, branch or tag; None: main)}.
+    {"models": [ids], "commit": str | None, "files": {name: bytes},
+    "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
+    "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's text or ""}.
     """
     cache = os.path.expanduser(args["hf_cache"])
     hub = os.path.join(cache, "hub")
@@ -25,12 +26,13 @@ def look(args):
         "models": _models(hub),
         "commit": None,
         "files": {},
+        "blobs": {},
         "problems": [],
         "config": "",
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
-    commit = _text(os.path.join(model, "refs", "main"))
+    commit = _commit(model, args.get("revision") or "main")
     if not commit:
         return answer
     answer["commit"] = commit
@@ -41,12 +43,22 @@ def look(args):
             relative = os.path.relpath(path, snapshot)
             try:
                 answer["files"][relative] = os.stat(path).st_size
+                digest = os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
+                if len(digest) in (40, 64) and not digest.strip("0123456789abcdef"):
+                    answer["blobs"][relative] = digest
             except OSError:
                 answer["problems"].append(relative + " is a link to nothing")
     answer["problems"] += _missing(snapshot, answer["files"])
     if answer["files"].get("config.json", MAX_CONFIG + 1) <= MAX_CONFIG:
         answer["config"] = _text(os.path.join(snapshot, "config.json"))
     return answer
+
+
+def _commit(model, revision):
+    """What the cache knows the revision as; a commit is its own name when its snapshot is there."""
+    if os.path.isdir(os.path.join(model, "snapshots", revision)):
+        return revision
+    return _text(os.path.join(model, "refs", *revision.split("/")))
 
 
 def _models(hub):

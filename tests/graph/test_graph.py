@@ -10,8 +10,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster import fabric_addresses
-from components.stack import deploy
+from cluster import fabric, fabric_addresses
+from cluster.hub_files import Resolved
+from cluster.resolution import Found
+from cluster.weights_plan import ModelFile, ModelFiles
+from components.stack import deploy, weights_of
 from remote.preflight import Look
 from tests import samples, sparks
 
@@ -237,3 +240,21 @@ def test_environment_is_each_ranks_own_and_the_users_word_is_last():
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
     assert "NCCL_SOCKET_IFNAME==enP2p1s0f0np0" in env or "NCCL_SOCKET_IFNAME==enp1s0f0np0" in env
     assert "NCCL_IB_GID_INDEX=5" in env
+
+
+def test_weights_know_the_files_their_ways_and_what_is_missing():
+    files = (ModelFile("config.json", 100, "", False), ModelFile("model.safetensors", 2000, "", False))
+    found = Found(Resolved(ModelFiles("openai/gpt-oss-120b", samples.COMMIT, "", files), gated=False))
+    look = dataclasses.replace(samples.look(2), found=found)
+    network = fabric.plan(look.facts, [(), ()])
+    weights = weights_of(samples.settings(2, hfToken="hf_canary"), network, look)
+    assert [sorted(half[1] for half in mine) for mine in weights["halves"]] == [
+        ["192.168.100.11", "192.168.101.11"],
+        ["192.168.100.12", "192.168.101.12"],
+    ]
+    assert {file["path"] for file in weights["files"]} == {"config.json", "model.safetensors"}
+    assert {file["digest"] for file in weights["files"]} == {"c" * 40, "d" * 64}
+    lacks = "model.safetensors (0.0 GB)"
+    assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
+    assert len(weights["extras"]) == 2
+    assert "hf_canary" not in json.dumps(weights, default=str)

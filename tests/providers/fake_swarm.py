@@ -55,6 +55,8 @@ class Engine:
         self.running: dict[str, dict[str, str]] = {}
         self.ended: dict[str, dict[str, str]] = {}
         self.gpu = f"GPU-{host}"
+        self.deaf: set[str] = set()  # containers that do not end at SIGTERM
+        self.signals: list[tuple[str, str]] = []
         self.expired = False
         """Whether its certificate ran out while it was off."""
 
@@ -215,9 +217,12 @@ class Engine:
         listed = {**self.running, **(self.ended if all else {})}
         return [{"Id": i} for i, labels in listed.items() if wanted.items() <= labels.items()]
 
-    def kill(self, container: str) -> None:
+    def kill(self, container: str, signal: str) -> None:
         if container not in self.running:
             raise refused(404, f"No such container: {container}")
+        self.signals.append((container, signal))
+        if signal == "SIGTERM" and container in self.deaf:
+            return
         self.ended[container] = self.running.pop(container)
 
     def remove_container(self, container: str, force: bool) -> None:

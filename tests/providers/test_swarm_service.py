@@ -117,6 +117,20 @@ def test_an_update_ends_the_old_container_and_no_other(world):
     assert list(world[WORKER].running) == ["theirs"]
 
 
+def test_the_old_container_is_asked_first_and_killed_after_its_grace(world):
+    outs = create(stop_grace_s=0)
+    update(outs, image="release@sha256:2", stop_grace_s=0)
+    assert world[WORKER].signals == [("old", "SIGTERM")]
+
+
+def test_a_container_deaf_to_the_first_signal_is_killed(world):
+    outs = create(stop_grace_s=0)
+    world[WORKER].deaf = {"old"}
+    update(outs, image="release@sha256:2", stop_grace_s=0)
+    assert world[WORKER].signals == [("old", "SIGTERM"), ("old", "SIGKILL")]
+    assert list(world[WORKER].running) == ["theirs"]
+
+
 def test_an_update_that_restarts_nothing_ends_nothing(world):
     outs = create()
     update(outs)
@@ -129,10 +143,10 @@ def test_every_change_shows_so_that_the_gate_asks_again(world):
 
 
 def test_a_container_that_does_not_end_is_named(world, monkeypatch):
-    outs = create()
+    outs = create(stop_grace_s=0)
     monkeypatch.setattr(world[WORKER], "kill", lambda *_: None)
     with pytest.raises(NotReady, match=rf"^{WORKER}: .* container old"):
-        update(outs, image="release@sha256:2")
+        update(outs, image="release@sha256:2", stop_grace_s=0)
 
 
 def test_stopping_keeps_the_service(world):

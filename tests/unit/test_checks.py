@@ -130,44 +130,51 @@ def test_another_machines_gpu_in_the_settings_is_not_prepared():
 
 def test_model_missing_with_the_close_name_that_is_there():
     missing = samples.cache(commit=None, models=["openai/gpt-oss-20b"])
-    [said] = problems(caches=[samples.cache(), missing], model="openai/gpt-oss-20c")
+    [said] = problems(caches=[samples.cache(), missing], model="openai/gpt-oss-20c", downloadWeights=False)
     assert said.startswith("10.24.11.12: model openai/gpt-oss-20c is not in /home/nvidia/.cache/huggingface.")
     assert "`hf download openai/gpt-oss-20c`" in said
     assert "Did you mean openai/gpt-oss-20b" in said
 
 
 def test_every_node_without_the_model_is_named():
-    said = problems(caches=[samples.cache(commit=None)] * 2)
+    said = problems(caches=[samples.cache(commit=None)] * 2, downloadWeights=False)
     assert [text.split(":")[0] for text in said] == ["10.24.11.11", "10.24.11.12"]
 
 
 def test_model_not_whole():
     broken = samples.cache(problems=["a is missing", "b is missing", "c is missing", "d is missing"])
-    [said] = problems(caches=[broken, samples.cache()])
+    [said] = problems(caches=[broken, samples.cache()], downloadWeights=False)
     assert f"10.24.11.11: model {MODEL} is not whole" in said
     assert "a is missing; b is missing; c is missing." in said
 
 
 def test_revisions_differ():
-    [said] = problems(caches=[samples.cache(), samples.cache(commit="0123456789abcdef")])
+    [said] = problems(
+        caches=[samples.cache(), samples.cache(commit="0123456789abcdef")], downloadWeights=False
+    )
     assert "10.24.11.11 has b5c939de8f75, 10.24.11.12 has 0123456789ab" in said
 
 
 def test_vocabularies_missing():
     without = [samples.cache(tiktoken=False)] * 2
-    [said] = problems(caches=without)
+    [said] = problems(caches=without, downloadWeights=False)
     assert "/home/nvidia/.cache/huggingface/tiktoken-encodings lacks them" in said
-    assert problems(caches=without, model="microsoft/phi-4") == []
+    assert problems(caches=without, downloadWeights=False, model="microsoft/phi-4") == []
+
+
+def test_weights_that_will_be_fetched_may_be_missing():
+    caches = [samples.cache(commit=None, tiktoken=False), samples.cache(commit="f" * 40)]
+    assert problems(caches=caches) == []
 
 
 def test_weights_do_not_matter_while_stopped():
-    assert problems(caches=[samples.cache(commit=None)] * 2, running=False) == []
+    assert problems(caches=[samples.cache(commit=None)] * 2, running=False, downloadWeights=False) == []
 
 
 def test_all_problems_at_once():
     docker = dataclasses.replace(samples.facts(1)[0].docker, live_restore=True)
     nodes = head(sudo=False, docker=docker, listening=(("0.0.0.0", 8355),))
-    assert len(problems(nodes, [samples.cache(commit=None), samples.cache()])) == 4
+    assert len(problems(nodes, [samples.cache(commit=None), samples.cache()], downloadWeights=False)) == 4
 
 
 def pair(first: dict[str, Any], second: dict[str, Any]) -> list[Facts]:

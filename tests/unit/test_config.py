@@ -76,6 +76,10 @@ def test_other_namespaces_are_not_ours():
         ({"nccl": {"LD_PRELOAD": "x"}}, [":nccl", "NCCL_"]),
         ({"hfCache": "cache"}, [':hfCache: found "cache"', "absolute"]),
         ({"backend": "tensorrt"}, [':backend: found "tensorrt"', "pytorch"]),
+        ({"weights": {"over": "wifi"}}, [':weights.over: found "wifi"', "management link"]),
+        ({"weights": {"ovr": "any"}}, [":weights.ovr: unknown key; did you mean over?"]),
+        ({"weights": {"streams": 0}}, [":weights.streams: found 0", "1 to 64"]),
+        ({"tiktoken": {"pins": {"a": {"sha256": "x", "size": 1}}}}, [":tiktoken.pins.a.sha256"]),
         ({"running": "maybe"}, [':running: found "maybe"', "true or false"]),
     ],
 )

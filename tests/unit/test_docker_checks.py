@@ -71,7 +71,10 @@ GPU = f"NVIDIA_GPU={spark().gpu_uuid}"
 @pytest.mark.parametrize(
     ("broken", "steps"),
     [
-        ({"groups": ("nvidia",)}, ["group docker: not a member -> member"]),
+        (
+            {"groups": ("nvidia",), "login_groups": ("nvidia", "docker")},
+            ["group docker: not a member -> member"],
+        ),
         (
             {"daemon_json": {**prepared().daemon_json, "default-runtime": "runc"}},
             ["daemon.json default-runtime: runc -> nvidia"],
@@ -125,6 +128,19 @@ def test_who_may_not_use_docker_gets_the_one_line_and_the_key():
     assert text.startswith("FAIL")
     assert "`sudo usermod -aG docker nvidia`" in text
     assert "`pulumi config set dockerGroup true`" in text
+
+
+def test_a_login_that_is_older_than_the_loss_of_the_group_is_told():
+    facts = prepared(groups=("nvidia",), login_groups=("nvidia", "docker"))
+    [text] = said("docker.answers", facts)
+    assert text.startswith("FAIL 10.24.11.11: user nvidia is no longer in group docker")
+    assert said("docker.answers", facts, dockerGroup=True) == []
+
+
+def test_whom_the_socket_lets_in_otherwise_needs_no_group():
+    facts = prepared(groups=("nvidia",), login_groups=("nvidia",))
+    assert preparation.steps(facts) == []
+    assert said("docker.answers", facts) == []
 
 
 def test_with_the_key_preparing_does_it():

@@ -449,6 +449,12 @@ def test_who_was_in_the_group_before_stays_there(machine):
     assert machine.members == ["nvidia"]
 
 
+def test_whom_the_socket_lets_in_otherwise_is_left_out_of_the_group(machine):
+    machine.members, machine.old_login = [], True
+    assert apply(group=True)["docker"] == "restarted"
+    assert machine.members == []
+
+
 def test_nobody_is_put_into_the_group_unasked(machine):
     machine.members, machine.runs = [], False
     untouched(machine, "Docker does not answer")

@@ -14,6 +14,7 @@ from cluster.errors import TrtSparkError, Unreachable
 from remote.preflight import examine, look
 from remote.ssh import Connection, Result
 from tests import samples
+from tests.checkpoints import config, tensors
 
 
 class FakeShells:
@@ -27,6 +28,8 @@ class FakeShells:
         """Hosts whose document's own time counts."""
         self.commands: list[str] = []
         self.closed: list[str] = []
+        self.shape: dict[str, Any] | None = None
+        self.shapes = 0
         self.before: Callable[[], Any] = lambda: None
 
     def __call__(self, connection: Connection) -> Any:
@@ -34,6 +37,9 @@ class FakeShells:
 
         class Shell:
             def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
+                if "model_shape" in command:
+                    shells.shapes += 1
+                    return Result(0, json.dumps({"model_shape": shells.shape}), "")
                 shells.commands.append(command)
                 shells.before()
                 number = connection.host.rsplit(".", 1)[-1]
@@ -108,7 +114,7 @@ def test_what_does_not_fit_together_is_found_too():
     shells = FakeShells(2)
     shells.answers["spark12"] = lambda: shells.healthy("10.24.11.12", commit="f" * 40)
     with pytest.raises(TrtSparkError, match="different revisions"):
-        run(shells)
+        run(shells, downloadWeights=False)
 
 
 def test_all_problems_of_the_preflight_a_line_each():
@@ -196,3 +202,47 @@ def test_the_probe_is_told_where_to_look():
     shells = FakeShells(1)
     run(shells, 1, port=9000, hfCache="/srv/hf")
     assert '"probe": {"hf_cache": "/srv/hf", "port": 9000}' in shells.commands[0]
+
+
+def test_the_model_is_known_from_the_nodes_where_the_hub_is_not_asked():
+    shells = FakeShells(2)
+    shells.shape = {"config": config("gpt-oss-120b"), "tensors": tensors(config("gpt-oss-120b"))}
+    found = run(shells)
+    assert found.revision == samples.COMMIT
+    said, fits = found.notes
+    assert said.startswith("The Hub is not asked, as HF_HUB_OFFLINE is set. openai/gpt-oss-120b is used as")
+    assert fits.startswith("Memory: openai/gpt-oss-120b fits: 33.0 GiB weights + ")
+    assert shells.shapes == 1
+    run(shells)
+    assert shells.shapes == 1, "a commit's shape is remembered"
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_touched():
+    shells = FakeShells(1)
+    dense = config("Llama-3.1-70B-Instruct")
+    shells.shape = {"config": dense, "tensors": tensors(dense)}
+    with pytest.raises(TrtSparkError, match=r"10\.24\.11\.11: .* does not fit in memory: 131\.4 GiB weights"):
+        run(shells, 1)
+    assert run(shells, 1, allowOvercommit=True).warnings
+
+
+def test_a_shape_that_cannot_be_had_is_said_and_stops_nothing():
+    assert run(FakeShells(2)).notes[-1].startswith("Memory: not estimated")
+
+
+def test_without_hub_and_files_each_node_says_what_is_missing():
+    shells = FakeShells(2)
+    shells.answers["spark12"] = lambda: shells.healthy("10.24.11.12", commit=None)
+    with pytest.raises(TrtSparkError) as caught:
+        run(shells, downloadWeights=False)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(
+        "The Hub is not asked, as downloadWeights is false. Without it openai/gpt-oss-120b"
+    )
+    assert second == "10.24.11.12: model openai/gpt-oss-120b is not in /home/nvidia/.cache/huggingface."
+
+
+def test_a_stopped_stack_needs_no_model():
+    shells = FakeShells(1)
+    shells.answers["spark11"] = lambda: shells.healthy("10.24.11.11", commit=None)
+    assert run(shells, 1, running=False).revision == ""

@@ -41,6 +41,14 @@ def test_a_program_really_sent(tmp_path):
     assert "rank-exec-it's" in (tmp_path / ".ssh" / "authorized_keys").read_text()
 
 
+def test_what_a_module_takes_from_others_is_sent_with_it(tmp_path):
+    text = node.program(gpu_runtime="main")
+    for name in ("as_root", "config_toml", "daemon_json", "docker_daemon", "json_text", "stop"):
+        assert f"{name!r}: " in text
+    done = sent(tmp_path, {"gpu_runtime": {"action": "unheard of"}}, gpu_runtime="main")
+    assert (done.returncode, done.stderr) == (1, "unknown action 'unheard of'.\n")
+
+
 def test_a_program_that_stops_says_its_sentence_and_no_more(tmp_path):
     keys = tmp_path / ".ssh" / "authorized_keys"
     keys.mkdir(parents=True)

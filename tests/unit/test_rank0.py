@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
+import signal
+import socket
 import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import fabric
 from cluster.launch import Login, launch_file
-from remote.node import rank0
+from remote import rank0
+from remote.rank0 import codes, files, main, mpirun, peers, processes, room, server
 from tests import samples
 
 KEY = samples.HOST_KEY
@@ -21,14 +30,14 @@ LAUNCH: dict[str, Any] = {
         {"rank": 2, "address": "192.168.100.13", "user": "nvidia", "port": 22, "host_key": KEY},
     ],
     "subnet": "192.168.100.0/24",
-    "peer_deadline_s": 1,
+    "drain_s": 30,
 }
 
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    monkeypatch.setattr(rank0, "RUN", str(tmp_path / "run"))
-    rank0.write_files(LAUNCH)
+    monkeypatch.setattr(files, "RUN", str(tmp_path / "run"))
+    files.write(LAUNCH)
     return tmp_path / "run"
 
 
@@ -37,7 +46,7 @@ def options(words: list[str], kind: str) -> dict[str, str]:
 
 
 def test_openmpi_4():
-    words = rank0.mpirun_words(LAUNCH, 4)
+    words = mpirun.words(LAUNCH, 4)
     mca = options(words, "--mca")
     assert mca["plm_rsh_args"].startswith("-F ")
     assert mca["oob_tcp_if_include"] == mca["btl_tcp_if_include"] == "192.168.100.0/24"
@@ -45,7 +54,7 @@ def test_openmpi_4():
 
 
 def test_openmpi_5():
-    words = rank0.mpirun_words(LAUNCH, 5)
+    words = mpirun.words(LAUNCH, 5)
     prte = options(words, "--prtemca")
     assert (prte["plm"], prte["prte_if_include"]) == ("ssh", "192.168.100.0/24")
     assert prte["plm_ssh_args"].startswith("-F ")
@@ -54,7 +63,7 @@ def test_openmpi_5():
 
 @pytest.mark.parametrize("major", [4, 5])
 def test_one_rank_on_each_node(major):
-    words = rank0.mpirun_words(LAUNCH, major)
+    words = mpirun.words(LAUNCH, major)
     assert words[0] == "mpirun"
     assert words[words.index("-np") + 1] == "3"
     assert words[words.index("--map-by") + 1] == "ppr:1:node"
@@ -71,7 +80,7 @@ def test_version_of_openmpi(tmp_path, monkeypatch, text, major):
     (tmp_path / "mpirun").write_text(f"#!/bin/sh\nprintf %s '{text}'\n")
     (tmp_path / "mpirun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert rank0.openmpi_major() == major
+    assert mpirun.major() == major
 
 
 def test_another_mpi_is_refused(tmp_path, monkeypatch):
@@ -79,7 +88,7 @@ def test_another_mpi_is_refused(tmp_path, monkeypatch):
     (tmp_path / "mpirun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(SystemExit, match="not Open MPI"):
-        rank0.openmpi_major()
+        mpirun.major()
 
 
 def test_hosts_in_the_order_of_ranks(written):
@@ -121,26 +130,292 @@ def test_the_folder_is_for_its_owner_alone(written):
     assert written.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_peer_that_never_answers_is_named_with_the_last_words(tmp_path, monkeypatch):
-    (tmp_path / "ssh").write_text("#!/bin/sh\necho 'ssh: Connection refused' >&2\nexit 255\n")
-    (tmp_path / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    said = rank0.wait_for_peers({**LAUNCH, "ranks": LAUNCH["ranks"][:2], "peer_deadline_s": 0})
-    assert said == ["rank 1 at 192.168.100.12: ssh: Connection refused (after 0 s)"]
+def program(folder, monkeypatch, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def test_peers_that_answer_are_waited_for_no_longer(tmp_path, monkeypatch):
-    (tmp_path / "ssh").write_text("#!/bin/sh\nexit 0\n")
-    (tmp_path / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert rank0.wait_for_peers(LAUNCH) == []
+def test_peers_are_waited_for_until_somebody_asks_for_the_end(tmp_path, monkeypatch, capfd):
+    program(tmp_path, monkeypatch, "ssh", "echo 'ssh: Connection refused' >&2; exit 255")
+    asked = threading.Event()
+    threading.Timer(0.5, asked.set).start()
+    peers.wait({**LAUNCH, "ranks": LAUNCH["ranks"][:2]}, asked)
+    said = capfd.readouterr().out
+    assert said.count("waiting for rank 1 at 192.168.100.12: ssh: Connection refused") == 1
+
+
+def test_peers_that_answer_are_waited_for_no_longer(tmp_path, monkeypatch, capfd):
+    program(tmp_path, monkeypatch, "ssh", "exit 0")
+    peers.wait(LAUNCH, threading.Event())
+    assert capfd.readouterr().out.count("is there") == 2
 
 
 def test_it_understands_the_launch_file_of_the_program(tmp_path, monkeypatch):
-    """The two sides are written apart: cluster/launch.py writes what remote/node/rank0.py reads."""
-    monkeypatch.setattr(rank0, "RUN", str(tmp_path))
+    """The two sides are written apart: cluster/launch.py writes what rank 0 reads."""
+    monkeypatch.setattr(files, "RUN", str(tmp_path))
     planned = fabric.plan(samples.facts(2), [[], []])
-    launch = rank0.json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2))
-    rank0.write_files(launch)
+    launch = json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2, 7))
+    files.write(launch)
     assert (tmp_path / "known_hosts").read_text() == f"192.168.100.12 {KEY}\n"
-    assert "192.168.100.0/24" in rank0.mpirun_words(launch, 4)
+    assert "192.168.100.0/24" in mpirun.words(launch, 4)
+    assert launch["drain_s"] == 7
+
+
+def test_the_program_is_one_file_that_python_runs_and_always_the_same(tmp_path):
+    made = rank0.program()
+    assert made == rank0.program()
+    path = tmp_path / "rank0.pyz"
+    path.write_bytes(made)
+    done = subprocess.run(
+        [sys.executable, str(path), "serve", "/bin/no-such-server"], capture_output=True, text=True
+    )
+    assert "no-such-server" in done.stderr
+    assert "ImportError" not in done.stderr
+
+
+class Beats:
+    """A heartbeat without its thread: what it hears is the test's."""
+
+    def __init__(self, monkeypatch) -> None:
+        monkeypatch.setattr(
+            peers.threading, "Thread", lambda **_: type("T", (), {"start": lambda _s: None})()
+        )
+        self.clock = 1000.0
+        monkeypatch.setattr(peers.time, "monotonic", lambda: self.clock)
+        self.one = peers.Heartbeat(LAUNCH["ranks"][1])
+
+    def hear(self, *lines: str, every: float = 1.0) -> None:
+        for states in lines:
+            self.clock += every
+            self.one.hear(list(states))
+            self.one.check()
+
+
+def test_a_rank_that_works_is_well_and_one_not_yet_there_too(monkeypatch):
+    beats = Beats(monkeypatch)
+    beats.hear("", "", "", "", "S", "SR", "RD", *["S"] * 100)
+
+
+@pytest.mark.parametrize(
+    ("states", "code", "seconds"),
+    [("", codes.RANK_DIED, 3), ("Z", codes.RANK_DIED, 3), ("TS", codes.HUNG, 12)],
+)
+def test_a_rank_that_ended_or_is_stopped_ends_the_launch(monkeypatch, states, code, seconds):
+    beats = Beats(monkeypatch)
+    beats.hear("SS", "SR")
+    with pytest.raises(codes.Ended, match=r"rank 1 at 192\.168\.100\.12") as caught:
+        beats.hear(*[states] * seconds)
+    assert caught.value.code == code
+
+
+def test_silence_ends_the_launch_within_fifteen_seconds_and_a_hiccup_does_not(monkeypatch):
+    beats = Beats(monkeypatch)
+    beats.hear("S", "S")
+    beats.hear("S", every=8)
+    beats.clock += 15
+    with pytest.raises(codes.Ended, match="no sign of life") as caught:
+        beats.one.check()
+    assert caught.value.code == codes.UNREACHABLE
+
+
+def test_the_states_of_a_ranks_processes_and_of_no_other():
+    env = {**os.environ, "OMPI_COMM_WORLD_RANK": "1"}
+    child = subprocess.Popen(["sleep", "60"], env=env)
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_until(lambda: processes.ranks().get(child.pid) == "S")
+        assert other.pid not in processes.ranks()
+        child.send_signal(signal.SIGSTOP)
+        wait_until(lambda: processes.ranks().get(child.pid) == "T")
+    finally:
+        child.kill()
+        other.kill()
+        child.wait()
+        other.wait()
+
+
+def wait_until(condition, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_beat_ends_when_nobody_listens_any_more():
+    child = subprocess.Popen(
+        [sys.executable, processes.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert isinstance(json.loads(child.stdout.readline()), list)
+    child.stdin.close()
+    assert child.wait(timeout=10) == 0
+    child.stdout.close()
+
+
+def test_a_port_that_is_taken_is_said_before_the_load(monkeypatch):
+    monkeypatch.setattr(server, "PORT_PATIENCE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(codes.Ended, match="already in use") as caught:
+            server.claim("127.0.0.1", port)
+    assert caught.value.code == codes.PORT_TAKEN
+    server.claim("127.0.0.1", port)
+
+
+def test_options_of_the_server_are_read_as_click_does():
+    words = ["trtllm-serve", "a/b", "--port", "1", "--port", "2"]
+    assert (server.option(words, "--port"), server.option(words, "--host")) == ("2", "")
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """An engine's API that can be told to be ill."""
+
+    health = 200
+    answers = True
+
+    def do_GET(self):
+        self.send_response(self.health)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        while not type(self).answers:
+            time.sleep(0.05)
+        self.do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def api(monkeypatch):
+    for name, value in (
+        ("HEALTH_EVERY_S", 0.05),
+        ("ASK_EVERY_S", 0.1),
+        ("UNHEALTHY_S", 0.5),
+        ("ANSWER_S", 1),
+    ):
+        monkeypatch.setattr(server, name, value)
+    kind = type("Kind", (Api,), {})
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    httpd.daemon_threads = True
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield kind, httpd.server_address[1]
+    kind.answers = True
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def ended(sign: server.Liveness, seconds: float = 10) -> codes.Ended:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            sign.check()
+        except codes.Ended as error:
+            return error
+        time.sleep(0.02)
+    pytest.fail("it was never ended")
+
+
+def test_an_engine_that_answers_is_left_alone(api):
+    _, port = api
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    for _ in range(30):
+        sign.check()
+        time.sleep(0.05)
+    sign.ended = codes.Ended(0, "the test is over")
+
+
+def test_health_at_503_for_ever_ends_the_launch(api):
+    kind, port = api
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.health = 503
+    assert ended(sign).code == codes.UNHEALTHY
+
+
+def test_an_engine_that_is_well_by_its_health_and_answers_nothing_is_hung(api):
+    kind, port = api
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.answers = False
+    found = ended(sign)
+    assert found.code == codes.HUNG
+    assert "no token" in str(found)
+
+
+def test_never_ready_ends_at_its_deadline():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sign = server.Liveness("127.0.0.1", silent.getsockname()[1], "a/b", 0.3)
+        assert ended(sign).code == codes.NOT_READY
+        sign.ended = codes.Ended(0, "the test is over")
+
+
+@pytest.mark.parametrize(("number", "code"), [(0, 0), (3, 3)])
+def test_the_ends_own_code_is_the_containers(tmp_path, monkeypatch, number, code):
+    launch = tmp_path / "launch.json"
+    launch.write_text(json.dumps({"ranks": LAUNCH["ranks"][:1], "subnet": "", "drain_s": 0}))
+    monkeypatch.setattr(main.sys, "argv", ["/nowhere/rank0.pyz"])
+    monkeypatch.setattr(main.sys, "executable", "/bin/sh")
+    words = ["-c", f"exit {number}"]
+    monkeypatch.setattr(main, "run", lambda *_: run_words(words))
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert main.main([str(launch), "trtllm-serve", "a/b"]) == code
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def run_words(words: list[str]) -> int:
+    child = subprocess.Popen(["/bin/sh", *words], start_new_session=True)
+    main.watch(child, [], threading.Event(), 0, 0)
+    return child.returncode
+
+
+def test_a_sign_that_is_bad_ends_all_processes():
+    child = subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; sleep 60 & wait"], start_new_session=True)
+
+    def bad():
+        raise codes.Ended(codes.HUNG, "test")
+
+    with pytest.raises(codes.Ended):
+        main.watch(child, [bad], threading.Event(), 0, 0)
+    main.stop(child)
+    assert child.poll() is not None
+
+
+def test_every_code_has_its_meaning_and_its_row_in_the_docs():
+    numbers = {value for name, value in vars(codes).items() if name.isupper() and isinstance(value, int)}
+    assert numbers == set(codes.MEANINGS)
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    for code, meaning in codes.MEANINGS.items():
+        assert f"| {code} | {meaning} |" in page
+
+
+def test_pages_of_the_model_itself_are_kept(tmp_path, monkeypatch):
+    """What is dropped: every file of the cache but the model's; links are not followed twice."""
+    dropped = []
+    monkeypatch.setattr(
+        room.os, "posix_fadvise", lambda fd, *_: dropped.append(os.readlink(f"/proc/self/fd/{fd}"))
+    )
+    for model in ("models--a--b", "models--c--d"):
+        blobs, snapshot = tmp_path / model / "blobs", tmp_path / model / "snapshots" / "1"
+        blobs.mkdir(parents=True)
+        snapshot.mkdir(parents=True)
+        (blobs / "x").write_bytes(b"1")
+        (snapshot / "model.safetensors").symlink_to("../../blobs/x")
+    room.drop(str(tmp_path), "a/b")
+    assert dropped == [str(tmp_path / "models--c--d" / "blobs" / "x")]
+
+
+def test_pages_are_dropped_only_where_the_load_needs_the_room(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(room, "drop", lambda *_: calls.append(1))
+    monkeypatch.setattr(room, "free", lambda: 10)
+    assert room.look(5, "a/b") == [10, 10]
+    assert calls == []
+    assert room.look(50, "a/b") == [10, 10]
+    assert calls == [1]

@@ -149,7 +149,7 @@ def test_a_dropped_value_that_was_not_zero_is_drift():
 def test_names_are_dns_labels_and_differ_by_rank(stack):
     names = [service_spec.service_name(stack, rank) for rank in range(8)]
     assert len(set(names)) == 8
-    for name in [*names, service_spec.object_name(stack, "options-file", "x")]:
+    for name in [*names, service_spec.object_name(stack, "options-file", b"x")]:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,61}[A-Za-z0-9]", name)
 
 
@@ -160,5 +160,5 @@ def test_stacks_that_look_alike_when_cut_have_names_of_their_own():
 
 def test_a_configs_name_changes_with_its_content_only():
     name = service_spec.object_name
-    assert name("dgx", "options", "a") == name("dgx", "options", "a")
-    assert name("dgx", "options", "a") != name("dgx", "options", "b")
+    assert name("dgx", "options", b"a") == name("dgx", "options", b"a")
+    assert name("dgx", "options", b"a") != name("dgx", "options", b"b")

@@ -1,0 +1,229 @@
+"""The Hugging Face Hub, asked with its own client: a commit, its files, and the model's shape.
+
+Nothing here retries for long: a preview without a network must say so in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    NotASafetensorsRepoError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    SafetensorsParsingError,
+)
+from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+from cluster import fit, hub_files
+from cluster.config import Settings
+from cluster.hub_files import Resolved
+from cluster.resolution import HubError, HubUnavailable, no_such_model
+from cluster.weights_plan import ModelFile, ModelFiles
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_REVISION = "main"
+#: Seconds for one answer of the Hub; the client's own default for a byte to arrive.
+REQUEST_TIMEOUT_S = 10.0
+#: Seconds for a question as a whole, name service included, which no HTTP time-out covers.
+DEADLINE_S = 12.0
+#: Seconds for the headers of all shards: 160 of them for the largest models.
+HEADERS_DEADLINE_S = 60.0
+_PARALLEL = 8
+T = TypeVar("T")
+_TRUE = ("1", "ON", "YES", "TRUE")  # the client's own reading of its variables
+
+
+def endpoint() -> str:
+    """The Hub's address: HF_ENDPOINT, the client's own variable, else huggingface.co. Raises HubError."""
+    found = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if urlsplit(found).username or urlsplit(found).password:
+        raise HubError(
+            "HF_ENDPOINT holds a name or password, which would be shown and kept. Put a token into hfToken."
+        )
+    if urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname:
+        raise HubError(
+            f"HF_ENDPOINT is {found!r}, which is no address of a Hub. Set it like {DEFAULT_ENDPOINT}."
+        )
+    return found
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE says that the Hub must not be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+
+
+@dataclass(frozen=True, repr=False)
+class Token:
+    """What proves who asks; `value` is secret and `source` says where it is from."""
+
+    value: str | None
+    source: str
+
+
+def token(settings: Settings) -> Token:
+    """The stack's hfToken, else what the client finds here: HF_TOKEN, or the file of `hf auth login`."""
+    if settings.hf_token is not None and settings.hf_token.get_secret_value():
+        return Token(settings.hf_token.get_secret_value(), "hfToken")
+    found = None if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE else get_token()
+    return Token(found, "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`")
+
+
+class Hub:
+    """One Hub, for one run. `requests` counts questions about models, for tests and measurements."""
+
+    def __init__(self, address: str, token: Token, timeout: float = REQUEST_TIMEOUT_S) -> None:
+        """`address` as `endpoint` gives it."""
+        self.address, self.token, self.timeout = address, token, timeout
+        self._secret = token.value or False
+        self._api = HfApi(endpoint=address, token=self._secret)
+
+    def resolve(self, model: str, revision: str | None, trust_remote_code: bool) -> Resolved:
+        """The commit of `revision` (None: main) and the needed files of it. One request.
+
+        Raises HubError with what is wrong, HubUnavailable when there was no answer, PlanError for a
+        repository that the engine cannot load.
+        """
+        info = self._ask(model, revision, lambda: self._info(model, revision))
+        if not info.sha:
+            raise HubUnavailable(f"The Hub ({self.address}) names no commit of {model}.")
+        files = [_file(one) for one in info.siblings or []]
+        chosen = hub_files.needed(model, files, trust_remote_code)
+        found = ModelFiles(model, info.sha or "", self.address, chosen)
+        return Resolved(found, gated=bool(info.gated))
+
+    def check_access(self, model: str) -> None:
+        """Raises HubError unless the token may download the gated `model`. One request."""
+        self._ask(model, None, lambda: self._get(f"{self.address}/api/models/{model}/auth-check"))
+
+    def shape(self, found: ModelFiles) -> dict[str, Any]:
+        """`config`, `quantisation` (or None) and `tensors` (bytes by name, experts of a layer together).
+
+        A request for each small file and each weight file's header. Raises as `resolve`.
+        """
+        paths = [file.path for file in found.files]
+        shards = [path for path in paths if path.endswith(".safetensors")]
+
+        def everything() -> dict[str, Any]:
+            quantised = "hf_quant_config.json"
+            with ThreadPoolExecutor(_PARALLEL) as pool:
+                config = pool.submit(self._json, found, "config.json")
+                extra = pool.submit(self._json, found, quantised) if quantised in paths else None
+                headers = list(pool.map(lambda path: self._header(found, path), shards))
+            tensors = {name: size for header in headers for name, size in header.items()}
+            return {
+                "config": config.result(),
+                "quantisation": extra.result() if extra else None,
+                "tensors": fit.collapse(tensors),
+            }
+
+        return self._ask(found.model, found.commit, everything, HEADERS_DEADLINE_S)
+
+    def _info(self, model: str, revision: str | None) -> ModelInfo:
+        return self._api.model_info(
+            model, revision=revision or DEFAULT_REVISION, files_metadata=True, timeout=self.timeout
+        )
+
+    def _header(self, found: ModelFiles, path: str) -> dict[str, int]:
+        header = self._api.parse_safetensors_file_metadata(found.model, path, revision=found.commit)
+        return {name: one.data_offsets[1] - one.data_offsets[0] for name, one in header.tensors.items()}
+
+    def _json(self, found: ModelFiles, path: str) -> Any:
+        url = hf_hub_url(found.model, path, revision=found.commit, endpoint=self.address)
+        return self._get(url).json()
+
+    def _get(self, url: str) -> Any:
+        headers = build_hf_headers(token=self._secret)
+        response = get_session().get(url, headers=headers, timeout=self.timeout)
+        hf_raise_for_status(response)
+        return response
+
+    def _ask(
+        self, model: str, revision: str | None, question: Callable[[], T], deadline: float = DEADLINE_S
+    ) -> T:
+        if offline():
+            raise HubUnavailable("The Hub is not asked, as HF_HUB_OFFLINE is set.")
+        try:
+            return within(deadline, question)
+        except HfHubHTTPError as error:
+            raise self._refused(model, revision, error) from None
+        except OfflineModeIsEnabled:
+            raise HubUnavailable("The Hub is not asked, as HF_HUB_OFFLINE was set.") from None
+        except (TimeoutError, httpx2.TimeoutException):
+            raise HubUnavailable(f"The Hub ({self.address}) did not answer in time.") from None
+        except (SafetensorsParsingError, NotASafetensorsRepoError):
+            raise HubError(
+                f"A weight file of {model} on {self.address} has no valid safetensors header. "
+                "Choose another revision, or tell its owner."
+            ) from None
+        except (httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+            said = str(error).strip().split("\n")[0] or type(error).__name__
+            raise HubUnavailable(f"The Hub ({self.address}) cannot be asked: {said}.") from None
+
+    def _refused(self, model: str, revision: str | None, error: HfHubHTTPError) -> HubError:
+        """The sentence for an answer that is no success. The Hub says 401 for what a stranger may not
+        know of, and for a token that is not valid; 404 to those it knows.
+        """
+        status, page = error.response.status_code, f"{self.address}/{model}"
+        sent = self.token.value is not None
+        if status == 401 and sent:
+            return HubError(
+                f"The Hub does not accept the token of {self.token.source}. Make a new one at "
+                f"{self.address}/settings/tokens and set it with `pulumi config set --secret hfToken`."
+            )
+        if isinstance(error, GatedRepoError) and not sent:
+            return HubError(
+                f"{model} is gated and there is no token. Accept its licence at {page}, then set a token "
+                "with `pulumi config set --secret hfToken`."
+            )
+        if isinstance(error, GatedRepoError) or status == 403:
+            return HubError(
+                f"The token of {self.token.source} has no access to {model}. Accept its licence at {page} "
+                "with the token's account, and let the token read gated repositories."
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return HubError(
+                f"{model} has no revision {revision or DEFAULT_REVISION}. {page}/tree/main lists its "
+                "branches and tags; set one with `pulumi config set revision`."
+            )
+        if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+            private = "it may be private to others" if sent else "a private one needs hfToken"
+            return HubError(f"There is no model {model} on {self.address} ({private}).{no_such_model(model)}")
+        if status == 429:
+            return HubUnavailable(
+                f"The Hub ({self.address}) has had too many requests from here. A token raises the limit."
+            )
+        return HubUnavailable(f"The Hub ({self.address}) failed with HTTP {status}.")
+
+
+def _file(sibling: Any) -> ModelFile:
+    if sibling.lfs is not None:
+        return ModelFile(sibling.rfilename, int(sibling.lfs.size), sibling.lfs.sha256, lfs=True)
+    return ModelFile(sibling.rfilename, int(sibling.size or 0), sibling.blob_id or "", lfs=False)
+
+
+def within(seconds: float, question: Callable[[], T]) -> T:
+    """The answer, or TimeoutError. The asking thread is left behind then, and keeps nobody waiting."""
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as error:  # handed over to whoever waits
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(timeout=seconds)

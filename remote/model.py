@@ -1,0 +1,90 @@
+"""Which model at which commit is meant, and its shape: from the Hub, else from the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cluster import engine
+from cluster.config import Settings
+from cluster.errors import TrtSparkError
+from cluster.hub_files import Resolved
+from cluster.resolution import Found, HubError, HubUnavailable, from_caches, missing_bytes
+from remote import hub, shapes
+from remote.hub import Hub
+from remote.ssh import Shell
+
+
+def default_hub(settings: Settings) -> Hub:
+    """The Hub that the environment and the stack's token name."""
+    return Hub(hub.endpoint(), hub.token(settings))
+
+
+def ask(settings: Settings, hub_of: Callable[[Settings], Hub] = default_hub) -> Resolved | HubError:
+    """The Hub's answer about the model, or why there is none. Raises TrtSparkError for a repository that
+    no engine of ours can load.
+    """
+    if not settings.download_weights:
+        return HubUnavailable("The Hub is not asked, as downloadWeights is false.")
+    try:
+        trust = engine.resolve(settings).trust_remote_code
+        return hub_of(settings).resolve(settings.model, settings.revision, trust)
+    except HubError as error:
+        return error
+
+
+def settle(
+    settings: Settings,
+    answer: Resolved | TrtSparkError,
+    nodes: Sequence[str],
+    caches: Sequence[Mapping[str, Any]],
+    shell: Callable[[], Shell],
+    hub_of: Callable[[Settings], Hub] = default_hub,
+) -> Found:
+    """What will be served, with its shape. `nodes`, `caches`: head first; `shell`: to the head, when needed.
+
+    Raises TrtSparkError when the model cannot be had.
+    """
+    if isinstance(answer, Resolved):
+        resolved, why = answer, ""
+    elif isinstance(answer, HubUnavailable):
+        resolved, why = from_caches(settings, nodes, caches, answer), str(answer)
+    else:
+        raise answer
+    missing = any(missing_bytes(resolved.files, cache) for cache in caches)
+    asked = bool(resolved.files.endpoint)
+    if resolved.gated and missing:
+        hub_of(settings).check_access(settings.model)
+    known = shapes.remembered(resolved.files)
+    if known is None:
+        known = _shape(settings, resolved, caches[0], asked and missing, shell, hub_of)
+        if known is not None:
+            shapes.remember(resolved.files, known)
+    return Found(resolved, shapes.model(known) if known else None, why)
+
+
+def _shape(
+    settings: Settings,
+    resolved: Resolved,
+    head: Mapping[str, Any],
+    must: bool,
+    shell: Callable[[], Shell],
+    hub_of: Callable[[Settings], Hub],
+) -> dict[str, Any] | None:
+    """The head's files know it when they are there, else the Hub. `must`: its refusal is an error, as
+    files have to be downloaded.
+    """
+    if head["commit"] == resolved.files.commit and not head["problems"]:
+        known = shapes.on_node(shell(), settings.hf_cache, resolved.files)
+        if known is not None:
+            return known
+    if not resolved.files.endpoint:
+        return None
+    try:
+        return hub_of(settings).shape(resolved.files)
+    except HubUnavailable:  # an estimate is worth no failed deployment
+        return None
+    except TrtSparkError:
+        if must:
+            raise
+        return None

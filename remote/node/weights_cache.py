@@ -1,0 +1,184 @@
+"""A model's files in a node's Hugging Face cache: where they belong, and which are known to be whole.
+
+The standard layout: hub/models--ORG--NAME/blobs/DIGEST holds the content, snapshots/COMMIT/PATH links to
+it, refs/main names the commit. A blob may itself be a link into the cache-wide store of newer clients
+(hub/blobs/…): whatever is read or mended goes through it. A file that was hashed once is on record with its
+size and modification time (weights.json in this program's state folder), so that the next look is quick.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+
+BLOCK = 1 << 20
+#: How far a file is known to be the Hub's.
+VERIFIED, PRESENT, MISSING = "verified", "present", "missing"
+
+
+class Stop(Exception):
+    """Ends the program with this sentence."""
+
+
+class Store:
+    """One model at one commit in one cache. `job`: hf_cache, stack, model, commit, files
+    [{path, size, digest, lfs, extra}]; an `extra` file lies in the cache folder itself.
+    """
+
+    def __init__(self, job):
+        self.cache = os.path.realpath(os.path.expanduser(job["hf_cache"]))
+        self.model = os.path.join(self.cache, "hub", "models--" + job["model"].replace("/", "--"))
+        self.snapshot = os.path.join(self.model, "snapshots", job["commit"])
+        self.commit, self.files = job["commit"], job["files"]
+        self.folder = state_folder(job["stack"])
+
+    def blob(self, file):
+        """Where the content belongs; through the link when the blob is one."""
+        if file.get("extra"):
+            return os.path.realpath(os.path.join(self.cache, file["path"]))
+        return os.path.realpath(os.path.join(self.model, "blobs", file["digest"] or "unknown"))
+
+    def link(self, file):
+        """The path by which the engine finds it."""
+        return os.path.join(self.cache if file.get("extra") else self.snapshot, file["path"])
+
+    def find(self, file):
+        """(path of the content, how far it is known, bytes found) of a file."""
+        size = 0
+        for path in (self.link(file), self.blob(file)):
+            path = os.path.realpath(path)
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            size = found.st_size
+            if size == file["size"] and os.path.isfile(path):
+                return path, PRESENT, size
+        return "", MISSING, size
+
+    def states(self):
+        """[(path, state, bytes found)] of all files, from the records alone."""
+        known, answer = read_json(self.records).get("files", {}), []
+        for file in self.files:
+            path, state, size = self.find(file)
+            if path and not file["digest"]:
+                state = VERIFIED  # nothing to compare with but the size
+            elif path and known.get(path, {}).get("stamp") == stamp(path, file):
+                state = VERIFIED
+            answer.append((path, state, size))
+        return answer
+
+    @property
+    def records(self):
+        return os.path.join(self.folder, "weights.json")
+
+    def remember(self, entries, fetched):
+        """Put files on record as whole: [(path, file)]; `fetched`: they were not there before."""
+        document = read_json(self.records)
+        files = document.setdefault("files", {})
+        for path, file in entries:
+            before = files.get(path, {}).get("fetched", False)
+            files[path] = {"stamp": stamp(path, file), "fetched": fetched or before}
+        write_json(self.records, document)
+
+    def install(self):
+        """Make every file findable where the engine looks, and the commit the one in use."""
+        for file in self.files:
+            link, blob = self.link(file), os.path.join(self.model, "blobs", file["digest"])
+            if file.get("extra") or not file["digest"] or self._leads(link, blob, file):
+                continue
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            draft = link + ".trtspark"
+            unlink(draft)
+            os.symlink(os.path.relpath(blob, os.path.dirname(link)), draft)
+            os.replace(draft, link)
+        main = os.path.join(self.model, "refs", "main")
+        if read_text(main) != self.commit:
+            os.makedirs(os.path.dirname(main), exist_ok=True)
+            write_text(main, self.commit)
+
+    def _leads(self, link, blob, file):
+        """Whether the engine finds the file already; a copy in place of the link will do without a blob."""
+        if not os.path.exists(link) or os.stat(link).st_size != file["size"]:
+            return False
+        return os.path.realpath(link) == os.path.realpath(blob) or not os.path.exists(blob)
+
+
+def state_folder(stack):
+    """This program's own folder on the node, of one deployment."""
+    return os.path.join(os.path.expanduser("~/.local/state/trtspark"), stack)
+
+
+def stamp(path, file):
+    """What tells that a file is the one that was hashed: size, modification time, digest."""
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, file["digest"]]
+
+
+def hasher(file):
+    """The digest that names the file: SHA-256, or git's blob id for what is not in large-file storage."""
+    if file["lfs"]:
+        return hashlib.sha256()
+    digest = hashlib.sha1(usedforsecurity=False)
+    digest.update(b"blob %d\0" % file["size"])
+    return digest
+
+
+def matches(path, file, moved=lambda count: None):
+    """Whether the content is the Hub's; `moved` hears of every block hashed, in bytes."""
+    digest, buffer = hasher(file), bytearray(BLOCK)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as source:
+        while count := source.readinto(buffer):
+            digest.update(view[:count])
+            moved(count)
+        forget_pages(source.fileno())
+    return digest.hexdigest() == file["digest"]
+
+
+def forget_pages(descriptor):
+    """Give the file's memory back: on a Spark it is the GPU's too, and the engine counts what is free."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_json(path):
+    """The document, or {} where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            found = json.load(handle)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path, document):
+    """All of it or nothing, readable by its owner alone."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    draft = path + ".new"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as handle:
+        json.dump(document, handle)
+    os.replace(draft, path)
+
+
+def read_text(path):
+    """Its text without white space around it; "" where there is none."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""
+
+
+def write_text(path, text):
+    """All of it or nothing."""
+    draft = path + ".trtspark"
+    with open(draft, "w", encoding="utf-8") as handle:
+        handle.write(text)
+    os.replace(draft, path)
+
+
+def unlink(path):
+    """Gone, whether it was there or not."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

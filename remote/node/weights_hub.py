@@ -1,0 +1,181 @@
+"""Files from the Hub by HTTP ranges, over whatever a long download meets.
+
+A file's address redirects to a storage server by a link that expires: the link is kept while it works and
+asked for anew when it does not. The token goes to the Hub itself, never along a redirect to another host.
+"""
+
+import http.client
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from remote.node.weights_cache import Stop
+
+BLOCK = 256 << 10  # small enough that a slow line still counts as alive
+CONNECT_S = 20.0
+REDIRECTS = 5
+LONGEST_PAUSE_S = 60.0
+AGENT = "trtllm-dgx-spark"
+
+
+class Broken(Exception):
+    """This try failed and another may not; its text says why. `pause`: seconds the server asked for."""
+
+    def __init__(self, why, pause=0.0):
+        super().__init__(why)
+        self.pause = pause
+
+
+class _Unfollowed(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args):
+        return None
+
+
+class Hub:
+    """One Hub's files of one commit. `token` may be ""."""
+
+    def __init__(self, endpoint, model, commit, token, timeout=CONNECT_S):
+        self.endpoint, self.model, self.commit = endpoint, model, commit
+        self.token, self.timeout = token, timeout
+        self.links = {}
+        self.open = urllib.request.build_opener(_Unfollowed).open
+
+    def address(self, file):
+        """Where the file is asked for first."""
+        if file.get("url"):
+            return file["url"]
+        path = urllib.parse.quote(file["path"])
+        return "%s/%s/resolve/%s/%s" % (self.endpoint, self.model, self.commit, path)
+
+    def read(self, file, start, end, sink, alive):
+        """Bytes [start, end) as `sink(block, offset)`; `alive()` is called whenever something arrives.
+
+        Raises Broken where another try may help, Stop where it will not.
+        """
+        try:
+            with self._answer(file, start, end) as answer:
+                alive()
+                self._skip(answer, start if answer.status == 200 else 0)
+                buffer = memoryview(bytearray(BLOCK))
+                while start < end:
+                    count = answer.readinto(buffer[: end - start])
+                    if not count:
+                        raise Broken("the Hub ended the file %d bytes early" % (end - start))
+                    alive()
+                    sink(buffer[:count], start)
+                    start += count
+        except (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            raise Broken("the connection to the Hub broke (%s)" % (error or type(error).__name__)) from None
+
+    def _answer(self, file, start, end):
+        first = self.address(file)
+        kept = self.links.get(first)
+        url = kept or first
+        for _ in range(REDIRECTS):
+            answer = self._ask(url, start, end)
+            status = answer.status
+            if status in (200, 206):
+                self._check(answer, file, start)
+                if url != first:
+                    self.links[first] = url
+                return answer
+            answer.close()
+            if status in (301, 302, 303, 307, 308):
+                url = urllib.parse.urljoin(url, answer.headers.get("Location", ""))
+                continue
+            self.links.pop(first, None)
+            self._refused(status, answer, file, storage=not self._is_hub(url))
+        raise Broken("the Hub redirects in circles")
+
+    def _ask(self, url, start, end):
+        request = urllib.request.Request(url)
+        request.add_header("User-Agent", AGENT)
+        request.add_header("Accept-Encoding", "identity")
+        if end > start:
+            request.add_header("Range", "bytes=%d-%d" % (start, end - 1))
+        if self.token and self._is_hub(url):
+            request.add_header("Authorization", "Bearer " + self.token)
+        try:
+            return self.open(request, timeout=self.timeout)
+        except urllib.error.HTTPError as error:
+            return error
+        except urllib.error.URLError as error:
+            reason = error.reason
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise Stop(
+                    "the certificate of %s is not trusted here (%s)" % (_host(url), reason.verify_message)
+                ) from None
+            if isinstance(reason, socket.gaierror):
+                raise Broken("the name %s cannot be resolved" % _host(url)) from None
+            raise Broken("%s cannot be reached (%s)" % (_host(url), reason)) from None
+
+    def _refused(self, status, answer, file, storage):
+        page = "%s/%s" % (self.endpoint, self.model)
+        if storage and status in (400, 401, 403, 404, 410):
+            raise Broken("a link to %s expired" % file["path"])
+        if status == 401:
+            raise Stop("the Hub wants a token for %s, or does not know the one in hfToken" % self.model)
+        if status == 403:
+            raise Stop("the token has no access to %s; accept its licence at %s" % (self.model, page))
+        if status == 404:
+            raise Stop("%s is not at %s" % (file["path"], self.address(file)))
+        raise Broken("the Hub answered %d" % status, _pause(answer))
+
+    def _check(self, answer, file, start):
+        """The answer must be the file that was planned, from where it was asked."""
+        if answer.status == 206:
+            span, _, total = answer.headers.get("Content-Range", "").partition("/")
+            if not span.startswith("bytes %d-" % start):
+                raise Broken("the Hub sent another range")
+        else:
+            total = answer.headers.get("Content-Length", "")
+        if total.isdigit() and int(total) != file["size"]:
+            raise Broken("%s has %s bytes on the Hub, not %d" % (file["path"], total, file["size"]))
+
+    def _skip(self, answer, count):
+        """A server without ranges sends everything."""
+        while count:
+            read = len(answer.read(min(count, BLOCK)))
+            if not read:
+                raise Broken("the Hub ended the file early")
+            count -= read
+
+    def _is_hub(self, url):
+        mine, other = urllib.parse.urlsplit(self.endpoint), urllib.parse.urlsplit(url)
+        return (mine.scheme, mine.netloc) == (other.scheme, other.netloc)
+
+
+def _host(url):
+    return urllib.parse.urlsplit(url).netloc
+
+
+def _pause(answer):
+    """Seconds that a Retry-After asks for."""
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_PAUSE_S) if text.isdigit() else 0.0
+
+
+class Patience:
+    """How long to wait before the next try, and when to give up: after `stall` seconds without a byte,
+    or `first` where there was none yet. Times in seconds, monotonic.
+    """
+
+    def __init__(self, stall=300.0, first=60.0):
+        self.stall, self.first = stall, first
+        self.begun = self.last = time.monotonic()
+        self.any, self.tries = False, 0
+
+    def alive(self):
+        """Something arrived."""
+        self.last, self.any, self.tries = time.monotonic(), True, 0
+
+    def pause(self, error):
+        """Seconds to wait after `error`. Raises Stop with its text when it is enough."""
+        limit, quiet = (self.stall if self.any else self.first), time.monotonic() - self.last
+        if quiet > limit:
+            raise Stop("nothing arrived for %.0f s: %s" % (quiet, error))
+        self.tries += 1
+        return max(getattr(error, "pause", 0.0), min(15.0, 0.25 * 2 ** min(self.tries, 6)))

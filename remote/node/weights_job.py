@@ -1,0 +1,220 @@
+"""What the operator asks of a node: look, begin, tell where the others are, end, forget.
+
+The work itself (weights_agent.py) runs in a process of its own that outlives the login. One at a time for
+each deployment: it holds the lock file in the state folder, and its number is the job's id.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import sys
+import time
+
+from remote.node import weights_agent, weights_peer
+from remote.node import weights_cache as cache
+
+END_S = 10.0
+
+
+def look(args):
+    """The state of every file ([state, bytes found], by the records alone), and of the work that runs."""
+    store = cache.Store(args)
+    return {
+        "files": [[state, size] for _, state, size in store.states()],
+        "folder": store.cache,
+        "installed": cache.read_text(os.path.join(store.model, "refs", "main")) == store.commit
+        and all(os.path.exists(store.link(file)) for file in store.files),
+        "running": _running(store.folder),
+    }
+
+
+def start(args):
+    """Begin the job, or take up the one that runs under its number. {"ports": […], "running": bool}.
+
+    `args`: what weights_cache.Store wants, and job (its number), me (this node's), endpoint, token, key
+    (hex), listen [[address, interface]], hash [numbers of files to hash], sources (one for each file: None,
+    "hub", "sent" or a node's number), sent {path: base64}, readers (how many nodes read here), streams,
+    hub_streams, stall, first (seconds), install (bool).
+    """
+    folder = cache.state_folder(args["stack"])
+    _make(folder)
+    lock = _locked(folder)
+    if lock is None:
+        found = cache.read_json(os.path.join(folder, "status.json"))
+        if found.get("job") == args["job"] and found.get("state") != "failed":
+            return {"running": True, "ports": cache.read_json(os.path.join(folder, "ports.json"))["ports"]}
+        _end(folder)
+        lock = _locked(folder)
+        if lock is None:
+            raise cache.Stop("another job for this deployment does not end (see %s/lock)" % folder)
+    cache.unlink(os.path.join(folder, "status.json"))
+    sockets = [weights_peer.listen(address, interface) for address, interface in args["listen"]]
+    ports = [server.getsockname()[1] for server in sockets]
+    cache.write_json(os.path.join(folder, "ports.json"), {"ports": ports})
+    _detach(args, sockets, lock, folder)
+    return {"running": False, "ports": ports}
+
+
+def connect(args):
+    """Where the others listen: `args` stack, job, peers."""
+    path = os.path.join(cache.state_folder(args["stack"]), "peers.json")
+    cache.write_json(path, {"job": args["job"], "peers": args["peers"]})
+    return {}
+
+
+def end(args):
+    """Stop what runs, and leave nothing but the records (and what has arrived)."""
+    folder = cache.state_folder(args["stack"])
+    _end(folder)
+    for name in ("status.json", "ports.json", "peers.json", "lock", "log"):
+        cache.unlink(os.path.join(folder, name))
+    if not cache.read_json(os.path.join(folder, "journal.json")):
+        cache.unlink(os.path.join(folder, "journal.json"))
+    return {}
+
+
+def forget(args):
+    """Leave no trace of ours: records, half-fetched files and, where `delete`, what was fetched here.
+
+    `args`: stack, delete. What lay in the cache before stays in any case.
+    """
+    folder = cache.state_folder(args["stack"])
+    end(args)
+    document = cache.read_json(os.path.join(folder, "weights.json"))
+    for final in cache.read_json(os.path.join(folder, "journal.json")):
+        cache.unlink(final + ".trtspark-incomplete")
+        _prune(os.path.dirname(final))
+    removed = 0
+    for path, known in document.get("files", {}).items():
+        if args["delete"] and known.get("fetched"):
+            removed += _remove(path)
+    for name in ("weights.json", "journal.json"):
+        cache.unlink(os.path.join(folder, name))
+    made = [*document.get("made", []), folder]
+    for place in sorted(set(made), key=len, reverse=True):
+        _rmdir(place)
+    return {"removed": removed}
+
+
+def _running(folder):
+    """The status of the work that runs, or {}."""
+    if not os.path.exists(os.path.join(folder, "lock")):
+        return {}
+    lock = _locked(folder)
+    if lock is not None:
+        os.close(lock)
+        return {}
+    return cache.read_json(os.path.join(folder, "status.json"))
+
+
+def _make(folder):
+    """The state folder; folders that were not there before are on record, to be removed at the end."""
+    missing, place = [], folder
+    while not os.path.isdir(place):
+        missing.append(place)
+        place = os.path.dirname(place)
+    if missing:
+        os.makedirs(folder, mode=0o700)
+        cache.write_json(os.path.join(folder, "weights.json"), {"made": missing})
+
+
+def _locked(folder):
+    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _end(folder):
+    """Ask the work to save what it has and to end."""
+    deadline = time.monotonic() + END_S
+    asked = None
+    while os.path.exists(os.path.join(folder, "lock")):
+        lock = _locked(folder)
+        if lock is not None:
+            os.close(lock)
+            return
+        pid = cache.read_json(os.path.join(folder, "status.json")).get("pid")
+        if pid and pid != asked:
+            os.kill(pid, signal.SIGTERM)
+            asked = pid
+        if time.monotonic() > deadline:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+            return
+        time.sleep(0.05)
+
+
+def _detach(args, sockets, lock, folder):
+    """The rest happens in a process of its own, without terminal, login or standard output."""
+    if os.fork():
+        for server in sockets:
+            server.close()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        # The token and the key are in this process's memory: not in a core file.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        os.chdir("/")
+        agent = weights_agent.Agent(args, sockets)
+        signal.signal(signal.SIGTERM, lambda *_: agent.stopping.set())
+        agent.run()
+        code = 0
+    except BaseException as error:
+        cache.write_json(
+            os.path.join(folder, "status.json"),
+            {"job": args["job"], "pid": os.getpid(), "state": "failed", "error": repr(error)},
+        )
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _remove(path):
+    """A blob of ours and the links to it; 1 when it was there."""
+    model = os.path.dirname(os.path.dirname(path))
+    if os.path.basename(os.path.dirname(path)) == "blobs" and os.path.isdir(os.path.join(model, "snapshots")):
+        for folder, _, names in os.walk(os.path.join(model, "snapshots")):
+            for link in (os.path.join(folder, name) for name in names):
+                if os.path.islink(link) and os.path.realpath(link) == path:
+                    cache.unlink(link)
+    there = os.path.exists(path)
+    cache.unlink(path)
+    _prune(os.path.dirname(path))
+    return int(there)
+
+
+def _prune(folder):
+    """Take empty folders of the model away; its name in refs with the last of them."""
+    if os.path.basename(folder) != "blobs":
+        _rmdir(folder)
+        return
+    model = os.path.dirname(folder)
+    for place, _, _ in os.walk(os.path.join(model, "snapshots"), topdown=False):
+        _rmdir(place)
+    _rmdir(folder)
+    if not os.path.exists(folder) and not os.path.exists(os.path.join(model, "snapshots")):
+        cache.unlink(os.path.join(model, "refs", "main"))
+        _rmdir(os.path.join(model, "refs"))
+        _rmdir(model)
+
+
+def _rmdir(folder):
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

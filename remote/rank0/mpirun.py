@@ -1,0 +1,39 @@
+"""mpirun's command line. OpenMPI 4.1 and 5 name their options differently, and each silently ignores the
+other's: https://docs.open-mpi.org/en/v5.0.x/mca.html and the 4.1 manual pages.
+"""
+
+import re
+import subprocess
+
+from .files import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN
+
+
+def major():
+    """4 or 5, of the mpirun in this image."""
+    text = subprocess.run(["mpirun", "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\(Open ?MPI\) (\d+)\.|PRRTE\D*(\d+)", text)
+    if not found:
+        raise SystemExit("[trtspark] this image's mpirun is not Open MPI: %r" % text[:200])
+    return int(found.group(1) or 5)
+
+
+def words(launch, major):
+    """One rank per node, in the hostfile's order."""
+    ssh = "-F %s/ssh_config" % RUN
+    line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
+    line += ["--map-by", "ppr:1:node", "-np", str(len(launch["ranks"]))]
+    if major >= 5:
+        line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_args", ssh]
+        line += ["--prtemca", "prte_if_include", launch["subnet"]]
+        prefix = ["--prtemca", "prte_%s"]
+    else:
+        line += ["--mca", "plm_rsh_args", ssh]
+        line += ["--mca", "oob_tcp_if_include", launch["subnet"]]
+        prefix = ["--mca", "oob_tcp_%s"]
+    for name, value in (
+        ("keepalive_time", KEEPALIVE_INTERVAL_S * 2),
+        ("keepalive_intvl", KEEPALIVE_INTERVAL_S),
+        ("keepalive_probes", KEEPALIVE_COUNT),
+    ):
+        line += [prefix[0], prefix[1] % name, str(value)]
+    return [*line, "--mca", "btl_tcp_if_include", launch["subnet"]]

@@ -1,0 +1,203 @@
+"""The server: started with ports that can be bound again, found, and asked whether it lives."""
+
+import errno
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from . import codes
+from .codes import say
+
+#: The port of a server that has just been stopped is free again within this.
+PORT_PATIENCE_S = 5
+#: Idle, the engine is asked for one token this often, and gets this long for it.
+ASK_EVERY_S = 30
+ANSWER_S = 60
+#: With clients waiting, our question stands behind theirs: the engine is given up when nothing at all
+#: moved for so long. The engine's own hang detector takes 300 s too.
+STALL_S = 300
+#: /health may fail while a request aborts; for longer it means that the engine is gone.
+UNHEALTHY_S = 10
+HEALTH_EVERY_S = 2
+HTTP_TIMEOUT_S = 5
+
+
+def serve(command):
+    """Become the server (a Python program), with ports that can be bound while old connections close."""
+    bind = socket.socket.bind
+
+    def reusing(self, address):
+        if self.family == socket.AF_INET and self.type == socket.SOCK_STREAM:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return bind(self, address)
+
+    socket.socket.bind = reusing  # type: ignore[method-assign]  # on purpose: see main
+    sys.argv = command
+    runpy.run_path(shutil.which(command[0]) or command[0], run_name="__main__")
+
+
+def option(command, name):
+    """The value after `name` on trtllm-serve's command line: the last one counts."""
+    places = [index for index, word in enumerate(command[:-1]) if word == name]
+    return command[places[-1] + 1] if places else ""
+
+
+def claim(host, port):
+    """Raises Ended when the port cannot be had: better now than after the load."""
+    deadline = time.monotonic() + PORT_PATIENCE_S
+    while True:
+        refused = _bind(host, port)
+        if refused is None:
+            return
+        if refused.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+            raise codes.Ended(codes.PORT_TAKEN, "%s:%d cannot be bound: %s" % (host, port, refused.strerror))
+        time.sleep(0.2)
+
+
+def _bind(host, port):
+    """The error that binding gives, None for none."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
+
+
+def process():
+    """The pid of the server itself (not of mpirun or the launcher that name it); None when there is none."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/cmdline" % name, "rb") as handle:
+                    words = handle.read().split(b"\0")
+            except OSError:
+                continue
+            if words[2:4] == [b"serve", b"trtllm-serve"]:
+                return int(name)
+    return None
+
+
+def clients(port):
+    """The far ends of every connection that is open to the port."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as handle:
+                rows = handle.read().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == "01" and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(fields[2])
+    return found
+
+
+class Liveness:
+    """Whether the engine behind the port still works: /health, and one token now and then."""
+
+    def __init__(self, host, port, model, ready_s):
+        """`ready_s`: seconds until the first completion must have come."""
+        self.url = "http://%s:%d" % (host, port)
+        self.port, self.model = port, model
+        self.begun = self.well = time.monotonic()
+        self.deadline = self.begun + ready_s
+        self.ready_s = ready_s
+        self.ready = False
+        self.ended = None
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def check(self):
+        """Raises Ended when it does not."""
+        if self.ended is not None:
+            raise self.ended
+        if not self.ready and time.monotonic() > self.deadline:
+            raise codes.Ended(codes.NOT_READY, "no completion within %d s" % self.ready_s)
+
+    def _watch(self):
+        asked = 0.0
+        while self.ended is None:
+            time.sleep(HEALTH_EVERY_S if self.ready else 0.2)
+            healthy = self._health()
+            if healthy is not False:
+                self.well = time.monotonic()
+            elif self.ready and time.monotonic() - self.well > UNHEALTHY_S:
+                self.ended = codes.Ended(
+                    codes.UNHEALTHY, "/health says 503 for %d s: the engine is gone" % UNHEALTHY_S
+                )
+            if healthy and (not self.ready or time.monotonic() - asked > ASK_EVERY_S):
+                self._ask()
+                asked = time.monotonic()
+
+    def _health(self):
+        """True, False (the engine is gone), or None where nothing can be said."""
+        try:
+            with urllib.request.urlopen(self.url + "/health", timeout=HTTP_TIMEOUT_S) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return False if error.code == 503 else None
+        except OSError:
+            return None  # not there yet, or busy: the other signs tell
+
+    def _ask(self):
+        """One token. Silence counts when nobody else is served either."""
+        body = {"model": self.model, "messages": [{"role": "user", "content": "Say OK"}], "max_tokens": 1}
+        request = urllib.request.Request(
+            self.url + "/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        started = time.monotonic()
+        before = clients(self.port)
+        done = threading.Event()
+
+        def ask():
+            try:
+                with urllib.request.urlopen(request, timeout=STALL_S) as answer:
+                    answer.read()
+            except urllib.error.HTTPError:
+                pass  # an answer, if not a good one: the engine talks
+            except OSError:
+                return
+            self.ready = True
+            done.set()
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        moved = started
+        while thread.is_alive():
+            thread.join(1)
+            now = clients(self.port)
+            if now != before:
+                before, moved = now, time.monotonic()
+            alone = len(now) <= 1
+            patience = ANSWER_S if alone else STALL_S
+            if self.ready and not done.is_set() and time.monotonic() - moved > patience:
+                self.ended = codes.Ended(
+                    codes.HUNG, "no token within %d s, and nothing else moves" % patience
+                )
+                return
+
+
+def drain(pid, port, seconds):
+    """Let the server finish what it has begun; it takes nothing new. Returns when it has, or time is up."""
+    if not clients(port):
+        return
+    say("draining: %d connection(s), for at most %d s" % (len(clients(port)), seconds))
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process() == pid and clients(port):
+        time.sleep(0.05)

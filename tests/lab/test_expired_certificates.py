@@ -1,0 +1,108 @@
+"""Two Sparks that were off for longer than their Swarm certificates lived: ours is repaired.
+
+Months are made by giving both nodes certificates that ran out yesterday, from a CA that the Swarm was told
+to use.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import NodeError
+from lab.engines import DOCKER
+from lab.state import Lab
+from remote import engine, gpu_runtime, swarm
+from remote.ssh import Connection
+from tests.lab.sparks import Spark, lab, sparks_of
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+NAME = "t-expired"
+CA = """
+openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+openssl req -x509 -new -key key.pem -subj /CN=swarm-ca -days 3650 -out ca.pem \
+  -addext keyUsage=critical,keyCertSign,cRLSign
+"""
+EXPIRE = """
+set -eu
+systemctl stop docker
+cd /var/lib/docker/swarm/certificates
+openssl x509 -in swarm-node.crt -noout -pubkey >/root/node.pub
+subject=$(openssl x509 -in swarm-node.crt -noout -subject -nameopt multiline)
+field() { printf '%s\\n' "$subject" | sed -n "s/^ *$1 *= //p"; }
+role=$(field organizationalUnitName) name=$(field commonName) cluster=$(field organizationName)
+cat >/root/extensions <<TEXT
+keyUsage=critical,digitalSignature,keyEncipherment
+extendedKeyUsage=serverAuth,clientAuth
+subjectAltName=DNS:$role,DNS:$name,DNS:swarm-ca
+TEXT
+openssl x509 -new -force_pubkey /root/node.pub -subj "/O=$cluster/OU=$role/CN=$name" -days -1 \
+  -CA /root/ca.pem -CAkey /root/key.pem -extfile /root/extensions -out swarm-node.crt
+systemctl reset-failed docker
+systemctl start docker
+"""
+
+
+@pytest.fixture(scope="module", params=["", DOCKER], ids=["docker-20.10", "docker-29"])
+def sparks(request: pytest.FixtureRequest) -> Iterator[list[Spark]]:
+    lab("down", name=NAME)
+    words = ["--docker", request.param] if request.param else []
+    try:
+        lab("up", "--nodes", "2", "--variant=sudo-nopasswd", "--variant=docker-group", *words, name=NAME)
+        yield sparks_of(NAME)
+    finally:
+        lab("down", name=NAME)
+        # The next pair has the same addresses, and these clients lead to machines that are gone.
+        engine._clients.clear()
+
+
+def props(sparks: list[Spark]) -> dict[str, Any]:
+    there = json.loads(Lab(NAME).description.read_text())
+    nodes = []
+    for spark, one in zip(sparks, there["nodes"], strict=True):
+        login = Connection(one["host"], one["user"], one["port"], one["host_key"], there["identity"])
+        gpu = spark.run("nvidia-smi --query-gpu=uuid --format=csv,noheader")
+        named = {"name": one["host"], "address": one["host"], "gpu": gpu, "connection": login.as_props()}
+        nodes.append(named)
+    return {"stack": "months", "nodes": nodes}
+
+
+def state(spark: Spark) -> tuple[str, str]:
+    found = json.loads(spark.run("docker info --format '{{json .Swarm}}'"))
+    return found["LocalNodeState"], found.get("Error", "")
+
+
+def test_what_is_ours_is_repaired_and_what_is_not_is_told(sparks: list[Spark], tmp_path: Path):
+    wanted = props(sparks)
+    for node in wanted["nodes"]:
+        gpu_runtime.prepare({**node, "group": False})
+    made = swarm.ensure(wanted, {})
+    head = sparks[0]
+    head.run("printf kept | docker secret create kept -")
+    subprocess.run(["bash", "-euc", CA], cwd=tmp_path, check=True, capture_output=True)
+    for spark in sparks:
+        for name in ("ca.pem", "key.pem"):
+            spark.root(f"cat >/root/{name} <<'PEM'\n{(tmp_path / name).read_text()}PEM")
+    head.root("docker swarm ca --rotate --quiet --ca-cert /root/ca.pem --ca-key /root/key.pem")
+
+    for spark in sparks:
+        spark.root(EXPIRE)
+        assert state(spark)[0] == "error"
+        assert "certificate has expired" in state(spark)[1]
+
+    with pytest.raises(NodeError, match="did not make that Swarm"):
+        swarm.ensure(wanted, {**made, "made": False})
+    assert state(head)[0] == "error", "it was left alone"
+
+    again = swarm.ensure(wanted, made)
+    assert swarm.present(again) == {node["name"] for node in wanted["nodes"]}
+    assert [state(spark) for spark in sparks] == [("active", "")] * 2
+    assert head.run("docker secret ls --format '{{.Name}}'") == "kept"
+    assert len(head.run("docker node ls --quiet").split()) == 2, "the worker's old entry is gone"
+    swarm.dissolve(again)
+    assert [state(spark)[0] for spark in sparks] == ["inactive"] * 2

@@ -1,0 +1,91 @@
+"""ModelWeights as Pulumi's engine sees it: what is a change, what a refresh finds, what destroy does."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dynamic_providers import model_weights
+from dynamic_providers.model_weights import ModelWeightsProvider
+from lab.hub.server import Hub
+from tests.weights import Cluster
+
+MODEL = "lab/bulk-2x1M"
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Two nodes whose logins are folders of this machine."""
+    with Hub() as hub:
+        cluster = Cluster(tmp_path, 2, MODEL, hub.url)
+        monkeypatch.setattr("remote.weights.SshShell", cluster.shell)
+        for name in ("ensure", "damage", "forget"):
+            real = getattr(__import__("remote.weights", fromlist=[name]), name)
+            monkeypatch.setattr(f"remote.weights.{name}", _with(real, cluster.shell))
+        cluster.token = hub.tokens.granted
+        yield cluster
+
+
+def _with(real, shell):
+    return lambda *args, **more: real(*args, **more, shell=shell)
+
+
+def test_created_read_damaged_updated_and_deleted(pair):
+    provider = ModelWeightsProvider()
+    outs = provider.create(pair.props).outs
+    assert provider.diff("weights", outs, pair.props).changes is False
+    assert provider.read("weights", outs).inputs["missing"] == {}
+    (pair.snapshot(1) / "config.json").resolve().unlink()
+    found = provider.read("weights", outs)
+    assert found.inputs["missing"] == {"node-1": "missing or changed: config.json"}
+    assert provider.diff("weights", found.outs, pair.props).changes is True
+    mended = provider.update("weights", found.outs, pair.props).outs
+    assert provider.diff("weights", mended, pair.props).changes is False
+    assert pair.whole(1)
+    provider.delete("weights", mended)
+    assert pair.whole(0)
+
+
+def test_what_the_preview_sees_missing_is_a_change(pair):
+    provider = ModelWeightsProvider()
+    outs = provider.create({**pair.props, "missing": {"node-0": "4 files (0.1 GB)"}}).outs
+    assert outs["missing"] == {}
+    news = {**pair.props, "missing": {"node-0": "config.json (0.0 GB)"}}
+    assert provider.diff("weights", outs, news).changes is True
+
+
+@pytest.mark.parametrize("key", ["endpoint", "streams", "halves", "fetch", "tiktokenFolder"])
+def test_how_it_is_done_is_no_reason_to_do_it(pair, key):
+    outs = {**pair.props, "bytes": 1}
+    assert ModelWeightsProvider().diff("weights", outs, {**pair.props, key: "other"}).changes is False
+
+
+@pytest.mark.parametrize("key", ["model", "revision", "hfCache", "files", "extras"])
+def test_other_files_are(pair, key):
+    outs = {**pair.props, "bytes": 1}
+    assert ModelWeightsProvider().diff("weights", outs, {**pair.props, key: "other"}).changes is True
+
+
+def test_a_state_of_an_earlier_version_is_brought_up_to_date_not_replaced(pair):
+    old = {key: pair.props[key] for key in ("model", "revision", "hfCache", "connections")}
+    provider = ModelWeightsProvider()
+    found = provider.diff("weights", old, pair.props)
+    assert found.changes is True
+    assert not found.replaces
+    assert provider.read("weights", old).outs == old
+    provider.delete("weights", old)
+
+
+def test_the_token_comes_from_the_configuration_and_is_in_no_output(pair, monkeypatch):
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # `configure` sets it for its process
+    config = {"hfToken": pair.token, "weights": '{"verify": "full"}'}
+    ModelWeightsProvider().configure(SimpleNamespace(config=config))
+    try:
+        assert model_weights._token() == pair.token
+        assert model_weights._full()
+        outs = ModelWeightsProvider().create(pair.props).outs
+        assert pair.token not in str(outs)
+    finally:
+        model_weights._CONFIGURED.clear()
