@@ -86,6 +86,8 @@ def test_the_newest_that_runs_is_the_one(docker):
     text = run().stdout
     assert "now" in text
     assert "old" not in text
+    text = run("--previous").stdout
+    assert text.index("old") < text.index("now")
 
 
 def test_a_progress_bar_is_shown_as_it_ended(docker):
