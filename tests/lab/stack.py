@@ -116,6 +116,9 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     env = {**os.environ, **{name: "".join(shlex.split(value)) for name, value in names.items()}}
     env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "HOME": str(folder)}
     env.pop("SSH_AUTH_SOCK", None)
+    # Whatever another lab of this checkout is up: the nodes' own copies, unless a test asks its lab's Hub.
+    env.pop("HF_ENDPOINT", None)
+    env["HF_HUB_OFFLINE"] = "1"
     stack = Stack(folder, lab, env)
     stack.pulumi("stack", "init", "lab")
     return stack
