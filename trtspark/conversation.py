@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Piece:
 
 def ask(
     url: str, model: str, messages: Sequence[dict[str, str]], timing: Timing, **more: Any
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     """The pieces of one answer as they arrive. `url` without /v1; `more`: other keys of the request.
 
     Raises AskFailed. Closing the iterator ends the request, and the engine stops generating.

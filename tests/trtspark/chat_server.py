@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ChatServer(ThreadingHTTPServer):
-    """`deltas` of every answer; `fault`: "", "cut", "event" (an error in the stream), or "HTTP code:sentence"."""
+    """`deltas` of every answer; `fault`: "", "cut", "event" (an error in the stream), or "HTTP CODE:TEXT"."""
 
     daemon_threads = True
 
