@@ -14,7 +14,7 @@ import typer
 
 from cluster.errors import TrtSparkError
 from trtspark import terminal
-from trtspark.commands import chat
+from trtspark.commands import chat, init
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
 
@@ -44,6 +44,7 @@ def options(
     context.obj = Choice(stack, project)
 
 
+app.command("init")(init.run)
 app.command("open")(open_command.run)
 app.command("chat")(chat.run)
 

@@ -36,7 +36,7 @@ def test_other_models_have_none():
 
 
 @pytest.mark.parametrize("model", TOTALS)
-def test_to_the_byte_where_the_index_says_it(model):
+def test_to_a_thousandth_where_the_index_says_it(model):
     found = published.model(model)
     assert found is not None
     assert found.bytes == pytest.approx(TOTALS[model], rel=1e-3)
