@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_STACK = "dgx"
 DEFAULT_MODEL = "openai/gpt-oss-120b"
 #: The check whose fix this command can write into the configuration (cluster/checks).
-NO_DOCKER_GROUP = "docker.access"
+NO_DOCKER_GROUP = "docker.answers"
 
 
 def run(
@@ -143,7 +143,7 @@ def _judge(ask: Questions, flags: Flags, plan: Plan, stack: str) -> None:
     settings = plan.settings()
     with terminal.err.status("Checking"):
         found = examine(stack, settings, connections(settings))
-    lacks_group = [one for one in found.findings if one.check == NO_DOCKER_GROUP and "group" in one.todo]
+    lacks_group = [one for one in found.findings if one.check == NO_DOCKER_GROUP and "dockerGroup" in one.todo]
     if flags.docker_group is not None:
         plan.wanted["dockerGroup"] = flags.docker_group
     elif lacks_group and not settings.docker_group:
