@@ -14,7 +14,7 @@ import typer
 
 from cluster.errors import TrtSparkError
 from trtspark import terminal
-from trtspark.commands import chat, init, models
+from trtspark.commands import chat, init, models, status
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
 
@@ -46,6 +46,7 @@ def options(
 
 app.command("init")(init.run)
 app.add_typer(models.app, name="models")
+app.command("status")(status.run)
 app.command("open")(open_command.run)
 app.command("chat")(chat.run)
 

@@ -186,20 +186,30 @@ def at_the_cable(connection: Connection) -> list[str]:
 def show_models(rows: Sequence[shelf.Row], width: int | None = None) -> Table:
     """The list to choose from, with the verdict beside each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "Model", "GB", "Weights", "Fit here", "Sparks", "There", ""):
+    for name, least in (("#", 2), ("Model", 12), ("GB", 3), ("Weights", 7), ("Fit here", 12), ("Sparks", 6)):
         right = name in ("#", "GB", "Sparks")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "There")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            # The id alone gives way in a narrow terminal.
+            min_width=least,
+            ratio=1 if name == "Model" and width else None,
+        )
+    table.add_column("There", no_wrap=True, min_width=5)
+    table.add_column("", no_wrap=True, min_width=7)
     for row in rows:
-        marks = ["current" if row.current else "", "gated" if row.model.gated else ""]
+        marks = "current" if row.current else "gated" if row.model.gated else ""
         table.add_row(
             str(row.number),
             escape(row.model.id),
-            f"{row.bytes / 1e9:.0f}" if row.bytes else "?",
+            f"{max(1, round(row.bytes / 1e9))}" if row.bytes else "?",
             row.model.quantisation,
             shown_word(row.word),
             str(row.nodes or "?"),
-            escape(row.cached),
-            ", ".join(filter(None, marks)),
+            row.cached,
+            marks,
             style="bold" if row.current else None,
         )
     if width:

@@ -36,11 +36,12 @@ class Row:
 
     @property
     def cached(self) -> str:
-        """ "all", "spark-1", "spark-1 40 %", or "" for nowhere."""
-        there = {node: part for node, part in self.held.items() if part > 0}
-        if there and len(there) == len(self.held) and all(part >= 1 for part in there.values()):
-            return "all nodes" if len(there) > 1 else "yes"
-        return ", ".join(node if part >= 1 else f"{node} {part:.0%}" for node, part in there.items())
+        """On how many of the nodes it is whole, "2/2"; a part somewhere is "+40 %"; "" for nowhere."""
+        parts = list(self.held.values())
+        whole, partly = sum(part >= 1 for part in parts), max((p for p in parts if p < 1), default=0.0)
+        if not whole and not partly:
+            return ""
+        return f"{whole}/{len(parts)}" + (f" +{partly:.0%}" if partly else "")
 
 
 def rows(

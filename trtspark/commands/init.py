@@ -143,7 +143,8 @@ def _judge(ask: Questions, flags: Flags, plan: Plan, stack: str) -> None:
     settings = plan.settings()
     with terminal.err.status("Checking"):
         found = examine(stack, settings, connections(settings))
-    lacks_group = [one for one in found.findings if one.check == NO_DOCKER_GROUP and "dockerGroup" in one.todo]
+    no_docker = [one for one in found.findings if one.check == NO_DOCKER_GROUP]
+    lacks_group = [one for one in no_docker if "dockerGroup" in one.todo]
     if flags.docker_group is not None:
         plan.wanted["dockerGroup"] = flags.docker_group
     elif lacks_group and not settings.docker_group:

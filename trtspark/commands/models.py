@@ -69,7 +69,7 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         terminal.out.print(json.dumps([_document(row) for row in found.rows], indent=2), markup=False)
     else:
-        terminal.out.print(show_models(found.rows))
+        terminal.out.print(show_models(found.rows), width=terminal.width())
     for error in found.errors:
         terminal.hint(str(error))
 
