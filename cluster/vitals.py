@@ -125,7 +125,7 @@ def _port(port: Mapping[str, Any], sample: Mapping[str, Any], before: Mapping[st
 
 
 def drained(items: Sequence[Mapping[str, Any]], seconds: float) -> Load:
-    """From the iterations since the last read of /metrics, `seconds` ago. None at all: nothing was running."""
+    """From the iterations since the last read of /metrics, `seconds` ago; none: nothing ran."""
     if not items:
         return Load(0, 0, 0.0)
     tokens = 0.0

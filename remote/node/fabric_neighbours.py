@@ -12,7 +12,7 @@ def look(args):
 
     Asks everybody on the wire once (ff02::1), so that the neighbours are known, and each for its keys.
     """
-    found: list = []
+    found: list[dict[str, object]] = []
     threads = []
     for name in args["interfaces"]:
         threads.append(threading.Thread(target=_one, args=(name, found)))

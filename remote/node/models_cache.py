@@ -78,8 +78,8 @@ def _id(folder):
 
 def _sizes(hub, path):
     """(bytes of its own, bytes in the shared store) on disk, every file counted once."""
-    own: dict = {}
-    shared: dict = {}
+    own: dict[str, int] = {}
+    shared: dict[str, int] = {}
     for folder, _, names in os.walk(path):
         for name in names:
             full = os.path.join(folder, name)

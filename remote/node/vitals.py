@@ -21,9 +21,9 @@ DOCKER_TIMEOUT_S = 5
 
 
 def look(args):
-    """`args`: {"stack"}. {"time", "gpu": text of one csv row or "", "meminfo": {kB}, "ranks": [{"rank", "name",
-    "state", "status", "created", "spec", "exit"}] newest first, "ports": [{"device", "netdev", "rate", "in",
-    "out"}] (bytes since the machine started), "problem"}.
+    """`args`: {"stack"}. {"time", "gpu": text of one csv row or "", "meminfo": {kB}, "ranks": [{"rank",
+    "name", "state", "status", "age" in seconds, "spec"}] newest first, "ports": [{"device", "netdev",
+    "rate", "in", "out"}] (bytes since the machine started), "problem"}.
     """
     answer = {
         "time": time.monotonic(),
