@@ -390,7 +390,7 @@ BEFORE: Sequence[Symptom] = (
     Symptom(
         "`needs OpenAI's vocabularies`",
         "the gpt-oss models need two files on the head",
-        "the README's two `curl` lines",
+        "`downloadWeights: true` fetches them; without internet: `tiktoken.folder`",
         "`ls ~/.cache/huggingface/tiktoken-encodings` on the head",
         checks=("weights.tiktoken",),
     ),
