@@ -32,7 +32,7 @@ AFTERMATH = "service.restarts"
 def lab():
     lab_words("down", name=NAME)
     try:
-        lab_words("up", "--nodes", "2", *stacks.PREPARED, "--variant", "mtu=9000", name=NAME)
+        lab_words("up", "--nodes", "2", *stacks.PREPARED, name=NAME)
         yield json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
     finally:
         lab_words("down", name=NAME)
