@@ -17,7 +17,7 @@ from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
 from cluster.live import LIVE_CHECKS
 from cluster.symptoms import Symptom
-from trtspark.bench import results
+from trtspark.bench import matrix, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(
@@ -134,7 +134,7 @@ def _node_default(model: type[BaseModel], name: str) -> str:
 
 
 #: Files that are written as a whole.
-SCHEMAS = {"bench-result.schema.json": results.schema}
+SCHEMAS = {"bench-result.schema.json": results.schema, "bench-matrix.schema.json": matrix.schema}
 TABLES: dict[str, Callable[[], str]] = {
     "keys": keys,
     "nodes": nodes,

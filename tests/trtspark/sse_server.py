@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ class Behaviour:
     per_piece: int = 1
     usage: bool = True
     fault: str = ""
-    faulty: object = field(default=lambda _number: True)
+    faulty: Callable[[int], object] = field(default=lambda _number: True)
     refuse: tuple[str, ...] = ()  # fields of a request that it does not know: HTTP 400
     obey: bool = False  # answer with as many tokens as asked for
     served: tuple[str, ...] = ("m",)  # what /v1/models lists
@@ -57,6 +57,11 @@ def _delta(**delta: object) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": delta}], "sent": time.perf_counter_ns()}
 
 
+#: For those who do not stream: warm-ups of other tools.
+ANSWER = {
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
+}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -80,6 +85,9 @@ class Server:
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"GET "):
             return self.page(writer, head.split(b" ")[1].decode())
+        if b"content-length:" not in head.lower():
+            writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return False
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         body = orjson.loads(await reader.readexactly(length))
         begun = time.perf_counter()
@@ -87,6 +95,8 @@ class Server:
         self.bodies.append(body)
         if known := [name for name in how.refuse if name in body]:
             return self.whole(writer, "400 Bad Request", {"error": f"Unrecognized argument: {known[0]}"})
+        if not body.get("stream"):
+            return self.whole(writer, "200 OK", ANSWER)
         number, how.requests = how.requests, how.requests + 1
         how.now += 1
         how.most_at_once = max(how.most_at_once, how.now)
@@ -101,6 +111,8 @@ class Server:
             return self.whole(writer, "200 OK", {"data": [{"id": name} for name in self.how.served]})
         if path == "/version":
             return self.whole(writer, "200 OK", {"version": "1.2"})
+        if path == "/book":
+            return self.whole(writer, "200 OK", "time hand year water people house " * 20_000)
         if path == "/metrics":
             items, self.how.metrics = self.how.metrics, ()
             return self.whole(writer, "200 OK", list(items))

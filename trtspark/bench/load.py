@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-from trtspark.bench.stream import Answer, Connections, Target
+from trtspark.bench.stream import Answer, Connection, Connections, Target
 
 CHAT = "/v1/chat/completions"
 #: The client's own loop is asked how late it is this often.
@@ -74,6 +74,7 @@ async def drive(
     told: Callable[[Answer], None] = lambda _answer: None,
     stop: asyncio.Event | None = None,
     cut: asyncio.Event | None = None,
+    connection: Callable[[], Connection] = Connection,
 ) -> Run:
     """Send the bodies (again from the first when there are fewer than requests), stamp what comes back.
 
@@ -82,7 +83,7 @@ async def drive(
     TimeoutError where nobody listens.
     """
     run, stop = Run(load), stop or asyncio.Event()
-    connections = Connections(target)
+    connections = Connections(target, connection=connection)
     await connections.open(min(load.concurrency, load.requests, OPEN_AHEAD if load.rate else MOST_AHEAD))
     lag = asyncio.create_task(_watch(run))
     scissors = asyncio.create_task(_cut(connections, cut or asyncio.Event()))

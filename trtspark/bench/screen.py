@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from trtspark.bench.comparison import THROUGHPUT, Sides
-from trtspark.bench.formats import duration
+from trtspark.bench.formats import duration, number
+from trtspark.bench.matrix import Row
 from trtspark.bench.results import Distribution, Figures, Result
 from trtspark.bench.stream import Answer
 
@@ -210,6 +211,33 @@ def print_sweep(console: Console, results: Sequence[Result]) -> None:
         )
     console.print()
     console.print(table)
+
+
+def print_matrix(console: Console, rows: Sequence[Row], planned: bool = False) -> None:
+    """A row per model; `planned`: what would be done."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    names = (
+        ("TP",) if planned else ("TP", "output tok/s", "total tok/s", "mean", "p99", "TTFT p50", "tokens/J")
+    )
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("")
+    colours = {"SUCCESS": "green", "SKIPPED": "yellow"}
+    for row in rows:
+        cells = [str(row.tp or "-")]
+        if not planned:
+            cells += [number(row.output_tps), number(row.total_tps)]
+            cells += [_ms(row.mean_latency_ms), _ms(row.p99_latency_ms), _ms(row.ttft_p50_ms)]
+            cells += [number(row.tokens_per_j)]
+        word = "would run" if planned and row.status == "SUCCESS" else row.status
+        why = f" {escape(row.reason)}" if row.reason else ""
+        table.add_row(escape(row.model), *cells, f"[{colours.get(row.status, 'red')}]{word}[/]{why}")
+    console.print(table)
+
+
+def _ms(value: float | None) -> str:
+    return duration(None if value is None else value / 1e3)
 
 
 def print_sides(console: Console, found: Sides) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, cast
@@ -203,9 +203,14 @@ class Connection(asyncio.Protocol):
 class Connections:
     """Kept-alive connections to one server, as many as there are requests at once."""
 
-    def __init__(self, target: Target, connect_timeout: float = 10) -> None:
+    def __init__(
+        self,
+        target: Target,
+        connect_timeout: float = 10,
+        connection: Callable[[], Connection] = Connection,
+    ) -> None:
         """`connect_timeout` in seconds."""
-        self.target, self.connect_timeout = target, connect_timeout
+        self.target, self.connect_timeout, self._make = target, connect_timeout, connection
         self._tls = target.tls
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -266,7 +271,7 @@ class Connections:
         host, port = self.target.address
         async with asyncio.timeout(self.connect_timeout):
             _, connection = await asyncio.get_running_loop().create_connection(
-                Connection, host, port, ssl=self._tls
+                self._make, host, port, ssl=self._tls
             )
         return connection
 

@@ -20,7 +20,7 @@ from remote.ssh import Connection, Shell, SshShell
 from trtspark.bench.results import ClientInfo, SystemInfo
 
 if TYPE_CHECKING:
-    from trtspark.project import Stack
+    from trtspark.bench.places import Deployed
 
 PROBE_TIMEOUT_S = 45
 #: Keys that say how we log in, which is nobody's business in a published result.
@@ -46,7 +46,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def system(stack: Stack, shell: Callable[[Connection], Shell] = SshShell) -> tuple[SystemInfo, list[str]]:
+def system(stack: Deployed, shell: Callable[[Connection], Shell] = SshShell) -> tuple[SystemInfo, list[str]]:
     """The stack as it is, and a line for each node that could not be looked at."""
     settings, outputs = stack.settings, stack.outputs
     facts, problems = probe(settings, stack.connections, shell)

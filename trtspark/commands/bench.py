@@ -15,7 +15,6 @@ from trtspark import terminal
 from trtspark.project import Choice
 
 if TYPE_CHECKING:
-    from trtspark.bench.execute import Place
     from trtspark.bench.results import Result, Workload
 
 INTERRUPTED = 130
@@ -91,6 +90,22 @@ def run(
         typer.Option(help="A folder for results, or a .json file (default: .bench in the project)."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON, a line each.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Each model of the catalog in turn; the stack's own at the end.")
+    ] = False,
+    models: Annotated[str | None, typer.Option(help="With --all: these models, separated by commas.")] = None,
+    single_node: Annotated[
+        bool, typer.Option("--single-node", help="With --all: serve each from the head alone.")
+    ] = False,
+    skip_token: Annotated[
+        bool, typer.Option("--skip-token", help="With --all: leave out models that need a token.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --all: only say what would be done with each.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --all: go on with the last one that did not end.")
+    ] = False,
 ) -> None:
     """Measure the endpoint with a profile, or with sizes of your own.
 
@@ -106,8 +121,11 @@ def run(
       trtspark bench -n 200 -i 1024 -o 256 --rate 2
 
       trtspark bench quick --url http://localhost:8000
+
+      trtspark bench --all --models openai/gpt-oss-20b,Qwen/Qwen2.5-7B-Instruct
     """
-    from trtspark.bench import execute, measure, plan, screen
+    from trtspark.bench import execute, measure, places, plan, screen
+    from trtspark.commands.bench_all import Many, many
 
     try:
         level = measure.parse_slo(slo) if slo is not None else None
@@ -129,10 +147,19 @@ def run(
     loads = plan.workloads(wishes)
     choice: Choice = context.obj
     folder, name = _destination(choice, url, output, len(loads))
+    if everything:
+        if url or tokenizer or model or key_env or json_ or name or len(loads) > 1:
+            raise ConfigError(
+                "--all measures the stack's models with one load each: leave the other options out"
+            )
+        options = Many(models, single_node, skip_token, dry_run, resume)
+        many(choice.open(), options, loads[0], folder, level, samples)
+        return
+    key = _key(key_env)
     place = (
-        _of_url(url, model, tokenizer, key_env)
+        places.of_url(url, model, tokenizer, key)
         if url
-        else _of_stack(choice, model, tokenizer, key_env, samples)
+        else places.of_stack(choice.open(), model, tokenizer, key, samples)
     )
     live = screen.Live(terminal.err)
     results: list[Result] = []
@@ -189,42 +216,6 @@ def _key(name: str | None) -> str:
     if not found:
         raise ConfigError(f"--key-env: {name} is not set in the environment")
     return found
-
-
-def _of_url(url: str, model: str | None, tokenizer: Path | None, key_env: str | None) -> Place:
-    """Any server: what it serves, and a tokenizer from a file."""
-    from trtspark.bench import server, tokens
-    from trtspark.bench.execute import Place
-
-    where = server.target(url, _key(key_env))
-    name = server.chosen(where, model)
-    counting, info = tokens.of_file(tokenizer) if tokenizer else tokens.approximate("give --tokenizer FILE")
-    return Place(where, name, counting, info, server.version(where))
-
-
-def _of_stack(
-    choice: Choice, model: str | None, tokenizer: Path | None, key_env: str | None, samples: bool
-) -> Place:
-    """The stack's endpoint: its tokenizer from the head's cache, and what is known of its machines."""
-    from remote.ssh import SshShell
-    from trtspark.bench import server, system, tokens
-    from trtspark.bench.execute import Place
-    from trtspark.bench.sampling import Sampler
-
-    stack = choice.open()
-    where = server.target(stack.endpoint(), _key(key_env))
-    name = server.chosen(where, model)
-    about, problems = system.system(stack)
-    notes = [f"not looked at: {text}" for text in problems]
-    if tokenizer is not None:
-        counting, info = tokens.of_file(tokenizer)
-    elif about.revision:
-        head = SshShell(stack.connections[0])
-        counting, info = tokens.of_node(head, stack.settings.hf_cache, name, about.revision)
-    else:
-        counting, info = tokens.approximate("the stack has no revision of the model")
-    watch = Sampler(stack.connections, where.url, about) if samples else None
-    return Place(where, name, counting, info, server.version(where), about, notes, watch)
 
 
 @app.command("compare")
