@@ -183,9 +183,7 @@ def _configs(info, deadline):
         return {}
     listed = _ask("/configs", deadline)
     found = json.loads(listed["out"]) if listed["rc"] == 0 else []
-    return {
-        one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")
-    }
+    return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
 
 
 def _dockerd_options():
