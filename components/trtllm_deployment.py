@@ -139,9 +139,10 @@ class TrtLlmDeployment(pulumi.ComponentResource):
 
     def _program(self, provider: docker.Provider) -> docker.ServiceConfig:
         data = rank0.program()
+        name = object_name(self.args.stack, "program", data)
         return docker.ServiceConfig(
             f"{self.name}-program",
-            name=object_name(self.args.stack, "program", data),
+            name=name,
             data=base64.b64encode(data).decode(),
             # The plugin would delete first, and Docker keeps a config that a service still uses.
             opts=pulumi.ResourceOptions(
@@ -149,6 +150,8 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 provider=provider,
                 depends_on=self.cluster.ready,
                 delete_before_replace=False,
+                # One of this name has this content: left by a run that was killed, or by a state that is lost.
+                import_=self.nodes[0].args.facts.configs.get(name),
             ),
         )
 

@@ -264,3 +264,17 @@ def test_weights_know_the_files_their_ways_and_what_is_missing():
     assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
     assert len(weights["extras"]) == 2
     assert "hf_canary" not in json.dumps(weights, default=str)
+
+
+def test_a_config_that_is_there_is_adopted(monkeypatch):
+    """A run was killed after it had made it, or the state is lost: Docker refuses a second of the name."""
+    recorder, _ = run()
+    name = recorder.inputs("trtllm-program")["name"]
+    look = samples.look(2)
+    head = dataclasses.replace(look.facts[0], configs={name: "id-of-it", "trtspark-other": "not-it"})
+    monkeypatch.setattr(
+        samples, "look", lambda _count: dataclasses.replace(look, facts=(head, look.facts[1]))
+    )
+    recorder, _ = run()
+    [made] = [r for r in recorder.seen if r.name == "trtllm-program"]
+    assert made.resource_id == "id-of-it"

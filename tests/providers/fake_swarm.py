@@ -22,6 +22,7 @@ class Swarm:
     def __init__(self, number: int) -> None:
         self.id = f"swarm-{number}"
         self.manager = ""
+        self.labels: dict[str, str] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.services: dict[str, dict[str, Any]] = {}
         self.configs: dict[str, str] = {}
@@ -85,6 +86,7 @@ class Engine:
         self._enter(Swarm(next(self.world.numbers)))
         assert self.swarm is not None
         self.swarm.manager = self.host
+        self.swarm.labels = dict(swarm_spec.get("labels") or {})
 
     def join_swarm(
         self, remote_addrs: list[str], join_token: str, advertise_addr: str, listen_addr: str
@@ -120,7 +122,11 @@ class Engine:
 
     def inspect_swarm(self) -> dict[str, Any]:
         swarm = self.managed()
-        return {"ID": swarm.id, "JoinTokens": {"Worker": f"token-{swarm.id}"}}
+        return {
+            "ID": swarm.id,
+            "JoinTokens": {"Worker": f"token-{swarm.id}"},
+            "Spec": {"Name": "default", "Labels": dict(swarm.labels)},
+        }
 
     # nodes
 

@@ -272,10 +272,12 @@ def test_options_of_the_server_are_read_as_click_does():
 class Api(http.server.BaseHTTPRequestHandler):
     """An engine's API that can be told to be ill."""
 
-    health = 200
+    health: int | None = 200
     answers = True
 
     def do_GET(self):
+        while type(self).health is None:
+            time.sleep(0.05)
         self.send_response(self.health)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -304,7 +306,7 @@ def api(monkeypatch):
     httpd.daemon_threads = True
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield kind, httpd.server_address[1]
-    kind.answers = True
+    kind.answers, kind.health = True, kind.health or 200
     httpd.shutdown()
     httpd.server_close()
 
@@ -346,6 +348,39 @@ def test_an_engine_that_is_well_by_its_health_and_answers_nothing_is_hung(api):
     found = ended(sign)
     assert found.code == codes.HUNG
     assert "no token" in str(found)
+
+
+def test_a_server_that_takes_no_question_any_more_is_hung(api, monkeypatch):
+    """Stopped, or stuck in a loop: the kernel still accepts connections for it."""
+    kind, port = api
+    monkeypatch.setattr(server, "HTTP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(server, "SILENT_S", 0.5)
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.health = None
+    found = ended(sign)
+    assert found.code == codes.HUNG
+    assert "/health" in str(found)
+
+
+def test_a_server_that_is_stopped_is_told_from_a_running_one(monkeypatch):
+    """The launcher keeps MPI's variables from it: it is no process of a rank."""
+    monkeypatch.setattr(main.peers, "STOPPED_S", 0.2)
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr(main.processes, "ranks", dict)
+        assert main._own_ranks(child.pid, 0.0) == 0.0
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_until(lambda: main.processes.state(child.pid) == "T")
+        since = main._own_ranks(child.pid, 0.0)
+        assert since > 0
+        time.sleep(0.3)
+        with pytest.raises(codes.Ended, match="stopped"):
+            main._own_ranks(child.pid, since)
+    finally:
+        child.kill()
+        child.wait()
+    assert main.processes.state(child.pid) == ""
 
 
 def test_never_ready_ends_at_its_deadline():
