@@ -52,10 +52,10 @@ def answer(url: str, model: str, complete: bool) -> Answer:
         listed = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
         listed.raise_for_status()
         serving = str(listed.json()["data"][0]["id"])
+    except (ValueError, LookupError, TypeError):  # requests' own error for bad JSON is a ValueError, too
+        return Answer(said="it is no OpenAI API")
     except requests.RequestException as error:
         return Answer(said=_short(error))
-    except (ValueError, LookupError, TypeError):
-        return Answer(said="it is no OpenAI API")
     if not complete:
         return Answer(serving, seconds=time.monotonic() - started)
     body = {"model": model, "messages": [{"role": "user", "content": "Say OK"}], "max_tokens": 1}

@@ -35,11 +35,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Service:
-    """One rank's service; `replicas` 0: it is stopped on purpose."""
+    """One rank's service; `replicas` 0: it is stopped. `age_s`: seconds since its spec was last changed."""
 
     rank: int
     name: str
     replicas: int
+    age_s: float
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def services(document: Mapping[str, Any]) -> tuple[Service, ...]:
             int(one["Spec"]["Labels"][RANK_LABEL]),
             one["Spec"]["Name"],
             int(((one["Spec"].get("Mode") or {}).get("Replicated") or {}).get("Replicas") or 0),
+            document["time"] - seconds(one["UpdatedAt"]),
         )
         for one in document.get("services") or []
     ]

@@ -134,7 +134,7 @@ def running(live: Live) -> Iterator[Finding]:
 
 
 def _not_running(service: Service, mine: list[Task]) -> Finding:
-    failed = [one for one in mine if one.failed and one.age_s < RECENT_S]
+    failed = _ended(service, mine)
     waiting = next((one for one in mine if one.desired == "running" and not one.failed), None)
     if len(failed) >= LOOP:
         return Finding(
@@ -160,6 +160,14 @@ def _not_running(service: Service, mine: list[Task]) -> Finding:
     return Finding("FAIL", "", f"{service.name} has no container.", f"Run {UP}")
 
 
+def _ended(service: Service, mine: list[Task]) -> list[Task]:
+    """The recent ends of the spec as it is now; what ended under another one is mended, or was not asked
+    for any more.
+    """
+    since = min(RECENT_S, service.age_s)
+    return [one for one in mine if one.failed and one.age_s < since]
+
+
 def _why(task: Task) -> str:
     known = exits.EXITS.get(task.exit_code) if task.exit_code is not None else None
     meaning = f" ({known.means}: {known.todo})" if known and known.todo else ""
@@ -178,7 +186,7 @@ def restarts(live: Live) -> Iterator[Finding]:
     """It runs now, and did not always."""
     for service in live.services:
         mine = [one for one in live.tasks if one.rank == service.rank]
-        failed = [one for one in mine if one.failed and one.age_s < RECENT_S]
+        failed = _ended(service, mine)
         runs = [one for one in mine if one.state == "running" and one.desired == "running"]
         if failed and runs:
             times = "once" if len(failed) == 1 else f"{len(failed)} times"

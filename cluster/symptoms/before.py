@@ -150,7 +150,7 @@ BEFORE: Sequence[Symptom] = (
     Symptom(
         "`its Swarm certificate has expired`",
         "it was off for longer than its certificate lived",
-        "`up` renews what this stack made; else [decision 16](decisions/0016-expired-certificates.md)",
+        "`up` takes a worker of ours in again; else [decision 16](decisions/0016-expired-certificates.md)",
         "`docker info` there",
         checks=("swarm.expired",),
     ),

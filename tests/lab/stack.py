@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "dynamic_providers", "cluster", "remote", ".venv")
 PROJECT = "trtllm-dgx-spark"
 #: What docs/preparing.md asks the owner of a fresh Spark for; the tests of preparing go without.
-PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd")
+PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd", "--variant", "mtu=9000")
 DEADLINE_S = 240
 _COUNT = re.compile(
     r"^ +(?:[+~-]+ *)?(\d+) (created|updated|deleted|replaced|unchanged|errored|to \w+)$", re.M

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import random
 from array import array
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from cluster import engine
+from tests import samples
 from trtspark.bench import measure, rows, system
 from trtspark.bench.load import Load, Run
-from trtspark.bench.results import Figures, Result, ServerInfo, TokenizerInfo, Workload
+from trtspark.bench.results import (
+    EngineSamples,
+    Figures,
+    NodeSamples,
+    Result,
+    Samples,
+    ServerInfo,
+    SystemInfo,
+    TokenizerInfo,
+    Workload,
+)
 from trtspark.bench.stream import Answer
 
 SECOND = 1_000_000_000
@@ -70,3 +83,56 @@ def result(
         **changes,
     }
     return Result(**values)
+
+
+def machine_samples(done: Run, nodes: int = 2) -> Samples:
+    """What would be sampled beside such a run, once a second."""
+    chance = random.Random(1)
+    seconds = int((done.ended - done.began) / SECOND)
+    times = [float(second) for second in range(seconds)]
+    return Samples(
+        nodes=[
+            NodeSamples(
+                node=f"spark-{number + 1}",
+                t_s=times,
+                power_w=[chance.uniform(40, 60) for _ in times],
+                temperature_c=[40 + second for second in times],
+                gpu_busy=[chance.uniform(0.8, 1) for _ in times],
+                sm_clock_mhz=[2400.0 for _ in times],
+                slowdown=[],
+                cpu_busy=[chance.uniform(0.05, 0.1) for _ in times],
+                memory_available_bytes=[20 << 30 for _ in times],
+                fabric_sent_bytes_per_s=[chance.uniform(1e9, 3e9) for _ in times],
+                fabric_received_bytes_per_s=[chance.uniform(1e9, 3e9) for _ in times],
+            )
+            for number in range(nodes)
+        ],
+        engine=EngineSamples(
+            t_s=times,
+            iterations=[40 for _ in times],
+            iteration_ms=[chance.uniform(22, 26) for _ in times],
+            batch=[chance.uniform(3, 4) for _ in times],
+            most_batch=4,
+            queued=[0.0 for _ in times],
+            paused=[0.0 for _ in times],
+            kv_use=[chance.uniform(0.2, 0.4) for _ in times],
+        ),
+        energy_j=100.0 * seconds,
+        tokens_per_j=1.21,
+        limits=["the GPUs: busy 90 % of the time, and the batch was full"],
+    )
+
+
+def system_info() -> SystemInfo:
+    """A pair's."""
+    settings = samples.settings(2)
+    return SystemInfo(
+        stack="dgx",
+        config=system.public(settings),
+        engine=asdict(engine.resolve(settings)),
+        image="nvcr.io/nvidia/tensorrt-llm/release@sha256:" + "a1" * 32,
+        revision=samples.COMMIT,
+        transport=["rank 0: NET/IB over rocep1s0f0 and roceP2p1s0f0", "rank 1: the same"],
+        fabric=["192.168.100.0/24: MTU 9000, 92 Gb/s", "192.168.101.0/24: MTU 9000, 91 Gb/s"],
+        nodes=[system.of_facts(one) for one in samples.facts(2)],
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ def document(index: int) -> dict[str, Any]:
                         "Labels": {"trtspark.rank": str(n)},
                         "Mode": {"Replicated": {"Replicas": 1}},
                     },
+                    "UpdatedAt": stamp(120),
                 }
                 for n in (0, 1)
             ],
@@ -100,17 +102,19 @@ def task(
     status: dict[str, Any] = {"State": state, "Message": said}
     if code is not None:
         status["ContainerStatus"] = {"ContainerID": "c", "ExitCode": code}
-    from datetime import UTC, datetime
-
-    created = datetime.fromtimestamp(NOW - minutes * 60, UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
     return {
         "ID": f"t{rank}-{minutes}",
         "ServiceID": f"s{rank}",
         "NodeID": f"id-{rank}",
-        "CreatedAt": created,
+        "CreatedAt": stamp(minutes),
         "DesiredState": desired,
         "Status": status,
     }
+
+
+def stamp(minutes: float) -> str:
+    """Docker's time, so many minutes ago."""
+    return datetime.fromtimestamp(NOW - minutes * 60, UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
 
 
 OUTPUTS = {
@@ -236,7 +240,10 @@ CASES = [
         "WARN transport.proven: spark-1 and spark-2 talk over sockets",
     ),
     (live(outputs={**OUTPUTS, "transport": []}), "WARN transport.proven: the last `up` has proven the trans"),
-    (live(settings=samples.settings(2, model="openai/gpt-oss-20b")), "WARN stack.applied: openai/gpt-oss-120b"),
+    (
+        live(settings=samples.settings(2, model="openai/gpt-oss-20b")),
+        "WARN stack.applied: openai/gpt-oss-120b is deployed",
+    ),
     (
         live(caches=[samples.cache(), samples.cache(problems=["model.safetensors is missing"])]),
         "FAIL weights.deployed: 10.24.11.12: model openai/gpt-oss-120b is not whole",
@@ -273,6 +280,12 @@ def test_one_fault_is_one_finding_with_what_to_do(one, begins):
 def test_a_restart_long_ago_is_the_past():
     one = live(tasks(task(0), task(0, "failed", "shutdown", 90, "task: non-zero exit (1)", 1)))
     assert said(one) == []
+
+
+def test_a_restart_of_another_spec_is_mended():
+    documents = tasks(task(0), *LOOP)
+    documents[0]["services"][0]["UpdatedAt"] = stamp(0.5)
+    assert said(live(documents)) == []
 
 
 def test_what_was_undone_on_a_node_is_listed():

@@ -25,12 +25,13 @@ ANSWERS: dict[str, Any] = {
          "Description": {"Hostname": "spark-1", "TLSInfo": {"TrustRoot": "PEM"}}}
     ],
     "/services": [
-        {"ID": "s", "Spec": {"Name": "trtspark-dgx-rank-0", "Labels": {"trtspark.rank": "0"},
+        {"ID": "s", "UpdatedAt": "2026-11-25T00:56:11.016629374Z",
+         "Spec": {"Name": "trtspark-dgx-rank-0", "Labels": {"trtspark.rank": "0"},
                              "Mode": {"Replicated": {"Replicas": 1}}}}
     ],
     "/tasks": [
-        {"ID": "t", "ServiceID": "s", "CreatedAt": "2026-11-25T00:56:11.016629374Z", "DesiredState": "running",
-         "Spec": {"ContainerSpec": {}}, "Status": {"State": "running"}}
+        {"ID": "t", "ServiceID": "s", "CreatedAt": "2026-11-25T00:56:11.016629374Z",
+         "DesiredState": "running", "Spec": {"ContainerSpec": {}}, "Status": {"State": "running"}}
     ],
 }  # fmt: skip
 

@@ -43,6 +43,19 @@ class Sides:
     caveats: tuple[str, ...]
 
 
+def first(a: Result, b: Result, seed: int = 0) -> Comparison:
+    """The figure that decides: throughput of closed loops, else the mean end to end."""
+    if a.workload.rate_per_s is None and b.workload.rate_per_s is None:
+        return _throughput(a, b, seed)
+    mine, other = _values(a, "e2e_s"), _values(b, "e2e_s")
+    return compare("end to end, mean", mine, other, mean, True, _rounds(mine, other), seed)
+
+
+def same_work(a: Result, b: Result) -> bool:
+    """Whether both were asked for the same."""
+    return all(getattr(a.workload, name) == getattr(b.workload, name) for name, _ in _SHARED)
+
+
 def sides(a: Result, b: Result, seed: int = 0) -> Sides:
     """Every figure that both have. Raises nothing: runs that say little have few figures."""
     found = []
@@ -57,8 +70,8 @@ def sides(a: Result, b: Result, seed: int = 0) -> Sides:
         ("end to end, p99", "e2e_s", percentile(0.99)),
     )
     for name, column, figure in columns:
-        first, second = (_values(side, column) for side in (a, b))
-        found.append(compare(name, first, second, figure, True, _rounds(first, second), seed))
+        mine, other = (_values(side, column) for side in (a, b))
+        found.append(compare(name, mine, other, figure, True, _rounds(mine, other), seed))
     head = found[0] if found[0].name == THROUGHPUT else found[4]
     return Sides(tuple(found), head.verdict, _headline(head), tuple(caveats(a, b)))
 
@@ -69,9 +82,9 @@ def caveats(a: Result, b: Result) -> list[str]:
     if a.server.model != b.server.model:
         found.append(f"different models: {a.server.model} and {b.server.model}")
     for name, words in _SHARED:
-        first, second = getattr(a.workload, name), getattr(b.workload, name)
-        if first != second:
-            found.append(f"different {words}: {_said(first)} and {_said(second)}")
+        mine, other = getattr(a.workload, name), getattr(b.workload, name)
+        if mine != other:
+            found.append(f"different {words}: {_said(mine)} and {_said(other)}")
     for label, side in (("A", a), ("B", b)):
         if not side.complete:
             found.append(f"{label} was interrupted")
@@ -89,8 +102,8 @@ def _throughput(a: Result, b: Result, seed: int) -> Comparison:
 
     The run's own figure, which has its beginning and end in it, is shown; the interval lies around it.
     """
-    first, second = _work(a), _work(b)
-    made = compare(THROUGHPUT, first, second, ratio_of_sums, False, _rounds(first, second), seed)
+    mine, other = _work(a), _work(b)
+    made = compare(THROUGHPUT, mine, other, ratio_of_sums, False, _rounds(mine, other), seed)
     shown = a.figures.output_tokens_per_s, b.figures.output_tokens_per_s
     if made.verdict == "too few requests" or not shown[0] or not made.ratio:
         return replace(made, a=shown[0], b=shown[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,8 +65,12 @@ class Watch(Protocol):
         """The run is about to begin."""
         ...
 
-    def stop(self, run: Run, figures: Figures) -> Samples:
+    def stop(self, run: Run, figures: Figures, workload: Workload) -> Samples:
         """The run is over."""
+        ...
+
+    def end(self) -> None:
+        """Nothing of it stays, however the run ended."""
         ...
 
 
@@ -115,14 +119,20 @@ def run(
     bodies = [place.agreement.apply(body) for body in bodies]
     started = datetime.now(UTC)
     try:
-        done, samples_of = uvloop.run(_phases(place, workload, bodies, screen))
+        done = uvloop.run(_phases(place, workload, bodies, screen))
     except (OSError, TimeoutError) as error:
         raise NotReady(f"{place.target.url} takes no connection: {error}") from None
+    finally:
+        if place.watch is not None:
+            place.watch.end()
     found = measure.figures(done, slo)
     notes = [*place.notes, *place.agreement.notes(), *found.pop("notes"), *_short(done, chosen, workload)]
     if not place.tokenizer.exact:
         notes.append(f"prompt lengths are {place.tokenizer_info.source}")
     figures = Figures.model_validate(found)
+    samples = place.watch.stop(done, figures, workload) if place.watch is not None else None
+    if samples is not None:
+        notes += _unseen(samples)
     return Result(
         started=started,
         sweep=sweep,
@@ -136,13 +146,11 @@ def run(
         notes=notes,
         rows=rows.rows(done),
         timeline=rows.timeline(done),
-        samples=samples_of(figures) if samples_of else None,
+        samples=samples,
     )
 
 
-async def _phases(
-    place: Place, workload: Workload, bodies: Sequence[dict[str, Any]], screen: Screen
-) -> tuple[Run, Callable[[Figures], Samples] | None]:
+async def _phases(place: Place, workload: Workload, bodies: Sequence[dict[str, Any]], screen: Screen) -> Run:
     stop, cut = asyncio.Event(), asyncio.Event()
 
     def pressed() -> None:
@@ -169,12 +177,10 @@ async def _phases(
     gc.freeze()
     screen.begin("measuring", None if workload.duration_s else workload.requests)
     try:
-        done = await drive(place.target, bodies, load, screen.told, stop, cut)
+        return await drive(place.target, bodies, load, screen.told, stop, cut)
     finally:
         screen.end()
         gc.unfreeze()
-    watch = place.watch
-    return done, (lambda figures: watch.stop(done, figures)) if watch is not None else None
 
 
 async def _warm_up(
@@ -204,6 +210,16 @@ def _other_words(
     seed = workload.seed ^ WARMUP_SEED
     made = prompts.synthetic(place.tokenizer, count, workload.input_tokens, workload.output_tokens, seed)
     return [place.agreement.apply(prompts.body(prompt, place.model)) for prompt in made]
+
+
+def _unseen(samples: Samples) -> list[str]:
+    """What of the machines could not be sampled, as far as something can be done about it."""
+    if samples.nodes and samples.engine is None:
+        return [
+            "the engine gave no statistics of its iterations: `pulumi config set iterationStats true`, then "
+            "`pulumi up`"
+        ]
+    return []
 
 
 def _short(done: Run, chosen: Sequence[Prompt], workload: Workload) -> list[str]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from trtspark.bench.comparison import THROUGHPUT, Sides
+from trtspark.bench.formats import duration
 from trtspark.bench.results import Distribution, Figures, Result
 from trtspark.bench.stream import Answer
 
@@ -74,15 +75,6 @@ class Live:
         rate = self._tokens / max(monotonic() - self._began, 1e-9)
         wrong = ", ".join(f"{count} x {kind}" for kind, count in self._errors.items())
         return f"{rate:,.0f} tokens/s" + (f"  [red]{escape(wrong)}[/]" if wrong else "")
-
-
-def duration(seconds: float | None) -> str:
-    """12.3 ms, 1.23 s."""
-    if seconds is None or seconds != seconds:
-        return "-"
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.0f} µs"
-    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"
 
 
 def print_result(console: Console, result: Result, path: Path | None) -> None:

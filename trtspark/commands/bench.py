@@ -209,6 +209,7 @@ def _of_stack(
     from remote.ssh import SshShell
     from trtspark.bench import server, system, tokens
     from trtspark.bench.execute import Place
+    from trtspark.bench.sampling import Sampler
 
     stack = choice.open()
     where = server.target(stack.endpoint(), _key(key_env))
@@ -222,7 +223,8 @@ def _of_stack(
         counting, info = tokens.of_node(head, stack.settings.hf_cache, name, about.revision)
     else:
         counting, info = tokens.approximate("the stack has no revision of the model")
-    return Place(where, name, counting, info, server.version(where), about, notes)
+    watch = Sampler(stack.connections, where.url, about) if samples else None
+    return Place(where, name, counting, info, server.version(where), about, notes, watch)
 
 
 @app.command("compare")
@@ -255,3 +257,52 @@ def compare(
         # JSON has no NaN.
         figure.update({name: None for name, value in figure.items() if value != value})
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+@app.command("report")
+def report(
+    context: typer.Context,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Results, or folders of them (default: the project's .bench).")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page of runs: charts, tables, hardware. It needs no network, now or later.
+
+    Examples:
+
+      trtspark bench report
+
+      trtspark bench report .bench/*.json -o report.html
+    """
+    from trtspark.bench import results
+    from trtspark.bench.report import MARK, render
+
+    if output.exists() and (not output.is_file() or MARK not in output.read_text("utf-8", "replace")[:4096]):
+        raise ConfigError(f"{output} is there and is no report of ours; give another name with --output")
+    choice: Choice = context.obj
+    places = files or [_default_folder(choice)]
+    if not files and not places[0].is_dir():
+        raise ConfigError(f"{places[0]}: no results there. `trtspark bench` makes one.")
+    paths = [path for place in places for path in (results.found(place) if place.is_dir() else [place])]
+    if not paths:
+        listed = ", ".join(str(place) for place in places)
+        raise ConfigError(f"{listed}: no results there. `trtspark bench` makes one.")
+    page = render([(path.name, results.read(path)) for path in paths])
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}") from None
+    terminal.out.print(f"{output}: {len(paths)} run{'s' if len(paths) > 1 else ''}", markup=False)
+
+
+def _default_folder(choice: Choice) -> Path:
+    """The project's results where there are some, else those here."""
+    from trtspark.bench.results import DEFAULT_FOLDER
+
+    here = Path.cwd() / DEFAULT_FOLDER
+    try:
+        mine = choice.folder() / DEFAULT_FOLDER
+    except ConfigError:
+        return here
+    return mine if mine.is_dir() else here

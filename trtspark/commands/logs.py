@@ -47,6 +47,9 @@ def run(
             metavar="LINES", min=0, help=f"So many of the last lines (default: {TAIL}; all with --since)."
         ),
     ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Also the containers that ended before the one that runs.")
+    ] = False,
     health: Annotated[
         bool, typer.Option("--health", help="Also the server's lines about health checks that went well.")
     ] = False,
@@ -75,7 +78,7 @@ def run(
     if follow:
         _follow(client, stack, count, start, show)
     else:
-        _past(client, stack, count, start, show)
+        _past(client, stack, count, start, show, previous)
 
 
 def when(text: str | None) -> float | None:
@@ -145,7 +148,9 @@ def _shown(line: Line) -> Text:
     return Text.assemble((f"{mark}[{line.rank}] ", colour), (line.text, _LEVEL_STYLES[line.level]))
 
 
-def _past(client: Any, stack: Stack, tail: int | None, since: float | None, show: Printer) -> None:
+def _past(
+    client: Any, stack: Stack, tail: int | None, since: float | None, show: Printer, previous: bool = False
+) -> None:
     from remote import logs
 
     found = logs.containers(client, stack.name)
@@ -155,7 +160,8 @@ def _past(client: Any, stack: Stack, tail: int | None, since: float | None, show
             "`trtspark doctor` says what keeps it from starting."
         )
     running = [one for one in found if one.running]
-    for one in running[:1] or reversed(found[:ENDED]):
+    ended = [one for one in found if not one.running][:ENDED]
+    for one in [*(reversed(ended) if previous or not running else ()), *running[:1]]:
         show.container(_title(one))
         show.lines(logs.read(client, one.id, None, since), tail)
         if not one.running and one.code is not None and (why := exits.explained(one.code)):

@@ -73,9 +73,9 @@ class _Recorded:
 def gather(stack: Stack, mode: Mode, part: str = "") -> Gathered:
     """Look at everything that `mode` asks for. Raises ConfigError for a configuration that cannot be read."""
     started = time.monotonic()
-    pulumi = stack.pulumi  # selected once, before two threads want it
+    _ = stack.pulumi  # selected once, before two threads want it
     with ThreadPoolExecutor(4) as pool:
-        outputs = pool.submit(lambda: stack.outputs) if pulumi else None
+        outputs = pool.submit(lambda: stack.outputs)
         settings = stack.settings
         found = _looked(pool, stack, settings, mode, outputs)
     hosts = [one.host for one in settings.active_nodes]
@@ -97,7 +97,7 @@ def _looked(
     stack: Stack,
     settings: Settings,
     mode: Mode,
-    outputs: Future[dict[str, Any]] | None,
+    outputs: Future[dict[str, Any]],
 ) -> Gathered:
     hosts = [one.host for one in settings.active_nodes]
     try:
@@ -108,7 +108,7 @@ def _looked(
     hub_of = _unasked if mode == "quick" else model.default_hub
     examined = pool.submit(preflight.examine, stack.name, settings, connections, recorder, hub_of)
     looked = pool.submit(remote_live.look, stack.name, settings, connections)
-    there = outputs.result() if outputs else {}
+    there = outputs.result()
     answered = pool.submit(_answer, settings, there, mode)
     look, machines, answer = examined.result(), looked.result(), answered.result()
     reached = len(look.facts) == len(hosts)
@@ -133,10 +133,10 @@ def _looked(
 
 
 def _without_logins(
-    stack: str, mode: Mode, hosts: Sequence[str], error: NodeError, outputs: Future[dict[str, Any]] | None
+    stack: str, mode: Mode, hosts: Sequence[str], error: NodeError, outputs: Future[dict[str, Any]]
 ) -> Report:
     """A host key that is not known: nothing is dialled at all."""
-    there = outputs.result() if outputs else {}
+    there = outputs.result()
     told = rows.of_errors([error], hosts)
     listed = [row for row in told if row.status == "FAIL"] + [
         Row(row.check, "SKIP", row.node, "not asked.") for row in told if row.status == "PASS"
