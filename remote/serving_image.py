@@ -51,9 +51,8 @@ def _look(connection: Connection, image: str, client_of: Any) -> str:
             host_config=client.create_host_config(network_mode="none"),
         )
     except ImageNotFound:
-        raise NodeError(
-            connection.host, f"it has no image {image}.", f"Run there `docker pull {image}`, or set pullImage."
-        ) from None
+        todo = f"Run there `docker pull {image}`, or set pullImage."
+        raise NodeError(connection.host, f"it has no image {image}.", todo) from None
     try:
         client.start(made["Id"])
         client.wait(made["Id"], timeout=RUN_TIMEOUT_S)

@@ -5,6 +5,7 @@ the image's C library. Every set of files has its own folder, named by their con
 the one in use, so that a container never sees half of it.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -96,7 +97,9 @@ def bring(folder, name, files):
     with open(os.path.join(new, "ssh"), "w", encoding="utf-8") as handle:
         handle.write(START)
     os.chmod(os.path.join(new, "ssh"), 0o755)
-    tried = subprocess.run([os.path.join(new, "ssh"), "-V"], capture_output=True, text=True, timeout=TIMEOUT_S)
+    tried = subprocess.run(
+        [os.path.join(new, "ssh"), "-V"], capture_output=True, text=True, timeout=TIMEOUT_S
+    )
     if tried.returncode:
         shutil.rmtree(new)
         said = (tried.stderr.strip().splitlines() or ["exit code %d" % tried.returncode])[-1]
@@ -116,8 +119,6 @@ def bring(folder, name, files):
 def drop(folder):
     """Remove it, and the folder around it when nothing else is there."""
     shutil.rmtree(folder, ignore_errors=True)
-    try:
+    with contextlib.suppress(OSError):  # others of ours are in it, or it was never there
         os.rmdir(os.path.dirname(folder))
-    except OSError:
-        pass  # others of ours are in it, or it was never there
     return {"state": "missing"}

@@ -9,7 +9,6 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
-
 IMAGE = "release@sha256:1"
 
 

@@ -78,7 +78,8 @@ def test_one_rank_needs_no_mpi():
 
 def test_an_image_that_lacks_something_is_refused_in_one_line():
     empty = image.parse("bash: nothing here\n")
-    with pytest.raises(PlanError, match=r"debian:12 on a lacks trtllm-serve, Python .* Set image to") as caught:
+    said = r"debian:12 on a lacks trtllm-serve, Python .* Set image to"
+    with pytest.raises(PlanError, match=said) as caught:
         image.usable("debian:12", ["a"], [empty], several=True)
     assert "\n" not in str(caught.value)
 
