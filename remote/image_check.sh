@@ -1,3 +1,4 @@
+#!/bin/bash
 # What a serving image has, as seen by bash in a container of it: one line for each thing.
 for name in mpirun trtllm-serve trtllm-llmapi-launch python3 ssh; do
 	printf 'trtspark %s %s\n' "$name" "$(command -v "$name")"
