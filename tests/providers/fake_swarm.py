@@ -9,6 +9,8 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
+IMAGE = "release@sha256:1"
+
 
 def refused(status: int, text: str) -> APIError:
     response = requests.Response()
@@ -55,6 +57,8 @@ class Engine:
         self.node_id = ""
         self.running: dict[str, dict[str, str]] = {}
         self.ended: dict[str, dict[str, str]] = {}
+        self.images: dict[str, str] = {}
+        """What a container was started from, where it is not IMAGE."""
         self.gpu = f"GPU-{host}"
         self.deaf: set[str] = set()  # containers that do not end at SIGTERM
         self.signals: list[tuple[str, str]] = []
@@ -213,6 +217,11 @@ class Engine:
         return [
             {"Id": i, "Labels": labels} for i, labels in listed.items() if wanted.items() <= labels.items()
         ]
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        if container not in self.running and container not in self.ended:
+            raise refused(404, f"No such container: {container}")
+        return {"Id": container, "Config": {"Image": self.images.get(container, IMAGE)}}
 
     def kill(self, container: str, signal: str) -> None:
         if container not in self.running:
