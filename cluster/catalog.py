@@ -28,6 +28,8 @@ class Model:
     trust_remote_code: bool = False
     gated: bool = False
     note: str = ""
+    licence: str = "Apache-2.0"
+    """As its model card names it."""
 
     @property
     def harmony(self) -> bool:
@@ -42,14 +44,20 @@ CATALOG: tuple[Model, ...] = (
     Model("Qwen/Qwen2.5-7B-Instruct", 15, "BF16", 16),
     Model("Qwen/Qwen2.5-14B-Instruct", 30, "BF16", 16),
     Model("Qwen/Qwen2.5-32B-Instruct", 66, "BF16", 8, gpu_memory_fraction=0.85),
-    Model("Qwen/Qwen2.5-72B-Instruct", 145, "BF16", 4),
+    Model("Qwen/Qwen2.5-72B-Instruct", 145, "BF16", 4, licence="Qwen"),
     Model("mistralai/Mistral-7B-Instruct-v0.3", 15, "BF16", 16),
     Model("mistralai/Mistral-Nemo-Instruct-2407", 25, "BF16", 8, 131072, 0.85),
     Model("mistralai/Mixtral-8x7B-Instruct-v0.1", 93, "BF16", 8, gpu_memory_fraction=0.85),
-    Model("meta-llama/Llama-3.1-8B-Instruct", 16, "BF16", 16, 131072, gated=True),
-    Model("meta-llama/Llama-3.1-70B-Instruct", 141, "BF16", 4, 131072, gated=True),
-    Model("meta-llama/Llama-3.3-70B-Instruct", 141, "BF16", 4, 131072, gated=True),
-    Model("microsoft/phi-4", 29, "BF16", 16, 16384, trust_remote_code=True),
+    Model(
+        "meta-llama/Llama-3.1-8B-Instruct", 16, "BF16", 16, 131072, gated=True, licence="Llama 3.1 Community"
+    ),
+    Model(
+        "meta-llama/Llama-3.1-70B-Instruct", 141, "BF16", 4, 131072, gated=True, licence="Llama 3.1 Community"
+    ),
+    Model(
+        "meta-llama/Llama-3.3-70B-Instruct", 141, "BF16", 4, 131072, gated=True, licence="Llama 3.3 Community"
+    ),
+    Model("microsoft/phi-4", 29, "BF16", 16, 16384, trust_remote_code=True, licence="MIT"),
     Model(
         "google/gemma-2-27b-it",
         55,
@@ -57,15 +65,16 @@ CATALOG: tuple[Model, ...] = (
         8,
         8192,
         gated=True,
+        licence="Gemma",
         note="the PyTorch backend of 1.2 and early 1.3 does not know its architecture",
     ),
     Model("nvidia/Qwen3-8B-FP4", 6, "NVFP4"),
     Model("nvidia/Qwen3-14B-FP4", 10, "NVFP4"),
     Model("nvidia/Qwen3-32B-FP4", 20, "NVFP4"),
     Model("nvidia/Qwen3-30B-A3B-FP4", 18, "NVFP4"),
-    Model("nvidia/Llama-3.1-8B-Instruct-FP4", 6, "NVFP4"),
-    Model("nvidia/Llama-3.3-70B-Instruct-FP4", 43, "NVFP4"),
-    Model("nvidia/Llama-4-Scout-17B-16E-Instruct-FP4", 63, "NVFP4"),
+    Model("nvidia/Llama-3.1-8B-Instruct-FP4", 6, "NVFP4", licence="Llama 3.1 Community"),
+    Model("nvidia/Llama-3.3-70B-Instruct-FP4", 43, "NVFP4", licence="Llama 3.3 Community"),
+    Model("nvidia/Llama-4-Scout-17B-16E-Instruct-FP4", 63, "NVFP4", licence="Llama 4 Community"),
 )
 
 _BY_ID = {model.id: model for model in CATALOG}
@@ -73,7 +82,7 @@ _BY_ID = {model.id: model for model in CATALOG}
 
 def known(model_id: str) -> Model:
     """The catalog's entry, or one with the general defaults for any other Hub id."""
-    return _BY_ID.get(model_id) or Model(model_id, 0.0, "unknown")
+    return _BY_ID.get(model_id) or Model(model_id, 0.0, "unknown", licence="unknown")
 
 
 def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:

@@ -32,8 +32,6 @@ from cluster.errors import ConfigError
 DEFAULT_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc5"
 #: The playbook's port.
 DEFAULT_PORT = 8355
-#: A first load of 120 GB from disk at 0.5 GB/s takes four minutes; tuning and graphs as much again.
-DEFAULT_READY_TIMEOUT_S = 1800
 MAX_NODES = 8
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -266,11 +264,12 @@ class Settings(_Frozen):
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"
     )
-    ready_timeout: int = Field(
-        default=DEFAULT_READY_TIMEOUT_S,
+    ready_timeout: int | None = Field(
+        default=None,
         ge=5,
         le=86400,
-        description="seconds the server may take to answer, 5 to 86400",
+        description="seconds the server may take to answer, 5 to 86400 (default: by the model's size and the "
+        "rate at which the last one loaded, at least 300)",
     )
     drain_seconds: int = Field(
         default=30,

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.fabric import Fabric
+from cluster.patience import patience
+
+#: A start that nobody waits for is ended later than one that somebody waits for.
+LONGER = 4
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,11 @@ class Login:
     host_key: str
 
 
-def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int) -> str:
+def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int, size: int) -> str:
     """launch.json: every rank's address on the fabric and its host's pinned key, head first.
 
-    `drain_s`: seconds that requests in flight get when the server shall stop.
+    `drain_s`: seconds that requests in flight get when the server shall stop. `size`: the model's files in
+    bytes, 0 where it is not known; the load has a deadline by it that leaves `pulumi up`'s own behind.
     """
     ranks = [
         {
@@ -37,5 +42,7 @@ def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int) -> str:
         "ranks": ranks,
         "subnet": ",".join(str(network) for network in fabric.networks),
         "drain_s": drain_s,
+        "ready_s": int(LONGER * patience(size, None)),
+        "needs": size // len(fabric.ranks),
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

@@ -8,6 +8,7 @@ CAP_IPC_LOCK are plain fields (API 1.41 and later).
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ SHM_BYTES = 32 << 30
 STACK_BYTES = 64 << 20
 #: The kind of the Swarm resource each node advertises for its one GPU.
 GPU_KIND = "NVIDIA_GPU"
+#: The label by which a container tells the spec that it was started from, and what stands for no container.
+SPEC_LABEL = "trtspark.spec"
+NOTHING = "nothing"
 #: A server that ends so often within the window stays down: each start loads the model anew. What ends it
 #: once (a worker's power, a killed process) is far from that; a new spec or a restarted manager counts anew.
 MAX_RESTARTS = 5
@@ -70,6 +74,8 @@ class Rank:
     args: Sequence[str] = ()
     configs: Sequence[File] = ()
     secrets: Sequence[File] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Of the node, by their place in the container; read-only."""
     running: bool = True
     stop_grace_s: int = 10
     max_restarts: int = 0
@@ -94,6 +100,11 @@ def service_name(stack: str, rank: int) -> str:
     return f"trtspark-{short(stack)}-rank-{rank}"
 
 
+def ssh_folder(stack: str) -> str:
+    """Where the head's ssh client is for rank 0's container, below the login's home."""
+    return f".trtspark/ssh-{short(stack)}"
+
+
 def object_name(stack: str, what: str, data: bytes) -> str:
     """A config's name with its content's hash: Swarm configs cannot change, so their name does."""
     digest = hashlib.sha256(data).hexdigest()[:10]
@@ -107,52 +118,83 @@ def rank_service(rank: Rank) -> dict[str, Any]:
     is known at preview.
     """
     labels = {"trtspark.stack": rank.stack, "trtspark.rank": str(rank.rank), **rank.labels}
+    return marked(
+        {
+            "Name": service_name(rank.stack, rank.rank),
+            "Labels": labels,
+            "Mode": {"Replicated": {"Replicas": 1 if rank.running else 0}},
+            "TaskTemplate": {
+                "ContainerSpec": {
+                    "Command": list(rank.command),
+                    "Args": list(rank.args),
+                    "Env": [f"{key}={value}" for key, value in sorted({**COMMON_ENV, **rank.env}.items())],
+                    "Labels": labels,
+                    # Without an init every stop costs the whole grace period.
+                    "Init": True,
+                    "StopGracePeriod": rank.stop_grace_s * NANOSECONDS,
+                    "Mounts": [
+                        *(
+                            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+                            for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
+                        ),
+                        {
+                            "Type": "tmpfs",
+                            "Target": "/dev/shm",
+                            "TmpfsOptions": {"SizeBytes": SHM_BYTES, "Mode": 0o1777},
+                        },
+                    ],
+                    "Ulimits": [
+                        {"Name": "memlock", "Soft": -1, "Hard": -1},
+                        {"Name": "stack", "Soft": STACK_BYTES, "Hard": STACK_BYTES},
+                    ],
+                    "CapabilityAdd": ["CAP_IPC_LOCK"],
+                    "Configs": [_reference("Config", file) for file in rank.configs],
+                    "Secrets": [_reference("Secret", file) for file in rank.secrets],
+                },
+                "Resources": {
+                    "Reservations": {
+                        "GenericResources": [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": 1}}]
+                    }
+                },
+                "RestartPolicy": restart_policy(rank.max_restarts),
+                "Placement": {
+                    "Constraints": [
+                        f"node.labels.trtspark.stack=={rank.stack}",
+                        f"node.labels.trtspark.rank=={rank.rank}",
+                    ],
+                    "MaxReplicas": 1,
+                },
+                "Networks": [{"Target": "host"}],
+            },
+            "UpdateConfig": {"Parallelism": 1, "FailureAction": "pause", "Order": "stop-first"},
+        }
+    )
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """What a spec is told by, ten hex digits: as its containers' label it says what really runs."""
+    task = spec["TaskTemplate"]
+    labels = {k: v for k, v in task["ContainerSpec"]["Labels"].items() if k != SPEC_LABEL}
+    container = {**task["ContainerSpec"], "Labels": labels}
+    text = json.dumps({**task, "ContainerSpec": container}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def marked(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with its fingerprint among its containers' labels."""
+    container = spec["TaskTemplate"]["ContainerSpec"]
+    labels = {**container["Labels"], SPEC_LABEL: fingerprint(spec)}
     return {
-        "Name": service_name(rank.stack, rank.rank),
-        "Labels": labels,
-        "Mode": {"Replicated": {"Replicas": 1 if rank.running else 0}},
-        "TaskTemplate": {
-            "ContainerSpec": {
-                "Command": list(rank.command),
-                "Args": list(rank.args),
-                "Env": [f"{key}={value}" for key, value in sorted({**COMMON_ENV, **rank.env}.items())],
-                "Labels": labels,
-                # Without an init every stop costs the whole grace period.
-                "Init": True,
-                "StopGracePeriod": rank.stop_grace_s * NANOSECONDS,
-                "Mounts": [
-                    {"Type": "bind", "Source": rank.hf_cache, "Target": HF_HOME, "ReadOnly": True},
-                    {
-                        "Type": "tmpfs",
-                        "Target": "/dev/shm",
-                        "TmpfsOptions": {"SizeBytes": SHM_BYTES, "Mode": 0o1777},
-                    },
-                ],
-                "Ulimits": [
-                    {"Name": "memlock", "Soft": -1, "Hard": -1},
-                    {"Name": "stack", "Soft": STACK_BYTES, "Hard": STACK_BYTES},
-                ],
-                "CapabilityAdd": ["CAP_IPC_LOCK"],
-                "Configs": [_reference("Config", file) for file in rank.configs],
-                "Secrets": [_reference("Secret", file) for file in rank.secrets],
-            },
-            "Resources": {
-                "Reservations": {
-                    "GenericResources": [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": 1}}]
-                }
-            },
-            "RestartPolicy": restart_policy(rank.max_restarts),
-            "Placement": {
-                "Constraints": [
-                    f"node.labels.trtspark.stack=={rank.stack}",
-                    f"node.labels.trtspark.rank=={rank.rank}",
-                ],
-                "MaxReplicas": 1,
-            },
-            "Networks": [{"Target": "host"}],
-        },
-        "UpdateConfig": {"Parallelism": 1, "FailureAction": "pause", "Order": "stop-first"},
+        **spec,
+        "TaskTemplate": {**spec["TaskTemplate"], "ContainerSpec": {**container, "Labels": labels}},
     }
+
+
+def runs(spec: Mapping[str, Any]) -> str:
+    """What a look at the node should find of this spec: its fingerprint, or NOTHING when it is stopped."""
+    if not spec["Mode"]["Replicated"]["Replicas"]:
+        return NOTHING
+    return str(spec["TaskTemplate"]["ContainerSpec"]["Labels"][SPEC_LABEL])
 
 
 def restart_policy(most: int) -> dict[str, Any]:

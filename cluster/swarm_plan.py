@@ -66,13 +66,6 @@ class Unlabel:
 
 
 @dataclass(frozen=True)
-class Renew:
-    """Make the manager anew from its own state, with a new certificate."""
-
-    node: str
-
-
-@dataclass(frozen=True)
 class Rejoin:
     """Have a worker leave; as one that is in no Swarm it is taken in again."""
 
@@ -82,32 +75,31 @@ class Rejoin:
 Step = Init | Join | Label | Unlabel
 
 
-def renewals(nodes: Sequence[str], members: Mapping[str, Member], ours: set[str]) -> list[Renew | Rejoin]:
+def renewals(nodes: Sequence[str], members: Mapping[str, Member], joined: set[str]) -> list[Rejoin]:
     """What must be done first where certificates have run out; [] where none have.
 
-    `ours`: the nodes whose membership is of our making. The manager starts again from its own state:
-    services, secrets and nodes stay. Raises NodeError for a membership that is not ours, with the way out.
+    `joined`: the workers that we took in; a worker keeps nothing of its own. Raises NodeError with the way
+    out for any other, the manager too: what others have in its Swarm cannot be seen, and would be lost.
     """
-    found: list[Renew | Rejoin] = []
+    found = []
     for name in nodes:
         if not members[name].expired:
             continue
-        if name not in ours:
-            raise NodeError(
-                name,
-                "its Swarm certificate has expired, and this stack did not make that Swarm.",
-                way_out(name == nodes[0], "ADDRESS"),
-            )
-        found.append(Renew(name) if name == nodes[0] else Rejoin(name))
+        if name == nodes[0] or name not in joined:
+            raise NodeError(name, "its Swarm certificate has expired.", way_out(name == nodes[0]))
+        found.append(Rejoin(name))
     return found
 
 
-def way_out(manager: bool, address: str) -> str:
-    """What a person does about an expired certificate."""
+def way_out(manager: bool) -> str:
+    """What a person does about an expired certificate: docs/decisions/0016-expired-certificates.md.
+
+    Docker refuses `swarm init --force-new-cluster` on a manager in this state.
+    """
+    leave = "Run there `docker swarm leave --force`"
     if manager:
-        force = f"docker swarm init --force-new-cluster --advertise-addr {address}"
-        return f"Run there `{force}`: its services stay."
-    return "Run there `docker swarm leave --force`; the next `up` takes the node in again."
+        return f"{leave} (services and secrets of others in that Swarm are lost), then `pulumi up --refresh`."
+    return f"{leave}; the next `up` takes the node in again."
 
 
 def plan(

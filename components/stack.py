@@ -48,7 +48,7 @@ def deploy(
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
-        "model": settings.model if settings.running else "",
+        "model": deployment.model,
         "revision": look.revision,
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],

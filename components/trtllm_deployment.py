@@ -18,23 +18,27 @@ from cluster.image import agreed
 from cluster.service_spec import (
     HOME,
     MAX_RESTARTS,
+    NOTHING,
     File,
     Rank,
     object_name,
     rank_service,
     service_name,
+    ssh_folder,
 )
 from components.spark_node import SparkNode
 from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
 from dynamic_providers.model_weights import ModelWeights
+from dynamic_providers.serving_image import ServingImage
 from dynamic_providers.swarm_service import SwarmService
 from remote import rank0
+from remote.rank0.main import OPTIONS_PATH
 from remote.ssh import options
 
-OPTIONS_PATH = f"{HOME}/extra-llm-api-config.yml"
 PROGRAM_PATH = f"{HOME}/rank0.pyz"
-LAUNCH_PATH = f"{HOME}/launch.json"
+#: remote/rank0/files.py knows what is in it.
+SSH_PATH = f"{HOME}/ssh"
 #: What rank 0 needs to end its ranks once its clients are drained.
 STOP_MARGIN_S = 5
 
@@ -51,12 +55,19 @@ class DeploymentArgs:
     revision: str
     weights: Mapping[str, Any]
 
+    @property
+    def weights_bytes(self) -> int:
+        """What the ranks load together; 0 where the files are not known."""
+        files = self.weights["files"]
+        return sum(file["size"] for file in files if file["path"].endswith(".safetensors"))
+
 
 class TrtLlmDeployment(pulumi.ComponentResource):
     """One endpoint. Outputs: endpoint, image, ready_seconds, transport."""
 
     endpoint: str
     image: pulumi.Output[str]
+    model: pulumi.Output[str] | str = ""
     ready_seconds: pulumi.Output[float] | None = None
     transport: pulumi.Output[list[str]] | None = None
 
@@ -88,11 +99,17 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self),
         )
-        workers = self._workers()
-        configs = self._configs(providers[0])
-        server = self._service(0, self._rank0_spec(), [*configs, weights, *workers])
+        checked = ServingImage(
+            f"{name}-image-check",
+            self.image,
+            [spark.args.connection.as_props() for spark in nodes],
+            pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
+        )
+        workers = self._workers(checked)
+        program = self._program(providers[0])
+        server = self._server(workers, [program, weights, checked])
         if settings.running:
-            self._gate([server, *workers])
+            self._endpoint_of(server)
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
 
     def _engine_of(self, spark: SparkNode, index: int) -> docker.Provider:
@@ -130,59 +147,77 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         except PlanError as error:
             raise pulumi.RunError(str(error)) from None
 
-    def _configs(self, provider: docker.Provider) -> list[pulumi.Resource]:
-        return [
-            docker.ServiceConfig(
-                f"{self.name}-{what}",
-                name=object_name(self.args.stack, what, data),
-                data=base64.b64encode(data).decode(),
-                # The plugin would delete first, and Docker keeps a config that a service still uses.
-                opts=pulumi.ResourceOptions(
-                    parent=self,
-                    provider=provider,
-                    depends_on=self.cluster.ready,
-                    delete_before_replace=False,
-                ),
-            )
-            for what, (data, _path) in self._files().items()
-        ]
+    def _program(self, provider: docker.Provider) -> docker.ServiceConfig:
+        data = rank0.program()
+        name = object_name(self.args.stack, "program", data)
+        return docker.ServiceConfig(
+            f"{self.name}-program",
+            name=name,
+            data=base64.b64encode(data).decode(),
+            # The plugin would delete first, and Docker keeps a config that a service still uses.
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=provider,
+                depends_on=self.cluster.ready,
+                delete_before_replace=False,
+                # One of this name has this content: of a run that was killed, or of a state that is lost.
+                import_=self.nodes[0].args.facts.configs.get(name),
+            ),
+        )
 
-    def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Rank 0's files: what it is called -> (content, path in the container)."""
+    def _launch_env(self) -> dict[str, str]:
+        """What rank 0's program is told. In the environment, not in Swarm configs: those cannot change, and
+        the one of a server that comes back after a failed switch must still be there.
+        """
         settings = self.args.settings
         logins = [
             launch.Login(s.args.connection.user, s.args.connection.port, s.args.connection.host_key)
             for s in self.nodes
         ]
-        options_file = engine.options_file(engine.resolve(settings))
-        launch_file = launch.launch_file(self.args.fabric, logins, settings.drain_seconds)
         return {
-            "engine-options": (options_file.encode(), OPTIONS_PATH),
-            "launch": (launch_file.encode(), LAUNCH_PATH),
-            "program": (rank0.program(), PROGRAM_PATH),
+            "TRTSPARK_LAUNCH": launch.launch_file(
+                self.args.fabric, logins, settings.drain_seconds, self.args.weights_bytes
+            ),
+            "TRTSPARK_ENGINE_OPTIONS": engine.options_file(engine.resolve(settings)),
         }
 
-    def _rank(self, index: int, **more: Any) -> Rank:
+    def _rank(self, index: int, env: Mapping[str, str] | None = None, **more: Any) -> Rank:
         facts, settings = self.nodes[index].args.facts, self.args.settings
         return Rank(
             stack=self.args.stack,
             rank=index,
             hf_cache=settings.hf_cache.replace("~", facts.home, 1),
-            env=fabric.environment(self.args.fabric, index, settings.nccl),
+            env={**fabric.environment(self.args.fabric, index, settings.nccl), **(env or {})},
             running=settings.running,
             **more,
         )
 
-    def _workers(self) -> list[SwarmService]:
+    def _workers(self, checked: ServingImage) -> list[tuple[dict[str, Any], SwarmService]]:
         """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
-        return [
-            self._service(
-                index, rank_service(self._rank(index, command=["sleep", "infinity"])), self.cluster.ready
-            )
-            for index in range(1, len(self.nodes))
-        ]
+        found = []
+        for index in range(1, len(self.nodes)):
+            props = {
+                **self._props(index, rank_service(self._rank(index, command=["sleep", "infinity"]))),
+                # Drained before this rank's container is replaced.
+                "server": {
+                    "name": service_name(self.args.stack, 0),
+                    "node": self.nodes[0].args.connection.as_props(),
+                },
+            }
+            found.append((props, self._service(index, props, [checked])))
+        return found
 
-    def _rank0_spec(self) -> dict[str, Any]:
+    def _props(self, index: int, spec: dict[str, Any]) -> dict[str, Any]:
+        facts = self.nodes[index].args.facts
+        return {
+            "spec": spec,
+            "image": self.image,
+            "manager": self.nodes[0].args.connection.as_props(),
+            "node": self.nodes[index].args.connection.as_props(),
+            "found": facts.specs.get((self.args.stack, str(index)), NOTHING),
+        }
+
+    def _server_spec(self) -> dict[str, Any]:
         settings = self.args.settings
         head = self.nodes[0].args.facts
         words = engine.serve_command(engine.resolve(settings), head.address, OPTIONS_PATH)
@@ -190,13 +225,14 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         return rank_service(
             self._rank(
                 0,
+                self._launch_env(),
                 # bash, because part of the image's environment is set in its start-up file.
-                command=["bash", "-c", 'exec python3 "$0" "$@"', PROGRAM_PATH, LAUNCH_PATH],
+                command=["bash", "-c", 'exec python3 "$0" "$@"', PROGRAM_PATH],
                 args=words,
                 configs=[
-                    File(object_name(self.args.stack, what, data), path)
-                    for what, (data, path) in self._files().items()
+                    File(object_name(self.args.stack, "program", rank0.program()), PROGRAM_PATH),
                 ],
+                folders=({SSH_PATH: f"{head.home}/{ssh_folder(self.args.stack)}"} if several else {}),
                 secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
                 labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
                 stop_grace_s=settings.drain_seconds + STOP_MARGIN_S,
@@ -204,35 +240,51 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             )
         )
 
-    def _service(self, index: int, spec: Mapping[str, Any], after: Sequence[pulumi.Resource]) -> SwarmService:
+    def _server(
+        self, workers: Sequence[tuple[dict[str, Any], SwarmService]], after: Sequence[pulumi.Resource]
+    ) -> SwarmService:
+        """Rank 0: with what proves it, and with the other ranks as they belong to it."""
+        belonging = [
+            {key: props[key] for key in ("spec", "image", "node")} | {"applied": service.applied}
+            for props, service in workers
+        ]
+        props = {
+            **self._props(0, self._server_spec()),
+            "gate": self._gate() if self.args.settings.running else {},
+            "workers": belonging,
+        }
+        return self._service(0, props, [*after, *(service for _, service in workers)])
+
+    def _service(self, index: int, props: dict[str, Any], after: Sequence[pulumi.Resource]) -> SwarmService:
         return SwarmService(
             f"{self.name}-rank-{index}",
-            spec,
-            self.image,
-            manager=self.nodes[0].args.connection.as_props(),
-            node=self.nodes[index].args.connection.as_props(),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self.cluster.ready, *after]),
+            props,
+            pulumi.ResourceOptions(parent=self, depends_on=[*self.cluster.ready, *after]),
         )
 
-    def _gate(self, ranks: Sequence[SwarmService]) -> None:
+    def _gate(self) -> dict[str, Any]:
+        """What remote/readiness.py waits for and proves."""
         settings = self.args.settings
-        gate = Endpoint(
+        return {
+            "url": self.endpoint,
+            "model": settings.model,
+            "transport": transport.required(self.args.fabric, settings.nccl),
+            "network": transport.network(
+                self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
+            ),
+            "connections": [spark.args.connection.as_props() for spark in self.nodes],
+            "ncclDebug": transport.debug(settings.nccl),
+            "service": service_name(self.args.stack, 0),
+            "manager": self.nodes[0].args.connection.as_props(),
+            "timeout": settings.ready_timeout or 0,
+            "bytes": self.args.weights_bytes,
+        }
+
+    def _endpoint_of(self, server: SwarmService) -> None:
+        found = Endpoint(
             f"{self.name}-endpoint",
-            {
-                "url": self.endpoint,
-                "model": settings.model,
-                "transport": transport.required(self.args.fabric, settings.nccl),
-                "network": transport.network(
-                    self.args.fabric, [spark.args.facts for spark in self.nodes], settings.nccl
-                ),
-                "connections": [spark.args.connection.as_props() for spark in self.nodes],
-                "ncclDebug": transport.debug(settings.nccl),
-                "service": service_name(self.args.stack, 0),
-                "manager": self.nodes[0].args.connection.as_props(),
-                "timeout": settings.ready_timeout,
-                # A change of any rank's service is a reason to ask again.
-                "applied": [rank.applied for rank in ranks],
-            },
-            pulumi.ResourceOptions(parent=self, depends_on=list(ranks)),
+            {"url": self.endpoint, "model": self.args.settings.model, "applied": server.applied},
+            pulumi.ResourceOptions(parent=self, depends_on=[server]),
         )
-        self.ready_seconds, self.transport = gate.ready_seconds, gate.proven_transport
+        self.model = found.model
+        self.ready_seconds, self.transport = server.ready_seconds, server.proven_transport

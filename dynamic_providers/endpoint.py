@@ -1,6 +1,6 @@
-"""The readiness gate: the right model answers, on every rank, over the transport that was planned.
+"""The API as its clients see it: which model answers there.
 
-The work is in remote/readiness.py, imported when there is some.
+Rank 0's service has proven it before (dynamic_providers/swarm_service.py); the work here is one question.
 """
 
 from __future__ import annotations
@@ -11,40 +11,31 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, output, progress
+from dynamic_providers.base import Provider, changed, output
 
-_INPUTS = (
-    "url",
-    "model",
-    "transport",
-    "network",
-    "connections",
-    "ncclDebug",
-    "service",
-    "manager",
-    "timeout",
-    "applied",
-)
+_INPUTS = ("url", "model", "applied")
 
 
 class EndpointProvider(Provider):
-    """The inputs below -> readySeconds, provenTransport."""
+    """`url`, `model`, `applied` (rank 0's version) -> the same, with the model that really answers."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Any change of what serves is gated again."""
-        return changed(_olds, _news, ("url", "model", "transport", "network", "applied"))
+        """Any change of what serves is asked for again."""
+        return changed(_olds, _news, _INPUTS)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Wait until it answers."""
-        from remote.readiness import gate
+        """Ask."""
+        from remote.readiness import confirm
 
-        return CreateResult(id_=props["url"], outs=gate(props, progress()))
+        confirm(props)
+        return CreateResult(id_=props["url"], outs=props)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Wait until the new one answers."""
-        from remote.readiness import gate
+        """Ask the new one."""
+        from remote.readiness import confirm
 
-        return UpdateResult(outs=gate(_news, progress()))
+        confirm(_news)
+        return UpdateResult(outs=_news)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Which model really answers now; "" when none does."""
@@ -52,8 +43,7 @@ class EndpointProvider(Provider):
             return ReadResult(id_, props)
         from remote.readiness import serving_now
 
-        serving = serving_now(props["url"])
-        outs = {**props, "model": serving}
+        outs = {**props, "model": serving_now(props["url"])}
         return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -63,16 +53,11 @@ class EndpointProvider(Provider):
 class Endpoint(Resource, module="trtspark", name="Endpoint"):
     """The API as its clients see it."""
 
-    ready_seconds: pulumi.Output[float]
-    proven_transport: pulumi.Output[list[str]]
+    model: pulumi.Output[str]
 
     def __init__(
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`props`: url, model, transport (IB, any, none), network (cluster/transport.py's), connections (of
-        all ranks), ncclDebug, service, manager, timeout (s), applied.
-        """
-        outs = {"readySeconds": None, "provenTransport": None}
-        super().__init__(EndpointProvider(), name, {**props, **outs}, opts)
-        self.ready_seconds = output(self, "readySeconds")
-        self.proven_transport = output(self, "provenTransport")
+        """`props`: url, model, applied."""
+        super().__init__(EndpointProvider(), name, dict(props), opts)
+        self.model = output(self, "model")

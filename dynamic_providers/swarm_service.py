@@ -1,6 +1,7 @@
-"""One rank's Swarm service: created or adopted, updated in place, stopped quickly.
+"""One rank's Swarm service: created or adopted, updated in place, drained and stopped quickly.
 
-The work is in remote/services.py, imported when there is some.
+Rank 0's is the server: it is gated, and when the new one does not become ready the one before comes back.
+The work is in remote/services.py and remote/serving.py, imported when there is some.
 """
 
 from __future__ import annotations
@@ -11,32 +12,42 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, output
+from cluster.service_spec import runs
+from dynamic_providers.base import Provider, changed, output, progress
+
+#: Of the gate's inputs, those whose change makes the server prove itself again.
+_PROVEN = ("url", "model", "transport", "network")
 
 
 class SwarmServiceProvider(Provider):
-    """`spec` (cluster/service_spec.py), `image`, `manager` and `node` (connections) -> serviceId."""
+    """`spec` (cluster/service_spec.py), `image`, `manager` and `node` (connections), `found` (what a look saw
+    running), for rank 0 `gate` and `workers` too -> serviceId, applied; with a gate readySeconds,
+    provenTransport, loadRate.
+    """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """A service's name is its identity; all else is updated in place."""
-        olds, news = ({**p, "name": p["spec"]["Name"]} for p in (_olds, _news))
-        return changed(olds, news, ("spec", "image"), replaces=("name",))
+        """A service's name is its identity; all else is updated in place, and so is what runs as something
+        else than the spec says: left by an interrupted run, or dead.
+        """
+        olds, news = (_compared(props) for props in (_olds, _news))
+        olds["runs"], news["runs"] = runs(_news["spec"]), _news["found"]
+        return changed(olds, news, ("spec", "image", "gate", "workers", "runs"), replaces=("name",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Create, or bring the service of this name to the spec when it is ours."""
-        from remote.services import apply
+        from remote.serving import serve
 
-        outs = apply(props)
+        outs = serve(props, None, progress())
         return CreateResult(id_=outs["serviceId"], outs=outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Give Swarm the new spec and end the old container at once."""
-        from remote.services import apply
+        """Give Swarm the new spec; the old container drains and ends at once."""
+        from remote.serving import serve
 
-        return UpdateResult(outs=apply(_news))
+        return UpdateResult(outs=serve(_news, _olds, progress()))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """The spec as the Swarm has it now; an empty id when the service is gone."""
+        """The spec as the Swarm has it now, and what runs; an empty id when the service is gone."""
         from remote.services import inspect
 
         if "spec" not in props:
@@ -44,7 +55,7 @@ class SwarmServiceProvider(Provider):
         found = inspect(props)
         if found is None:
             return ReadResult("", {})
-        inputs = {key: found[key] for key in ("spec", "image", "manager", "node")}
+        inputs = {key: found[key] for key in _INPUTS if key in found}
         return ReadResult(found["serviceId"], found, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -54,19 +65,38 @@ class SwarmServiceProvider(Provider):
         remove(_props)
 
 
+_INPUTS = ("spec", "image", "manager", "node", "found", "gate", "workers")
+
+
+def _compared(props: Mapping[str, Any]) -> dict[str, Any]:
+    gate = props.get("gate") or {}
+    return {
+        "name": props["spec"]["Name"],
+        "spec": props["spec"],
+        "image": props["image"],
+        "gate": {key: gate[key] for key in _PROVEN if key in gate},
+        "workers": [worker["applied"] for worker in props.get("workers") or []],
+    }
+
+
 class SwarmService(Resource, module="trtspark", name="SwarmService"):
     """The service of one rank."""
 
+    applied: pulumi.Output[str]
+    ready_seconds: pulumi.Output[float]
+    proven_transport: pulumi.Output[list[str]]
+
     def __init__(
-        self,
-        name: str,
-        spec: Mapping[str, Any],
-        image: pulumi.Input[str],
-        manager: Mapping[str, Any],
-        node: Mapping[str, Any],
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`manager` is the head's connection, `node` that of the machine this rank runs on."""
-        props = {"spec": dict(spec), "image": image, "manager": manager, "node": node}
-        super().__init__(SwarmServiceProvider(), name, {**props, "serviceId": None, "applied": None}, opts)
+        """`props`: spec, image, manager (the head's connection), node (that of the rank's machine), found;
+        for rank 0 gate ({} while stopped) and workers (each spec, image, node, applied).
+        """
+        outs = {"serviceId": None, "applied": None}
+        if "gate" in props:
+            outs |= {"readySeconds": None, "provenTransport": None, "loadRate": None}
+        super().__init__(SwarmServiceProvider(), name, {**props, **outs}, opts)
         self.applied = output(self, "applied")
+        if "gate" in props:
+            self.ready_seconds = output(self, "readySeconds")
+            self.proven_transport = output(self, "provenTransport")

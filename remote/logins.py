@@ -13,7 +13,7 @@ from remote.ssh import Connection
 #: In the order in which ssh itself looks for them.
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 #: The stronger first; one key per host is pinned.
-_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
+KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
 
 
 def connections(settings: Settings) -> list[Connection]:
@@ -61,25 +61,31 @@ def _default_identity() -> str | None:
 def _host_key(node: NodeConfig, known_hosts: str) -> str:
     if node.host_key:
         return node.host_key
-    path = Path(known_hosts).expanduser()
-    name = node.host if node.port == 22 else f"[{node.host}]:{node.port}"
-    found = _known_keys(path, name) if path.is_file() else []
-    for kind in _KEY_TYPES:
+    found = known_keys(known_hosts, node.host, node.port)
+    for kind in KEY_TYPES:
         for key in found:
             if key.split()[0] == kind:
                 return key
     raise Unreachable(
-        name,
+        _name(node.host, node.port),
         f"its host key is not known (no nodes[].hostKey, and nothing in {known_hosts}).",
         f"Log in once by hand and compare the fingerprint it shows: `ssh -p {node.port} "
         f"{node.user}@{node.host}`.",
     )
 
 
-def _known_keys(path: Path, name: str) -> Sequence[str]:
-    """Keys of a host as ssh-keygen finds them: it understands hashed names."""
+def known_keys(known_hosts: str, host: str, port: int) -> Sequence[str]:
+    """Keys of a host in the file as ssh-keygen finds them: it understands hashed names."""
+    path = Path(known_hosts).expanduser()
+    if not path.is_file():
+        return []
     done = subprocess.run(
-        ["ssh-keygen", "-F", name, "-f", str(path)], capture_output=True, text=True, check=False
+        ["ssh-keygen", "-F", _name(host, port), "-f", str(path)], capture_output=True, text=True, check=False
     )
     rows = [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]
     return [" ".join(row[1:3]) for row in rows if len(row) >= 3 and not row[0].startswith("@")]
+
+
+def _name(host: str, port: int) -> str:
+    """As known_hosts names it."""
+    return host if port == 22 else f"[{host}]:{port}"

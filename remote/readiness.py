@@ -1,4 +1,4 @@
-"""Waiting for the server: its port, its tasks and its log, for dynamic_providers/endpoint.py."""
+"""Waiting for the server: its port, its tasks and its log, for remote/serving.py and the endpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import requests
 from cluster import engine_log, transport_causes
 from cluster import transport as transport_plan
 from cluster.errors import NotReady
+from cluster.load_progress import progress
+from cluster.service_spec import SPEC_LABEL
 from remote import transport
 from remote.engine import connect
 from remote.ssh import Connection
@@ -24,6 +26,8 @@ HTTP_TIMEOUT_S = 3
 COMPLETION_TIMEOUT_S = 120
 #: Swarm starts a failed container again each second: this many failures are no passing trouble.
 MAX_FAILURES = 3
+#: A server that was ready a moment ago answers within this.
+CONFIRM_S = 15
 LOG_LINES = 400
 #: NCCL reports at the start, which a talkative engine leaves far behind.
 ALL_LINES = 20_000
@@ -76,7 +80,8 @@ class _Watch:
         self.container = (_container(current) if current else "") or self.container
         lines = self.log()
         last = lines[-1].strip() if lines else ""
-        text = f"{status.get('State', 'no task')} {waited:.0f} s: {status.get('Err') or last}"[:160]
+        far = progress(lines, len(self.props["network"]) or 1) or status.get("State", "no task")
+        text = f"{far}; {waited:.0f} of at most {self.deadline:.0f} s: {status.get('Err') or last}"[:200]
         if text != self.told:
             self.say(text)
             self.told = text
@@ -126,8 +131,15 @@ class _Watch:
         return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
 
     def _tasks(self) -> list[dict[str, Any]]:
+        """Newest first, of this spec alone: a task of the one before may still be there, with its log."""
         found = self.manager.tasks(filters={"service": self.props["service"]})
-        return sorted(found, key=lambda t: t["CreatedAt"], reverse=True)
+        ours = [task for task in found if _fingerprint(task) == self.props["fingerprint"]]
+        return sorted(ours, key=lambda t: t["CreatedAt"], reverse=True)
+
+
+def _fingerprint(task: Mapping[str, Any]) -> str:
+    labels = task["Spec"].get("ContainerSpec", {}).get("Labels") or {}
+    return str(labels.get(SPEC_LABEL, ""))
 
 
 def _container(task: Mapping[str, Any]) -> str:
@@ -150,6 +162,18 @@ def serving_now(url: str) -> str:
         return str(answer.json()["data"][0]["id"])
     except (requests.RequestException, ValueError, LookupError):
         return ""
+
+
+def confirm(props: Mapping[str, Any]) -> None:
+    """Raises NotReady unless `model` answers at `url`; a moment's patience, since it did just before."""
+    deadline = time.monotonic() + CONFIRM_S
+    while (found := serving_now(props["url"])) != props["model"]:
+        if time.monotonic() > deadline:
+            raise NotReady(
+                f"{props['url']} answers with {found or 'nothing'}, not with {props['model']}: it ended "
+                "right after it was ready, or another program took its place. `pulumi up` tries again."
+            )
+        time.sleep(POLL_S)
 
 
 def _answers(props: Mapping[str, Any]) -> bool:

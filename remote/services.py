@@ -10,19 +10,35 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import NANOSECONDS, observed
+from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
 
 STOP_DEADLINE_S = 60
 POLL_S = 0.05
+#: Swarm's words for a version that is not the newest, and how often that may happen in a row.
+OUT_OF_SEQUENCE = "out of sequence"
+TRIES = 5
 #: No such service; this node is in no Swarm or does not manage it (which code depends on the version).
 _GONE = (404, 406, 503)
 
 
 def apply(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Create or update the service; returns when no container of an older spec runs any more."""
+    """Create or update the service; returns when no container of an older spec runs any more.
+
+    Swarm's own doings raise the service's version as well: an update that meets one is begun again.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _apply(props)
+        except APIError as error:
+            if OUT_OF_SEQUENCE not in str(error) or attempt == TRIES:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     manager = connect(Connection.from_props(props["manager"]))
     spec = resolved(manager, props["spec"], props["image"])
     name = spec["Name"]
@@ -45,11 +61,14 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
         )
     there = _plain(found["Spec"], spec)
     restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
+    forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
+    stale = not _containers(props) or _other_image(props)
+    if not restarts and stale and spec["Mode"]["Replicated"]["Replicas"]:
+        forced += 1  # right as it is, but it ended too often or runs another image: Swarm starts it anew
+    spec["TaskTemplate"]["ForceUpdate"] = forced
+    if restarts and props.get("server"):
+        _pause(manager, props["server"])
     old = _containers(props) if restarts else set()
-    # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
-    # that are not there; but a task that is dead already is replaced at once. So the old container is asked
-    # to end (it drains its clients first) just before the node hears that it should stop.
-    _end(props, old, _grace_s(found["Spec"]))
     manager.update_service(
         found["ID"],
         found["Version"]["Index"],
@@ -59,8 +78,36 @@ def apply(props: Mapping[str, Any]) -> dict[str, Any]:
         mode=spec["Mode"],
         update_config=spec["UpdateConfig"],
     )
+    # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
+    # that are not there; a task that ends by itself is replaced at once. So the old container is asked now.
+    _end(props, old, _grace_s(found["Spec"]))
     _wait_until_gone(props, old)
     return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
+
+
+def _pause(manager: Any, server: Mapping[str, Any]) -> None:
+    """Stop rank 0, drained, before a worker's container goes: its ranks would die with requests in them.
+
+    Rank 0's own service comes after its workers' and starts it again.
+    """
+    try:
+        found = manager.inspect_service(server["name"])
+    except NotFound:
+        return
+    here = {"node": server["node"], "spec": {"Labels": found["Spec"]["Labels"]}}
+    old = _containers(here)
+    _end(here, old, _grace_s(found["Spec"]))
+    spec = found["Spec"]
+    manager.update_service(
+        found["ID"],
+        found["Version"]["Index"],
+        task_template=spec["TaskTemplate"],
+        name=spec["Name"],
+        labels=spec["Labels"],
+        mode={"Replicated": {"Replicas": 0}},
+        update_config=spec.get("UpdateConfig"),
+    )
+    _wait_until_gone(here, old)
 
 
 def _version(manager: Any, name: str) -> str:
@@ -78,8 +125,33 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         raise
     spec = _without_ids(observed(props["spec"], _plain(found["Spec"], props["spec"])))
-    image = found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
-    return {**props, "spec": spec, "image": image, "serviceId": found["ID"]}
+    image = spec_image(found["Spec"])
+    if image == props["image"]:
+        image = _other_image(props) or image
+    return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": _running(props)}
+
+
+def spec_image(spec: Mapping[str, Any]) -> str:
+    """The image that a spec of Swarm's own names."""
+    return str(spec["TaskTemplate"]["ContainerSpec"]["Image"])
+
+
+def _other_image(props: Mapping[str, Any]) -> str:
+    """The image that this rank's container was started from, where it has another digest; else ""."""
+    client = connect(Connection.from_props(props["node"]))
+    for entry in client.containers(filters=_labels(props)):
+        with suppress(NotFound):  # just gone
+            image = str(client.inspect_container(entry["Id"])["Config"]["Image"])
+            wanted = props["image"].rpartition("@")[2]
+            return image if "@" in props["image"] and image.rpartition("@")[2] != wanted else ""
+    return ""
+
+
+def _running(props: Mapping[str, Any]) -> str:
+    """The fingerprint of the spec that this rank's container was started from; NOTHING without one."""
+    client = connect(Connection.from_props(props["node"]))
+    labels = [entry.get("Labels") or {} for entry in client.containers(filters=_labels(props))]
+    return str(labels[0].get(SPEC_LABEL, "")) if labels else NOTHING
 
 
 def remove(props: Mapping[str, Any]) -> None:
@@ -120,10 +192,13 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
 
 def _containers(props: Mapping[str, Any], running: bool = True) -> set[str]:
     """Ids of this rank's containers on its node: the running ones, or all."""
-    labels = props["spec"]["Labels"]
-    wanted = [f"{key}={labels[key]}" for key in (STACK_LABEL, RANK_LABEL)]
     client = connect(Connection.from_props(props["node"]))
-    return {entry["Id"] for entry in client.containers(all=not running, filters={"label": wanted})}
+    return {entry["Id"] for entry in client.containers(all=not running, filters=_labels(props))}
+
+
+def _labels(props: Mapping[str, Any]) -> dict[str, list[str]]:
+    labels = props["spec"]["Labels"]
+    return {"label": [f"{key}={labels[key]}" for key in (STACK_LABEL, RANK_LABEL)]}
 
 
 def _grace_s(spec: Mapping[str, Any]) -> float:

@@ -6,8 +6,10 @@ by KnownHostsCommand, so there is no file to keep, and a key of another machine 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -225,7 +227,7 @@ class FreshShell(SshShell):
 _CAUSES: Sequence[tuple[str, str, str]] = (
     (
         "Host key verification failed",
-        "its host key is not the pinned one.",
+        "its host key is not the pinned one (pinned {pinned}, it has {sent}).",
         "If the machine was reinstalled, put its new key in nodes[].hostKey or known_hosts "
         "(`ssh-keyscan {host}`), after comparing it on its own screen; if not, somebody may be in between.",
     ),
@@ -250,9 +252,25 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
 )
 
 
+def fingerprint(host_key: str) -> str:
+    """SHA256:… of "type base64", as ssh-keygen -l shows it; "unreadable" where it is none."""
+    try:
+        data = base64.b64decode(host_key.split()[1], validate=True)
+    except (ValueError, IndexError):
+        return "unreadable"
+    return "SHA256:" + base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
 def explained(connection: Connection, stderr: str) -> Unreachable:
     """An error in the user's words from ssh's last words."""
-    values = {"host": connection.host, "user": connection.user, "port": connection.port}
+    sent = re.search(r"SHA256:[A-Za-z0-9+/]{43}", stderr)
+    values = {
+        "host": connection.host,
+        "user": connection.user,
+        "port": connection.port,
+        "pinned": fingerprint(connection.host_key),
+        "sent": sent.group(0) if sent else "another",
+    }
     for sign, found, todo in _CAUSES:
         if sign in stderr:
             return Unreachable(connection.target, found.format(**values), todo.format(**values))

@@ -19,7 +19,6 @@ from cluster.swarm_plan import (
     Label,
     Listed,
     Member,
-    Rejoin,
     Unlabel,
     plan,
     renewals,
@@ -45,20 +44,18 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     made, joined = bool(olds.get("made")), set(olds.get("joined") or [])
 
     members = _members(clients)
-    ours = {name for name in names if (made if name == head else name in joined)}
-    if renewed := renewals(names, members, ours):
-        for first in renewed:
-            if isinstance(first, Rejoin):
-                _leave(by_name[first.node])
-            else:
-                _init(clients[head], by_name[head], anew=True)
-        for first in renewed:
-            if isinstance(first, Rejoin):
-                _forget(by_name[head], (olds.get("nodeIds") or {}).get(first.node, ""))
+    if renewed := renewals(names, members, joined):
+        for gone in renewed:
+            _leave(by_name[gone.node])
+            if members[head].manager:
+                _forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
         members = _members(clients)
+    if members[head].manager and _made_for(clients[head], props["stack"]):
+        # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
+        made, joined = True, joined | {name for name in names[1:] if members[name].state == "active"}
     steps = plan(props["stack"], names, members, _listed(clients[head], members[head]))
     if any(isinstance(step, Init) for step in steps):
-        _init(clients[head], by_name[head])
+        _init(clients[head], by_name[head], props["stack"])
         made = True
     joins = [step.node for step in steps if isinstance(step, Join)]
     if joins:
@@ -162,16 +159,16 @@ def _listed(client: Any, member: Member) -> dict[str, Listed]:
     return {n["ID"]: Listed(n["Spec"].get("Labels") or {}) for n in client.nodes()}
 
 
-def _init(client: Any, node: Mapping[str, Any], anew: bool = False) -> None:
-    """Make a Swarm, or make it `anew` out of the state of the one that the node managed."""
+def _made_for(client: Any, stack: str) -> bool:
+    """Whether the Swarm was made by us for this stack: it says so itself, from its first moment."""
+    labels = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
+    return bool(labels.get(STACK_LABEL) == stack)
+
+
+def _init(client: Any, node: Mapping[str, Any], stack: str) -> None:
     address = node["address"]
-    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS)
-    client.init_swarm(
-        advertise_addr=address,
-        listen_addr=f"{address}:{SWARM_PORT}",
-        force_new_cluster=anew,
-        swarm_spec=spec,
-    )
+    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS, labels={STACK_LABEL: stack})
+    client.init_swarm(advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec)
 
 
 def _join(client: Any, node: Mapping[str, Any], manager: str, token: str) -> None:

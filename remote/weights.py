@@ -26,6 +26,7 @@ from cluster.weights_progress import Progress
 from remote import node
 from remote.ssh import Connection, Shell, SshShell
 
+#: What `start` needs, and what everything else does.
 MODULES = (
     "weights_cache",
     "weights_incoming",
@@ -34,6 +35,7 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
+LIGHT = ("weights_cache", "weights_job")
 CALL_TIMEOUT_S = 60
 #: A node that says nothing for so long has lost its power or its network.
 SILENCE_S = 60.0
@@ -93,7 +95,9 @@ class Nodes:
     def call(self, number: int, entry: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """An entry of remote/node/weights_job.py on one node. Raises NodeError with its sentence."""
         result = self.shells[number].run(
-            node.BUNDLE_COMMAND, stdin=node.bundle(MODULES, entry, args), timeout=CALL_TIMEOUT_S
+            node.BUNDLE_COMMAND,
+            stdin=node.bundle(MODULES if entry == "start" else LIGHT, entry, args),
+            timeout=CALL_TIMEOUT_S,
         )
         if result.code:
             said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
@@ -266,8 +270,9 @@ def _run(
         number: _job(nodes, number, name, key, hashes.get(number, ()), work.get(number), token)
         for number in taking_part
     }
+    fetched = any("hub" in mine.sources for mine in work.values())
     for job in jobs.values():
-        job["nodes"] = taking_part
+        job |= {"nodes": taking_part, "following": HUB_STREAMS if fetched else 0}
     # Where a job of this deployment still runs, `start` ends it: what it has fetched stays.
     ports = {number: answer["ports"] for number, answer in nodes.every("start", jobs).items()}
     peers = {

@@ -8,11 +8,11 @@ from typing import Any
 
 from lab.hub import tensors as layouts
 
-CONFIGS = Path(__file__).parent / "fixtures" / "configs"
+CONFIGS = Path(__file__).parents[1] / "cluster" / "published" / "configs"
 
 
 def config(name: str) -> dict[str, Any]:
-    """The published dimensions of a model (tests/fixtures/configs/NAME.json)."""
+    """The published dimensions of a model (cluster/published/configs/NAME.json)."""
     found: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
     return found
 

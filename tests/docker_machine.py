@@ -47,8 +47,11 @@ class Machine:
         return self.calls.count(("systemctl", "reload", "docker"))
 
     def settings(self) -> dict[str, Any] | None:
+        text = self.daemon.read_text() if self.daemon.exists() else "{}"
+        if not text.strip() and int(self.version.split(".")[0]) >= 23:
+            text = "{}"
         try:
-            found = json.loads((self.daemon.read_text() if self.daemon.exists() else "").strip() or "{}")
+            found = json.loads(text)
         except ValueError:
             return None
         return None if found.get("bogus") else found

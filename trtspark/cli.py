@@ -15,15 +15,31 @@ import typer
 from cluster.errors import TrtSparkError
 from trtspark import terminal
 from trtspark.commands import bench as bench_command
+from trtspark.commands import chat, doctor, init, logs, models, status
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
+
+EPILOG = """
+Examples:
+
+  trtspark init
+
+  trtspark models use 3
+
+  trtspark status --watch
+
+Changes go through Pulumi. Without a terminal nothing is asked: an option or the default answers, or it is an
+error. NO_COLOR turns colours off; a pipe gets none. --install-completion completes words in your shell.
+
+Exit codes: 0 done; 1 it failed, and the error says why; 2 a wrong command line; 130 Ctrl-C.
+"""
 
 app = typer.Typer(
     name="trtspark",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Changes go through Pulumi: `pulumi config set model …`, `pulumi up`. NO_COLOR is honoured.",
+    epilog=EPILOG,
 )
 
 
@@ -44,6 +60,12 @@ def options(
     context.obj = Choice(stack, project)
 
 
+app.command("init")(init.run)
+app.command("doctor")(doctor.run)
+app.add_typer(models.app, name="models")
+app.command("status")(status.run)
+app.command("logs")(logs.run)
+app.command("chat")(chat.run)
 app.command("open")(open_command.run)
 app.add_typer(bench_command.app, name="bench")
 

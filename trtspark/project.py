@@ -5,9 +5,11 @@ There is no second configuration: everything here is read from Pulumi, each time
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +54,15 @@ class Stack:
         from pulumi import automation
 
         try:
-            return automation.select_stack(self.name, work_dir=str(self.folder))
+            workspace = automation.LocalWorkspace(work_dir=str(self.folder), pulumi_command=_command())
+            return automation.Stack.select(self.name, workspace)
         except automation.StackNotFoundError:
             raise ConfigError(
                 f"there is no stack {self.name} in {self.folder}. `pulumi stack ls` lists them; "
                 f"`trtspark init` makes one."
             ) from None
         except automation.CommandError as error:
-            raise ConfigError(f"stack {self.name}: {_said(error)}") from None
+            raise ConfigError(f"stack {self.name}: {said(error)}") from None
 
     @cached_property
     def config(self) -> Mapping[str, automation.ConfigValue]:
@@ -69,7 +72,7 @@ class Stack:
         try:
             found: Mapping[str, automation.ConfigValue] = self.pulumi.get_all_config()
         except automation.CommandError as error:
-            raise ConfigError(f"stack {self.name}: {_said(error)}") from None
+            raise ConfigError(f"stack {self.name}: {said(error)}") from None
         return found
 
     @cached_property
@@ -91,6 +94,22 @@ class Stack:
 
         return connections(self.settings)
 
+    def raw(self, key: str) -> Any:
+        """A key as it is written, structured values as data; None when it is not set."""
+        entry = self.config.get(f"{PROJECT}:{key}")
+        if entry is None:
+            return None
+        text = str(entry.value)
+        if text.startswith(("[", "{")):
+            with suppress(ValueError):
+                return json.loads(text)
+        return {"true": True, "false": False}.get(text, text)
+
+    def forget(self) -> None:
+        """Ask Pulumi again next time: the configuration was changed."""
+        for name in ("config", "settings", "connections"):
+            self.__dict__.pop(name, None)
+
     def endpoint(self) -> str:
         """The API's URL. Raises ConfigError while nothing is deployed."""
         found = self.outputs.get("endpoint")
@@ -111,19 +130,38 @@ def _folder(given: Path | None) -> Path:
     )
 
 
+@cache
+def _command() -> automation.PulumiCommand:
+    """The CLI, asked for its version once: each question is a process of a quarter of a second."""
+    from pulumi import automation
+
+    return automation.PulumiCommand()
+
+
+def exists(folder: Path, name: str) -> bool:
+    """Whether Pulumi has this stack. Raises ConfigError when Pulumi cannot say, as before a login."""
+    from pulumi import automation
+
+    try:
+        listed = automation.LocalWorkspace(work_dir=str(folder)).list_stacks()
+    except automation.CommandError as error:
+        raise ConfigError(f"{said(error)} (`pulumi login --local` keeps its state on this machine)") from None
+    return any(one.name.rpartition("/")[2] == name.rpartition("/")[2] for one in listed)
+
+
 def _selected(folder: Path) -> str:
     from pulumi import automation
 
     try:
-        found = automation.LocalWorkspace(work_dir=str(folder)).stack()
+        found = automation.LocalWorkspace(work_dir=str(folder), pulumi_command=_command()).stack()
     except automation.CommandError as error:
-        raise ConfigError(_said(error)) from None
+        raise ConfigError(said(error)) from None
     if found is None:
         raise ConfigError("no stack is selected. `pulumi stack select NAME`, or give one with --stack.")
     return str(found.name)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception | str) -> str:
     """The CLI's own last words, without the automation API's frame around them."""
     lines = [line.strip() for line in str(error).splitlines()]
     words = [line for line in lines if line.startswith("error:")] or [line for line in lines if line]

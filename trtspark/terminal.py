@@ -13,6 +13,9 @@ out = Console(highlight=False, soft_wrap=True)
 #: Progress, hints and errors.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+#: Columns of a table that no terminal cuts.
+PIPE_WIDTH = 160
+
 
 def error(text: str) -> None:
     """Print an error, as it is."""
@@ -22,3 +25,8 @@ def error(text: str) -> None:
 def hint(text: str) -> None:
     """Print something that is good to know and no answer."""
     err.print(f"[dim]{escape(text)}[/]")
+
+
+def width() -> int | None:
+    """For a table: None for the terminal's own; into a pipe goes all of it, not as wide as some terminal."""
+    return None if out.is_terminal else PIPE_WIDTH

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cluster import engine, fit
 from cluster.checks.table import Context, Finding, check
+from cluster.config import Settings
 from cluster.facts import Facts
 from cluster.fit.constants import GIB, OS_SHARE
 from cluster.resolution import missing_bytes
@@ -114,8 +115,14 @@ def notes(context: Context) -> Iterator[str]:
 
 def estimate(context: Context, model: fit.Model) -> fit.Estimate:
     """The estimate of the node with the least room."""
-    asked = engine.resolve(context.settings)
-    load = fit.Load(
+    load = load_of(context.settings)
+    return fit.worst(model, load, [memory_of(facts, context.stack) for facts in context.nodes])
+
+
+def load_of(settings: Settings) -> fit.Load:
+    """What the engine is asked to hold on each rank."""
+    asked = engine.resolve(settings)
+    return fit.Load(
         tensor=asked.tensor_parallel,
         pipeline=asked.pipeline_parallel,
         max_num_tokens=asked.max_num_tokens,
@@ -123,7 +130,6 @@ def estimate(context: Context, model: fit.Model) -> fit.Estimate:
         fraction=asked.gpu_memory_fraction,
         graph_padding=asked.cuda_graph_padding,
     )
-    return fit.worst(model, load, [memory_of(facts, context.stack) for facts in context.nodes])
 
 
 def memory_of(facts: Facts, stack: str) -> fit.Memory:

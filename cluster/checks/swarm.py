@@ -36,19 +36,18 @@ def certificates(context: Context) -> Iterator[Finding]:
 @check(
     "swarm.expired",
     "The node's Swarm certificate has not expired.",
-    "`up` renews what this stack made; else the manager's `docker swarm init --force-new-cluster`, a "
-    "worker's `docker swarm leave --force`.",
+    "`docker swarm leave --force` there; `up` does it on a worker that this stack took in.",
+    "FAIL",
     "WARN",
     alone=True,
 )
 def expired(context: Context) -> Iterator[Finding]:
-    """After months without power. Only the state tells whether the Swarm is ours, so `up` decides."""
-    for index, facts in enumerate(context.nodes):
-        if EXPIRED in facts.docker.swarm.error:
-            yield Finding(
-                "WARN",
-                facts.node,
-                "its Swarm certificate has expired.",
-                "`up` renews it if this stack made the Swarm or took the node in; else: "
-                + way_out(index == 0, str(facts.address)),
-            )
+    """After months without power. Only the state tells who took a worker in, so for one `up` decides."""
+    for facts in context.nodes:
+        if EXPIRED not in facts.docker.swarm.error:
+            continue
+        head = facts.node == context.settings.nodes[0].host
+        todo = way_out(manager=head)
+        if not head:
+            todo = f"`up` has it leave and join again if this stack took it in; else: {todo}"
+        yield Finding("FAIL" if head else "WARN", facts.node, "its Swarm certificate has expired.", todo)

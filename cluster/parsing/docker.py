@@ -74,6 +74,14 @@ def ranks(answers: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+def specs(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """(stack, rank) -> the label by which a rank's container tells its spec; "" without one."""
+    labels = [raw["Labels"] for raw in answers.get("containers", ()) if "trtspark.rank" in raw["Labels"]]
+    return {
+        (one.get("trtspark.stack", ""), one["trtspark.rank"]): one.get("trtspark.spec", "") for one in labels
+    }
+
+
 def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:
     """Docker's settings file and what is wrong with it, a sentence.
 

@@ -119,3 +119,20 @@ def bundle(modules: Sequence[str], entry: str, args: Mapping[str, Any]) -> str:
     """
     sources = {name: _source(name) for name in modules}
     return f"SOURCES = {sources!r}\nENTRY = {entry!r}\nARGS = {json.dumps(args)!r}\n{_BUNDLE}"
+
+
+#: The command line of a program that answers again and again: its text is the first line of its input.
+SESSION_COMMAND = "LC_ALL=C python3 -I -S -u -c 'import json, sys; exec(json.loads(sys.stdin.readline()))'"
+
+_SESSION = """
+for _ in sys.stdin:
+    print(json.dumps(look(ARGS)), flush=True)
+"""
+
+
+def session(name: str, args: Mapping[str, Any]) -> str:
+    """The first line for SESSION_COMMAND: each line after it is answered by `name.look(args)` as one line
+    of JSON, until the input ends. `name` takes nothing from its neighbours.
+    """
+    text = f"{_source(name)}\nimport json, sys\nARGS = json.loads({json.dumps(args)!r})\n{_SESSION}"
+    return json.dumps(text) + "\n"

@@ -27,7 +27,7 @@ def sudo(*words, text=None):
                 "sudo asks for a password for `%s`. Allow it without: docs/preparing.md has the lines."
                 % " ".join(words)
             )
-        raise stop.Stop("`%s` failed: %s" % (" ".join(words), said))
+        raise stop.Stop("`%s` failed: %s" % (" ".join(words), said.splitlines()[0]))
     return done.stdout
 
 

@@ -45,11 +45,13 @@ def merged(text, path):
 def taken_back(text, path, was):
     """The text without our name: the line that `was` there where nothing else is in ours by now."""
     before, place = _parsed(text, path), _place(text)
-    if place is None or OURS not in names(text):
+    line = text[slice(*place)] if place else ""
+    # Somebody may have made a comment of it: nobody but us wrote that name there.
+    commented = _COMMENTED.fullmatch(line) is not None and OURS in line
+    if OURS not in names(text) and not commented:
         return text
-    line = text[slice(*place)]
     others = [name for name in names(text) if name != OURS]
-    if was is not None and others == _names(was):
+    if was is not None and (commented or others == _names(was)):
         return text[: place[0]] + was + text[place[1] :]
     found = _SET.fullmatch(line)
     if others and found:

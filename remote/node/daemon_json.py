@@ -16,7 +16,7 @@ FLAGS = {"--default-runtime": "default-runtime", "--node-generic-resource": "nod
 
 
 def settings(text, path):
-    """The settings; {} for no file and for an empty one, which Docker takes for none."""
+    """The settings; {} for no file and for an empty one (for Docker itself since 23)."""
     if text is None or not text.strip():
         return {}
     try:

@@ -68,7 +68,8 @@ def neighbours(netdevs):
     """{interface: MACs that answered a ping to all nodes on its link}, by IPv6 link-local addresses."""
     pings = [
         subprocess.Popen(
-            ["ping", "-6", "-n", "-q", "-c", "3", "-i", "0.3", "-W", "1", "-I", name, "ff02::1"],
+            # A plain user's pings to all nodes are a second apart at least.
+            ["ping", "-6", "-n", "-q", "-c", "2", "-i", "1", "-W", "1", "ff02::1%" + name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -171,7 +172,7 @@ def attempt(args, lock):
     sudo("install", "-m", "600", "/dev/stdin", TRIAL, text=args["file"])
     done = run(["netplan", "generate"], root=True)
     if done["rc"]:
-        sudo("rm", "-f", TRIAL)
+        drop_trial()
         put_back(before)
         finish()
         raise Stop("netplan does not take the new file: %s. Nothing was changed." % last(done))
@@ -201,7 +202,7 @@ def guard(args, before):
         else:
             status("kept")
             return
-    run(["rm", "-f", TRIAL], root=True)
+    drop_trial()
     for _ in range(APPLY_TRIES):
         done = run(["netplan", "apply"], root=True)
         if done["rc"] == 0:
@@ -218,7 +219,13 @@ def guard(args, before):
 def keep(text):
     """From a trial to a file that lasts; the text is the same, so there is nothing to apply."""
     put(FILE, text, "600")
-    sudo("rm", "-f", TRIAL)
+    drop_trial()
+
+
+def drop_trial():
+    """Without it what is in /etc counts. An error is of no use here: the next boot takes it away."""
+    run(["rm", "-f", TRIAL], root=True)
+    run(["rmdir", "--ignore-fail-on-non-empty", os.path.dirname(TRIAL)], root=True)
 
 
 def confirm(args):
@@ -265,8 +272,9 @@ def removal(args, lock):
         finish()
         return {"phase": "removed", "reason": "", "gids": {}}
     there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
-    for path in there:
-        sudo("rm", "-f", path)
+    sudo("rm", "-f", FILE)
+    if TRIAL in there:
+        drop_trial()
     if not there and not any(ipv4(link) & set(record["addresses"].values()) for link in links().values()):
         put_back(None)
         finish()

@@ -116,7 +116,7 @@ def take(need, gpu, files):
         # A machine without Docker is worse than one without ours.
         as_root.put(DAEMON, files[DAEMON][0])
         with contextlib.suppress(stop.Stop):  # then it was not ours that it does not start with
-            docker_daemon.restart()
+            restart_with(files[DAEMON][0])
         raise stop.Stop("%s; %s is as it was. See `journalctl -u docker`." % (error, DAEMON)) from None
     seen = docker_daemon.look()
     if seen is None or needs(seen, gpu):
@@ -126,18 +126,30 @@ def take(need, gpu, files):
     return "restarted"
 
 
+def restart_with(text):
+    """Restart with these settings, which are in the file. Before Docker 23 none does with an empty one: it
+    sees `{}`, and the owner's file is there again when it runs.
+    """
+    blank = text is not None and not text.strip()
+    if blank:
+        as_root.put(DAEMON, "{}\n")
+    docker_daemon.restart()
+    if blank:
+        as_root.put(DAEMON, text)
+
+
 def restore():
     record = recorded()
     files = {path: as_root.read(path) for path in sorted(record["files"])}
     wanted = {path: owners(path, text, record) for path, text in files.items()}
     changed = [path for path in wanted if wanted[path] != files[path]]
     done = ""
-    if DAEMON in changed:
+    if DAEMON in files:
         done = give_back(record, wanted[DAEMON])
     if TOML in changed:
         as_root.put(TOML, wanted[TOML])
     if done == "restart":
-        docker_daemon.restart()
+        restart_with(wanted[DAEMON])
         done = "restarted"
     for path, entry in sorted(record["files"].items()):
         if entry["before"] is not None:
@@ -152,34 +164,51 @@ def restore():
 def give_back(record, text):
     """Put the owner's daemon.json back; "restart" where the daemon needs one to forget ours."""
     entry = record["files"][DAEMON]
-    mine, seen = entry["changes"], docker_daemon.look()
+    seen = docker_daemon.look()
     if not docker_daemon.is_active():
-        as_root.put(DAEMON, text)  # it reads it when it is started
+        settle(text)  # it reads it when it is started
         return ""
-    if seen is None or mine.get("resources", {}).get("ours") in seen["resources"]:
+    left = {"resources"} if seen is None else still_ours(entry["changes"], seen, text)
+    if "resources" in left:
         said = docker_daemon.refusal(text or "{}", docker_daemon.command_line())
         if said:
             raise stop.Stop(
                 "dockerd would not start with %s as you left it: %s. Mend it; it was not touched."
                 % (DAEMON, said)
             )
-        as_root.put(DAEMON, text)
+        settle(text)
         return "restart"
-    outright = daemon_json.said_outright(text, mine)
-    if "default-runtime" not in mine or outright == text or seen["default"] != "nvidia":
-        as_root.put(DAEMON, text)
-        return reloaded(lambda seen: "default-runtime" not in mine or seen["default"] != "nvidia")
+    if not left:
+        settle(text)
+        return ""
     # A run cut off between the two finds our text, and puts the owner's back.
+    outright = daemon_json.said_outright(text, entry["changes"])
     entry["after"] = as_root.checksum(outright)
     as_root.put(RECORD, json.dumps(record, sort_keys=True))
-    as_root.put(DAEMON, outright)
-    done = reloaded(lambda seen: seen["default"] != "nvidia")
-    as_root.put(DAEMON, text)
-    return done
+    settle(outright)
+    taken = docker_daemon.reload(lambda seen: not still_ours(entry["changes"], seen, text))
+    settle(text)
+    return "reloaded" if taken else "restart"
 
 
-def reloaded(wanted):
-    return "reloaded" if docker_daemon.reload(wanted) else "restart"
+def still_ours(changes, seen, text):
+    """What the running daemon has of ours, and will not have by the owner's settings."""
+    then, found = daemon_json.settings(text, DAEMON), set()
+    ours = changes.get("resources", {}).get("ours")
+    if ours in seen["resources"] and ours not in then.get("node-generic-resources", []):
+        found.add("resources")
+    default = seen["default"] == "nvidia" and then.get("default-runtime") != "nvidia"
+    if "default-runtime" in changes and default:
+        found.add("default-runtime")
+    if "runtime" in changes and "nvidia" in seen["runtimes"] and "nvidia" not in then.get("runtimes", {}):
+        found.add("runtime")
+    return found
+
+
+def settle(text):
+    """daemon.json with this text; it is not touched where it has it."""
+    if as_root.read(DAEMON) != text:
+        as_root.put(DAEMON, text)
 
 
 def owners(path, current, record):

@@ -193,7 +193,7 @@ class Agent:
         for source, files in by_source.items():
             links = [tuple(link) for link in peers[source]]
             key = bytes.fromhex(self.job["key"])
-            streams = self.job["streams"] or _streams(len(links))
+            streams = self.job["streams"] or _streams(len(links), self.job["following"])
             readers = [Reader(links, key, lane, self.job["me"]) for lane in range(streams)]
             yield Group(files, readers, Patience(PEER_STALL_S, PEER_STALL_S))
 
@@ -360,9 +360,12 @@ class Agent:
         return os.path.join(self.store.folder, name)
 
 
-def _streams(links):
-    """Half of the cores receive, hash and write; the other half is the engine's. The same on every link."""
-    return links * max(1, min(8, (os.cpu_count() or 1) // 2) // links)
+def _streams(links, following):
+    """Half of the cores receive, hash and write; the other half is the engine's. The same on every link.
+
+    `following`: as many as the files that arrive at once where it is fetched, which is no work yet.
+    """
+    return links * max(1, (following or min(8, (os.cpu_count() or 1) // 2)) // links)
 
 
 def _together(threads):

@@ -1,7 +1,8 @@
 """What the operator asks of a node: look, begin, tell where the others are, end, forget.
 
 The work itself (weights_agent.py) runs in a process of its own that outlives the login. One at a time for
-each deployment: it holds the lock file in the state folder, and its number is the job's id.
+each deployment: it holds the lock file in the state folder, and its number is the job's id. Only `start`
+needs the other modules: the rest is quick because it does not load HTTP and TLS.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import signal
 import sys
 import time
 
-from remote.node import weights_agent, weights_peer
 from remote.node import weights_cache as cache
 
 END_S = 10.0
@@ -33,11 +33,14 @@ def look(args):
 def start(args):
     """Begin the job, or take up the one that runs under its number. {"ports": […], "running": bool}.
 
-    `args`: what weights_cache.Store wants, and job (its number), me (this node's), endpoint, token, key
-    (hex), listen [[address, interface]], hash [numbers of files to hash], sources (one for each file: None,
-    "hub", "sent" or a node's number), sent {path: base64}, readers (how many nodes read here), streams,
-    hub_streams, stall, first (seconds), install (bool).
+    `args`: what weights_cache.Store wants, and job (its number), me (this node's), nodes (all that take
+    part), endpoint, token, key (hex), listen [[address, interface]], hash [numbers of files to hash],
+    sources (one for each file: None, "hub", "sent" or a node's number), sent {path: base64}, readers (how
+    many nodes read here), streams, hub_streams, following (files that arrive at once at the node that
+    fetches; 0: nobody does), stall, first (seconds), install (bool).
     """
+    from remote.node import weights_peer
+
     folder = cache.state_folder(args["stack"])
     _make(folder)
     lock = _locked(folder)
@@ -153,6 +156,8 @@ def _end(folder):
 
 def _detach(args, sockets, lock, folder):
     """The rest happens in a process of its own, without terminal, login or standard output."""
+    from remote.node import weights_agent
+
     if os.fork():
         for server in sockets:
             server.close()

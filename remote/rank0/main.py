@@ -1,4 +1,7 @@
-"""`python3 rank0.pyz LAUNCH.json trtllm-serve …`: from a started container to an exit code.
+"""`python3 rank0.pyz trtllm-serve …`: from a started container to an exit code.
+
+What to launch is in the environment: TRTSPARK_LAUNCH (cluster/launch.py) and TRTSPARK_ENGINE_OPTIONS, the
+engine's options file, written to OPTIONS_PATH.
 
 With one rank the server runs directly; with more, mpirun reaches each worker's container through its host's
 sshd and a forced command (remote/node/rank_exec.sh). The server itself is started through `serve`, because it
@@ -17,6 +20,7 @@ import time
 from . import codes, files, mpirun, peers, processes, room, server
 from .codes import say
 
+OPTIONS_PATH = files.RUN + "/extra-llm-api-config.yml"
 WATCH_INTERVAL_S = 0.5
 #: The server's process gets this long to appear before its absence counts.
 SERVER_START_S = 60
@@ -31,14 +35,15 @@ def main(words):
     if words[0] == "serve":
         server.serve(words[1:])
         return 0
-    launch_path, *command = words
-    with open(launch_path, encoding="utf-8") as handle:
-        launch = json.load(handle)
+    launch = json.loads(os.environ["TRTSPARK_LAUNCH"])
+    os.makedirs(files.RUN, mode=0o700, exist_ok=True)
+    with open(OPTIONS_PATH, "w", encoding="utf-8") as handle:
+        handle.write(os.environ["TRTSPARK_ENGINE_OPTIONS"])
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     try:
-        return run(launch, command, asked)
+        return run(launch, words, asked)
     except codes.Ended as ended:
         say("ended: %s (exit code %d: %s)" % (ended, ended.code, codes.MEANINGS[ended.code]))
         return ended.code
@@ -92,13 +97,16 @@ def watch(child, signs, asked, port, drain_s):
             raise codes.Ended(codes.SERVER_DIED, "trtllm-serve has ended but its launcher goes on")
         for sign in signs:
             sign()
-        stopped_since = _own_ranks(stopped_since)
+        stopped_since = _own_ranks(pid, stopped_since)
         asked.wait(WATCH_INTERVAL_S)
 
 
-def _own_ranks(since):
-    """Since when a process of our own rank is stopped (0: none is). Raises Ended after STOPPED_S."""
-    if not any(state in "Tt" for state in processes.ranks().values()):
+def _own_ranks(pid, since):
+    """Since when the server (its `pid`, None without one) or a process of our own rank is stopped (0: none
+    is). Raises Ended after STOPPED_S.
+    """
+    states = [*processes.ranks().values(), processes.state(pid) if pid else ""]
+    if not any(state in ("T", "t") for state in states):
         return 0.0
     since = since or time.monotonic()
     if time.monotonic() - since > peers.STOPPED_S:

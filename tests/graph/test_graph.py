@@ -72,6 +72,14 @@ def run(
     return recorder, outputs
 
 
+def launched(recorder: Recorder) -> dict[str, Any]:
+    """What rank 0's program is told."""
+    env = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    [found] = [entry.partition("=")[2] for entry in env if entry.startswith("TRTSPARK_LAUNCH=")]
+    whole: dict[str, Any] = json.loads(found)
+    return whole
+
+
 PAIR = {
     "head",
     "worker-1",
@@ -83,14 +91,14 @@ PAIR = {
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
+    "cluster-ssh-client",
     "cluster-rank-access-1",
     "trtllm",
     "trtllm-docker-0",
     "trtllm-docker-1",
     "trtllm-image-0",
     "trtllm-image-1",
-    "trtllm-engine-options",
-    "trtllm-launch",
+    "trtllm-image-check",
     "trtllm-program",
     "trtllm-weights",
     "trtllm-rank-0",
@@ -109,7 +117,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "cluster-ssh-client", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -119,7 +127,7 @@ def test_four_nodes_are_the_same_list_longer():
     assert {f"cluster-rank-access-{i}" for i in (1, 2, 3)} <= recorder.names()
     spec = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]
     assert spec["Args"][spec["Args"].index("--tp_size") + 1] == "4"
-    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    launch = launched(recorder)
     assert [r["address"] for r in launch["ranks"]] == [f"192.168.100.{11 + i}" for i in range(4)]
 
 
@@ -133,10 +141,10 @@ def test_a_model_switch_touches_only_what_depends_on_the_model():
     assert changed == {"trtllm", "trtllm-weights", "trtllm-rank-0", "trtllm-endpoint"}
 
 
-def test_memory_fraction_changes_the_options_and_rank_0_alone():
+def test_memory_fraction_changes_rank_0_alone():
     before, after = run()[0], run(gpuMemoryFraction=0.5)[0]
     changed = {r.name for r in before.seen if dict(r.inputs) != after.inputs(r.name)}
-    assert changed == {"trtllm-engine-options", "trtllm-rank-0", "trtllm-endpoint"}
+    assert changed == {"trtllm-rank-0", "trtllm-endpoint"}
 
 
 def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
@@ -148,7 +156,7 @@ def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
 
 def test_without_pulling_the_image_is_used_by_name():
     recorder, _ = run(pullImage=False, image="mine:1")
-    assert not {n for n in recorder.names() if "image" in n}
+    assert {n for n in recorder.names() if "image" in n} == {"trtllm-image-check"}
     assert recorder.inputs("trtllm-rank-0")["image"] == "mine:1"
 
 
@@ -207,7 +215,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 8
+    assert len(payloads) == 10
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 
@@ -231,7 +239,7 @@ def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
     assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
     assert "NCCL_IB_GID_INDEX=3" in env
-    launch = json.loads(base64.b64decode(recorder.inputs("trtllm-launch")["data"]))
+    launch = launched(recorder)
     assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 
@@ -258,3 +266,17 @@ def test_weights_know_the_files_their_ways_and_what_is_missing():
     assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
     assert len(weights["extras"]) == 2
     assert "hf_canary" not in json.dumps(weights, default=str)
+
+
+def test_a_config_that_is_there_is_adopted(monkeypatch):
+    """A run was killed after it had made it, or the state is lost: Docker refuses a second of the name."""
+    recorder, _ = run()
+    name = recorder.inputs("trtllm-program")["name"]
+    look = samples.look(2)
+    head = dataclasses.replace(look.facts[0], configs={name: "id-of-it", "trtspark-other": "not-it"})
+    monkeypatch.setattr(
+        samples, "look", lambda _count: dataclasses.replace(look, facts=(head, look.facts[1]))
+    )
+    recorder, _ = run()
+    [made] = [r for r in recorder.seen if r.name == "trtllm-program"]
+    assert made.resource_id == "id-of-it"

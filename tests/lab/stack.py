@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "dynamic_providers", "cluster", "remote", ".venv")
 PROJECT = "trtllm-dgx-spark"
 #: What docs/preparing.md asks the owner of a fresh Spark for; the tests of preparing go without.
-PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd")
+PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd", "--variant", "mtu=9000")
 DEADLINE_S = 240
 _COUNT = re.compile(
     r"^ +(?:[+~-]+ *)?(\d+) (created|updated|deleted|replaced|unchanged|errored|to \w+)$", re.M
@@ -68,6 +68,18 @@ class Stack:
         assert not ok or done.returncode == 0, done.stdout[-4000:]
         return Run(done.returncode, done.stdout)
 
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """A command that goes on while the test does; all its processes in a group of their own."""
+        return subprocess.Popen(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def up(self, ok: bool = True) -> Run:
         return self.pulumi("up", "--yes", "--skip-preview", ok=ok)
 
@@ -104,6 +116,9 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     env = {**os.environ, **{name: "".join(shlex.split(value)) for name, value in names.items()}}
     env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "HOME": str(folder)}
     env.pop("SSH_AUTH_SOCK", None)
+    # Whatever another lab of this checkout is up: the nodes' own copies, unless a test asks its lab's Hub.
+    env.pop("HF_ENDPOINT", None)
+    env["HF_HUB_OFFLINE"] = "1"
     stack = Stack(folder, lab, env)
     stack.pulumi("stack", "init", "lab")
     return stack

@@ -194,6 +194,26 @@ def test_settings_that_dockerd_would_not_start_with_are_refused_where_it_can_be_
         gpu_runtime.give_back(props(spark))
 
 
+def test_the_sudoers_lines_of_the_docs_are_enough(spark):
+    """sudo asks for a password for all else."""
+    block = (stacks.ROOT / "docs/preparing.md").read_text().partition("```sudoers\n")[2].partition("```")[0]
+    lines = "\n".join(line.strip() for line in block.splitlines())
+    spark.root(
+        "mv /etc/sudoers.d/90-nopasswd /root/90-nopasswd; umask 0337; "
+        f"cat >/etc/sudoers.d/trtspark <<'TEXT'\n{lines}\nTEXT\nvisudo -c -f /etc/sudoers.d/trtspark"
+    )
+    try:
+        assert "password is required" in spark.ssh("sudo -n id").stderr
+        with given_back(spark):
+            gpu_runtime.prepare(props(spark))
+            edited = json.loads(spark.root(f"cat {DAEMON}")) | {"log-driver": "local"}
+            spark.root(f"cat >{DAEMON} <<'JSON'\n{json.dumps(edited)}\nJSON")
+            gpu_runtime.prepare({**props(spark), "gpu": "GPU-another"})
+            spark.root(f"rm {DAEMON}")
+    finally:
+        spark.root("rm -f /etc/sudoers.d/trtspark; mv /root/90-nopasswd /etc/sudoers.d/90-nopasswd")
+
+
 # --- by Pulumi: what somebody breaks by hand is shown and mended
 
 

@@ -32,7 +32,7 @@ def test_the_cables_are_tested_and_the_ranks_proven(stack):
     lines = stack.output("fabric")
     assert len(lines) == 2
     for line, subnet in zip(lines, ("192.168.100.0/24", "192.168.101.0/24"), strict=True):
-        assert f"({subnet}): MTU 1500 passes both ways, TCP " in line
+        assert f"({subnet}): MTU 9000 passes both ways, TCP " in line
         assert "link 200" in line
     for line in stack.output("transport"):
         assert line.count("bytes)") == 2
@@ -46,7 +46,7 @@ def test_a_container_without_rdma_devices_fails_naming_the_rank_and_the_cause(st
     run = stack.up(ok=False)
     assert run.code != 0
     assert f"rank 1 ({lab['nodes'][1]['host']}): NCCL said: " in run.text
-    assert "Likely cause: the container has no RDMA devices" in run.text
+    assert "Likely cause: the container has no RDMA devices" in run.text, run.text
 
 
 def test_sockets_will_do_when_the_user_says_so(stack, lab):
@@ -70,7 +70,7 @@ def test_a_gid_that_is_not_there_is_named(stack, lab):
     run = stack.up(ok=False)
     assert run.code != 0
     assert "NCCL_IB_GID_INDEX=7 instead of 3" in run.text
-    assert "Likely cause: there is no GID at that index" in run.text
+    assert "Likely cause: there is no GID at that index" in run.text, run.text
     stack.set("nccl", None)
 
 

@@ -5,6 +5,9 @@ The tests of this file are one story: each goes on where the one before ended.
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import requests
 from openai import OpenAI
@@ -111,6 +114,11 @@ def test_a_removed_service_is_made_again(stack, lab):
     assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
 
 
+def served(stack) -> list[str]:
+    models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
+    return [entry["id"] for entry in models["data"]]
+
+
 @pytest.mark.parametrize(
     ("model", "parts"),
     [
@@ -118,31 +126,53 @@ def test_a_removed_service_is_made_again(stack, lab):
         ("lab/crash-at-load", ["crashed while loading"]),
     ],
 )
-def test_a_model_that_cannot_start_fails_with_its_cause(stack, model, parts):
+def test_a_model_that_cannot_start_fails_with_its_cause_and_the_old_one_serves_again(stack, model, parts):
     stack.set("model", model)
     run = stack.up(ok=False)
     assert run.code != 0
-    for part in parts:
-        assert part in run.text
+    for part in [*parts, f"{SECOND} serves again as before"]:
+        assert part in run.text, run.text
     assert "Traceback" not in run.text.partition("Diagnostics:")[2].replace(
         "Traceback (most recent call last): |", ""
     )
+    assert served(stack) == [SECOND]
+    assert stack.output("model") == SECOND
 
 
-def test_never_ready_ends_at_the_deadline(stack):
+def test_never_ready_ends_at_the_deadline_and_the_old_one_serves_again(stack):
     stack.set("model", "lab/never-ready")
     stack.set("readyTimeout", 8)
     run = stack.up(ok=False)
     assert run.code != 0
     assert "waited 8 s for lab/never-ready to answer" in run.text
+    assert f"{SECOND} serves again as before" in run.text
+    assert served(stack) == [SECOND]
 
 
-def test_the_next_good_model_serves_again(stack):
+def test_set_back_there_is_nothing_to_do_but_to_forget_the_failed_one(stack):
     stack.set("model", SECOND)
     stack.set("readyTimeout", 120)
     stack.up()
-    models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
-    assert [entry["id"] for entry in models["data"]] == [SECOND]
+    assert served(stack) == [SECOND]
+    unchanged(stack)
+
+
+def test_a_switch_that_was_killed_is_taken_to_what_the_configuration_says(stack, lab):
+    """Killed after Swarm had the new spec: the state does not know, and a look does."""
+    stack.set("model", FIRST)
+    killed = stack.start("up", "--yes", "--skip-preview")
+    stacks.until(lambda: FIRST in services(lab), 60, "the new spec in the Swarm")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    stack.set("model", SECOND)
+    stack.pulumi("cancel", "--yes", ok=False)
+    stack.up()
+    assert served(stack) == [SECOND]
+    unchanged(stack)
+
+
+def services(lab) -> str:
+    return stacks.inside(lab, 0, "docker service inspect trtspark-lab-rank-0 --format '{{json .Spec}}'")
 
 
 def test_not_running_stops_the_ranks_and_keeps_the_rest(stack, lab):

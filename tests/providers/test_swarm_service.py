@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import File, Rank, rank_service
+from cluster.service_spec import NOTHING, SPEC_LABEL, File, Rank, rank_service, runs
 from dynamic_providers.swarm_service import SwarmServiceProvider
 from remote import services
 from tests import samples
@@ -45,7 +45,7 @@ def props(image: str = "release@sha256:1", **changes: Any) -> dict[str, Any]:
     }
     spec = rank_service(Rank(**{**values, **changes}))
     ends = {"manager": {**connection, "host": HEAD}, "node": {**connection, "host": WORKER}}
-    return {"spec": spec, "image": image, **ends}
+    return {"spec": spec, "image": image, **ends, "found": runs(spec)}
 
 
 def create(**changes: Any) -> dict[str, Any]:
@@ -131,6 +131,22 @@ def test_a_container_deaf_to_the_first_signal_is_killed(world):
     assert list(world[WORKER].running) == ["theirs"]
 
 
+def test_an_update_that_meets_swarms_own_is_begun_again(world, monkeypatch):
+    outs = create()
+    inspect, raised = world[HEAD].inspect_service, []
+
+    def outdated(name: str) -> dict[str, Any]:
+        found = inspect(name)
+        if not raised:
+            raised.append(name)
+            world[HEAD].managed().services[name]["Version"]["Index"] += 1
+        return found
+
+    monkeypatch.setattr(world[HEAD], "inspect_service", outdated)
+    update(outs, image="release@sha256:2")
+    assert container(world)["Image"] == "release@sha256:2"
+
+
 def test_an_update_that_restarts_nothing_ends_nothing(world):
     outs = create()
     update(outs)
@@ -173,6 +189,9 @@ def test_the_way_to_the_machine_is_no_change():
 @pytest.mark.parametrize("changes", [{}, {"configs": [], "secrets": []}, {"running": False}])
 def test_what_is_as_it_should_be_reads_the_same(world, changes):
     outs = create(**changes)
+    spec = outs["spec"]
+    stopped = runs(spec) == NOTHING
+    world[WORKER].running = {} if stopped else {"mine": {**OURS, SPEC_LABEL: runs(spec)}}
     found = SwarmServiceProvider().read("id", outs)
     assert found.id == outs["serviceId"]
     assert not SwarmServiceProvider().diff("id", found.outs, props(**changes)).changes
@@ -191,6 +210,24 @@ def test_another_image_is_drift(world):
     assert drifted(world, outs)["image"] == "somebody/else:latest"
 
 
+def test_a_container_of_another_image_than_its_services_is_drift_and_started_anew(world):
+    outs = create()
+    world[WORKER].running = {"new": dict(OURS)}
+    world[WORKER].images["new"] = "release@sha256:2"
+    found = drifted(world, outs)
+    assert found["image"] == "release@sha256:2"
+    forced = there(world)["TaskTemplate"]["ForceUpdate"]
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == forced + 1
+
+
+def test_an_image_by_name_is_not_compared_with_what_docker_makes_of_it(world):
+    outs = create(image="mine")
+    world[WORKER].running = {"new": dict(OURS)}
+    world[WORKER].images["new"] = "mine:latest"
+    assert drifted(world, outs)["image"] == "mine"
+
+
 def test_another_environment_is_drift(world):
     outs = create()
     container(world)["Env"] = ["NCCL_DEBUG=WARN"]
@@ -201,6 +238,28 @@ def test_a_service_scaled_to_nothing_is_drift(world):
     outs = create()
     there(world)["Mode"]["Replicated"]["Replicas"] = 0
     assert drifted(world, outs)["spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
+
+
+@pytest.mark.parametrize("running", [{}, {"other": {**OURS, SPEC_LABEL: "0123456789"}}, {"old": dict(OURS)}])
+def test_a_container_that_is_not_of_the_spec_is_drift_and_a_reason_for_an_update(world, running):
+    """Left by an interrupted run, or ended too often: the state alone would not tell."""
+    outs = create()
+    world[WORKER].running = running
+    found = SwarmServiceProvider().read("id", outs).outs
+    assert found["found"] != runs(outs["spec"])
+    news = {**props(), "found": found["found"]}
+    assert SwarmServiceProvider().diff("id", outs, news).changes
+    assert not SwarmServiceProvider().diff("id", outs, props()).changes
+
+
+def test_a_server_that_swarm_has_given_up_is_started_anew(world):
+    outs = create()
+    world[WORKER].running = {}
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
+    world[WORKER].running = {"mine": dict(OURS)}
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
 
 
 def test_files_taken_away_by_hand_are_drift(world):
@@ -219,6 +278,7 @@ def test_drift_is_mended_by_an_update(world):
     outs = create()
     container(world)["Env"] = []
     update(drifted(world, outs))
+    world[WORKER].running = {"mine": {**OURS, SPEC_LABEL: runs(outs["spec"])}}
     assert (
         not SwarmServiceProvider().diff("id", SwarmServiceProvider().read("id", outs).outs, props()).changes
     )

@@ -73,6 +73,12 @@ def test_after_the_toolkits_update_which_rewrites_the_file_our_line_is_still_fou
     assert config_toml.taken_back(rewritten, PATH, was) == TOML
 
 
+@pytest.mark.parametrize("text", [TOML, "a = 1\n", 'swarm-resource = "OTHER"\n'])
+def test_our_line_made_a_comment_by_hand_is_still_ours(text):
+    after, was = config_toml.merged(text, PATH)
+    assert config_toml.taken_back(after.replace("swarm-resource", "# swarm-resource"), PATH, was) == text
+
+
 def test_what_the_owner_made_of_the_line_since_stays():
     after, was = config_toml.merged(TOML, PATH)
     theirs = after.replace(OURS, "MINE")

@@ -197,7 +197,9 @@ def test_the_restart_is_told_with_what_it_stops_and_what_comes_back():
 
 
 def test_a_restart_that_stops_nothing_says_so():
-    assert "No container runs there." in said("docker.restart", spark())[0]
+    [text] = said("docker.restart", spark())
+    assert text.startswith("NOTE 10.24.11.11: Docker will restart")
+    assert "No container runs there." in text
 
 
 def test_a_reload_or_nothing_to_do_is_no_restart():
@@ -279,8 +281,19 @@ def test_ours_a_worker_and_no_swarm_are_right(days):
     assert said("swarm.certificates", spark(docker_swarm=SwarmState(certificate_days=days))) == []
 
 
-def test_an_expired_certificate_and_the_way_out():
-    error = "error while loading TLS certificate: certificate (1) has expired: x509: certificate has expired"
-    [text] = said("swarm.expired", spark(docker_swarm=SwarmState("error", error=error)))
-    assert text.startswith("WARN 10.24.11.11: its Swarm certificate has expired.")
-    assert "docker swarm init --force-new-cluster --advertise-addr 10.24.11.11" in text
+EXPIRED = SwarmState("error", error="certificate (1 - abc) not valid after …: x509: certificate has expired")
+
+
+def test_an_expired_manager_stops_with_the_way_out():
+    [text] = said("swarm.expired", spark(docker_swarm=EXPIRED))
+    assert text.startswith("FAIL 10.24.11.11: its Swarm certificate has expired.")
+    assert "`docker swarm leave --force`" in text
+    assert "`pulumi up --refresh`" in text
+
+
+def test_an_expired_worker_is_for_up_to_decide():
+    nodes = [samples.facts(1)[0], dataclasses.replace(spark(docker_swarm=EXPIRED), node="10.24.11.12")]
+    context = checks.Context("dgx", samples.settings(2), nodes, [samples.cache()] * 2)
+    [found] = checks.CHECKS["swarm.expired"](context)
+    assert (found.level, found.node) == ("WARN", "10.24.11.12")
+    assert "if this stack took it in" in found.todo

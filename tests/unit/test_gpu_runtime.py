@@ -92,6 +92,7 @@ def test_byte_for_byte_back(machine, text):
     assert machine.daemon.read_bytes() == text.encode()
     assert machine.daemon.stat().st_mode & 0o777 == 0o600
     assert traces(machine) == []
+    assert machine.runs, "20.10 does not start with an empty file"
 
 
 def test_our_record_has_the_checksum_of_what_is_kept_and_nothing_of_the_owners(machine):
@@ -174,8 +175,24 @@ def test_a_file_of_ours_alone_that_was_only_formatted_goes(machine):
 def test_a_file_that_the_owner_removed_stays_away(machine):
     apply()
     machine.daemon.unlink()
-    restore()
+    assert restore()["docker"] == "restarted", "the running Docker still had ours"
     assert not machine.daemon.exists()
+    assert machine.has["node-generic-resources"] == []
+
+
+def test_other_resources_that_the_owner_added_stay(machine):
+    apply()
+    edit(machine, **{"node-generic-resources": ["FPGA=1", RESOURCE, "FPGA=2"]})
+    restore()
+    assert machine.has["node-generic-resources"] == ["FPGA=1", "FPGA=2"]
+
+
+def test_given_back_by_hand_before_there_is_nothing_to_restart(machine):
+    apply()
+    machine.daemon.unlink()
+    machine.start()
+    assert restore()["docker"] == ""
+    assert (machine.restarts, machine.reloads) == (1, 0)
 
 
 @pytest.mark.parametrize("what", ["gone", "changed"])

@@ -195,3 +195,22 @@ def test_a_key_in_a_folder_with_a_space():
     words = ["ssh", "-G", *ssh.options(connection), "spark-1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "identityfile /home/me/my keys/id" in done.stdout, done.stderr
+
+
+def test_a_changed_host_key_is_told_by_both_fingerprints():
+    """As OpenSSH 9 says it; the pinned one is counted here, as `ssh-keygen -l` does."""
+    sent = "SHA256:" + "k" * 43
+    said = (
+        "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n"
+        f"The fingerprint for the ED25519 key sent by the remote host is\n{sent}.\r\n"
+        "Host key verification failed.\r\n"
+    )
+    one = connection()
+    done = subprocess.run(
+        ["ssh-keygen", "-lf", "-"], input=one.host_key, capture_output=True, text=True, check=False
+    )
+    text = str(ssh.explained(one, said))
+    assert sent in text
+    assert ssh.fingerprint("ssh-ed25519 not-base64") == "unreadable"
+    if done.returncode == 0:
+        assert done.stdout.split()[1] in text

@@ -16,7 +16,6 @@ from cluster.swarm_plan import (
     Listed,
     Member,
     Rejoin,
-    Renew,
     Unlabel,
     plan,
     renewals,
@@ -194,9 +193,13 @@ def test_no_step_is_planned_twice(case):
 EXPIRED = Member("error", error="x509: certificate has expired or is not yet valid")
 
 
-def test_expired_certificates_of_ours_are_renewed_the_managers_by_force():
-    members = {"spark-1": EXPIRED, "spark-2": Member("active", "id-2"), "spark-3": EXPIRED}
-    assert renewals(NAMES[:3], members, {"spark-1", "spark-3"}) == [Renew("spark-1"), Rejoin("spark-3")]
+def test_an_expired_worker_of_ours_joins_again():
+    members = {
+        "spark-1": Member("active", "id-1", True),
+        "spark-2": Member("active", "id-2"),
+        "spark-3": EXPIRED,
+    }
+    assert renewals(NAMES[:3], members, {"spark-3"}) == [Rejoin("spark-3")]
 
 
 def test_without_expired_ones_nothing_is_renewed():
@@ -204,10 +207,11 @@ def test_without_expired_ones_nothing_is_renewed():
 
 
 @pytest.mark.parametrize(
-    ("name", "way"), [("spark-1", "swarm init --force-new-cluster"), ("spark-2", "swarm leave --force")]
+    ("name", "way"), [("spark-1", "pulumi up --refresh"), ("spark-2", "the next `up` takes the node in")]
 )
-def test_an_expired_certificate_that_is_not_ours_is_left_with_the_way_out(name, way):
+def test_an_expired_manager_and_a_worker_that_is_not_ours_are_left_with_the_way_out(name, way):
     members = {**dict.fromkeys(NAMES[:2], Member("active", "id")), name: EXPIRED}
     with pytest.raises(NodeError, match="has expired") as caught:
         renewals(NAMES[:2], members, set())
+    assert "docker swarm leave --force" in str(caught.value)
     assert way in str(caught.value)

@@ -1,0 +1,183 @@
+"""A switch never ends with nothing when there was something: rank 0's service with its gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.errors import NotReady, TrtSparkError
+from cluster.patience import LEAST_S, load_rate, patience
+from cluster.service_spec import Rank, rank_service, runs
+from dynamic_providers.swarm_service import SwarmServiceProvider
+from remote import services, serving
+from tests import samples
+from tests.providers.fake_swarm import Engines
+
+HEAD, WORKER = "10.0.0.1", "10.0.0.2"
+GB = 10**9
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = Engines(HEAD, WORKER)
+    made[HEAD].init_swarm(HEAD, HEAD, {})
+    monkeypatch.setattr(services, "connect", made.dial)
+    monkeypatch.setattr(services, "STOP_DEADLINE_S", 0.3)
+    return made
+
+
+class Gate:
+    """What the gate finds, by model: seconds to ready, or the error."""
+
+    def __init__(self, monkeypatch, **models: Any) -> None:
+        self.models, self.asked = models, []
+        monkeypatch.setattr(serving, "gate", self)
+
+    def __call__(self, props, say):
+        self.asked.append((props["model"], props["timeout"]))
+        found = self.models[props["model"]]
+        if isinstance(found, Exception):
+            raise found
+        return {"readySeconds": found, "provenTransport": [props["model"]]}
+
+
+def rank(number: int, image: str, **changes: Any) -> dict[str, Any]:
+    connection = samples.connections(1)[0].as_props()
+    ends = {
+        "manager": {**connection, "host": HEAD},
+        "node": {**connection, "host": HEAD if number == 0 else WORKER},
+    }
+    values = {
+        "stack": "dgx",
+        "rank": number,
+        "hf_cache": "/hf",
+        "env": {},
+        "command": ["x"],
+        "stop_grace_s": 0,
+    }
+    spec = rank_service(Rank(**{**values, **changes}))
+    return {"spec": spec, "image": image, **ends, "found": runs(spec)}
+
+
+def server(model: str, image: str = "release@sha256:1", **gate: Any) -> dict[str, Any]:
+    worker = rank(1, image)
+    workers = [{key: worker[key] for key in ("spec", "image", "node")} | {"applied": image}]
+    waiting = {"url": "u", "model": model, "transport": "IB", "network": [], "timeout": 0, "bytes": 60 * GB}
+    return {**rank(0, image, args=[model]), "gate": {**waiting, **gate}, "workers": workers}
+
+
+def serves(world: Engines, number: int = 0) -> tuple[list[str], str]:
+    container = world[HEAD].managed().services[f"trtspark-dgx-rank-{number}"]["Spec"]["TaskTemplate"]
+    return container["ContainerSpec"].get("Args", []), container["ContainerSpec"]["Image"]
+
+
+def create(props: dict[str, Any]) -> dict[str, Any]:
+    outs = SwarmServiceProvider().create(props).outs
+    assert outs is not None
+    return outs
+
+
+def update(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    outs = SwarmServiceProvider().update("id", olds, news).outs
+    assert outs is not None
+    return outs
+
+
+def test_a_good_switch(world, monkeypatch):
+    Gate(monkeypatch, old=100.0, new=50.0)
+    outs = update(create(server("old")), server("new"))
+    assert serves(world)[0] == ["new"]
+    assert (outs["readySeconds"], outs["provenTransport"]) == (50.0, ["new"])
+
+
+def test_a_failed_switch_brings_the_old_server_back_and_says_both(world, monkeypatch):
+    gate = Gate(monkeypatch, old=100.0, new=NotReady("new: out of memory."))
+    outs = create(server("old"))
+    with pytest.raises(NotReady) as caught:
+        update(outs, server("new"))
+    assert serves(world)[0] == ["old"]
+    assert [model for model, _ in gate.asked] == ["old", "new", "old"]
+    assert str(caught.value).startswith("new: out of memory. old serves again as before.")
+
+
+def test_a_failed_switch_of_the_image_brings_the_workers_back_too(world, monkeypatch):
+    Gate(monkeypatch, old=1.0, new=TrtSparkError("new: the ranks do not use RDMA as planned."))
+    SwarmServiceProvider().create(rank(1, "release@sha256:1"))
+    outs = create(server("old"))
+    SwarmServiceProvider().update("id", rank(1, "release@sha256:1"), rank(1, "release@sha256:2"))
+    with pytest.raises(NotReady):
+        update(outs, server("new", "release@sha256:2"))
+    assert serves(world, 0) == (["old"], "release@sha256:1")
+    assert serves(world, 1)[1] == "release@sha256:1"
+
+
+def test_where_the_old_one_does_not_come_back_both_reasons_are_told(world, monkeypatch):
+    gate = Gate(monkeypatch, old=1.0, new=NotReady("new: crashed."))
+    outs = create(server("old"))
+    gate.models["old"] = NotReady("old: crashed too.")
+    with pytest.raises(
+        NotReady, match=r"new: crashed\. And old, which served before, did not come back: old"
+    ):
+        update(outs, server("new"))
+
+
+def test_a_first_server_that_does_not_become_ready_is_its_own_error(world, monkeypatch):
+    Gate(monkeypatch, new=NotReady("new: crashed."))
+    with pytest.raises(NotReady, match=r"^new: crashed\.$"):
+        create(server("new"))
+
+
+def test_a_stopped_server_is_not_waited_for_and_not_come_back_to(world, monkeypatch):
+    gate = Gate(monkeypatch, old=1.0, new=NotReady("new: crashed."))
+    stopped = {**rank(0, "release@sha256:1", running=False), "gate": {}, "workers": []}
+    outs = update(create(server("old")), stopped)
+    assert (outs["readySeconds"], outs["provenTransport"]) == (None, [])
+    gate.asked.clear()
+    with pytest.raises(NotReady, match=r"^new: crashed\.$"):
+        update(outs, server("new"))
+    assert [model for model, _ in gate.asked] == ["new"]
+
+
+def test_the_deadline_is_by_size_and_by_the_rate_of_the_last_load(world, monkeypatch):
+    gate = Gate(monkeypatch, old=30.0, new=1.0, given=1.0)
+    outs = create(server("old"))
+    assert outs["loadRate"] == pytest.approx(2 * GB)
+    outs = update(outs, server("new", bytes=240 * GB))
+    update(outs, server("given", timeout=7))
+    assert gate.asked == [("old", 360.0), ("new", 360.0), ("given", 7.0)]
+
+
+def test_patience():
+    assert patience(0, None) == LEAST_S
+    assert patience(1000 * GB, 1e9) == 3000
+    assert load_rate(GB, 1.0) is None
+    assert load_rate(60 * GB, 30.0) == 2e9
+
+
+def test_a_worker_that_restarts_drains_the_server_first(world, monkeypatch):
+    """Its ranks would die with requests in them."""
+    Gate(monkeypatch, old=1.0)
+    first = {**rank(1, "release@sha256:1"), "server": {"name": "trtspark-dgx-rank-0"}}
+    first["server"]["node"] = rank(0, "")["node"]
+    create(first)
+    create(server("old"))
+    labels = {"trtspark.stack": "dgx", "trtspark.rank": "0"}
+    world[HEAD].running = {"server": labels}
+    update(first, {**first, "image": "release@sha256:2"})
+    assert world[HEAD].signals == [("server", "SIGTERM")]
+    mode = world[HEAD].managed().services["trtspark-dgx-rank-0"]["Spec"]["Mode"]
+    assert mode == {"Replicated": {"Replicas": 0}}
+    update(server("old"), server("old", "release@sha256:2"))
+    mode = world[HEAD].managed().services["trtspark-dgx-rank-0"]["Spec"]["Mode"]
+    assert mode == {"Replicated": {"Replicas": 1}}
+
+
+def test_a_changed_worker_or_transport_is_a_reason_to_prove_again_and_a_deadline_is_not():
+    diff = SwarmServiceProvider().diff
+    before = server("old")
+    assert not diff("id", before, server("old", timeout=99)).changes
+    assert diff("id", before, server("old", transport="any")).changes
+    other = server("old")
+    other["workers"][0]["applied"] = "8"
+    assert diff("id", before, other).changes

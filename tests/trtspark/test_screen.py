@@ -1,0 +1,108 @@
+"""The screen of status: what it says, and that it fits."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from cluster.vitals import Gpu, Load, Port, Rank, Vitals
+from trtspark.screen import State, duration, rendered
+
+PORTS = (Port("rocep1s0f0", "enp1s0f0np0", 200.0, 1.5, 0.25), Port("roceP2p1s0f0", "enP2p1s0f0np0", 200.0))
+
+
+def node(number, **changes):
+    rank = Rank(number, "running", "Up", 200.0, 1, "spec")
+    found = {
+        "node": f"10.24.11.{11 + number}",
+        "gpu": Gpu(37.0, 61.0, None, 2418.0),
+        "memory": 128 << 30,
+        "available": 64 << 30,
+        "ranks": (rank,),
+        "ports": PORTS,
+    }
+    return Vitals(**{**found, **changes})
+
+
+def state(**changes):
+    found = {
+        "stack": "dgx",
+        "endpoint": "http://10.24.11.11:8355",
+        "model": "openai/gpt-oss-120b",
+        "deployed": "openai/gpt-oss-120b",
+        "served": "openai/gpt-oss-120b",
+        "revision": "b5c939de8f754692c1647ca79fbf85e8c1e70f8a",
+        "transport": ["rank 0: NET/IB over rocep1s0f0, roceP2p1s0f0"],
+        "nodes": [node(0), node(1)],
+        "load": Load(2, 0, 38.24),
+        "ranks": 2,
+    }
+    return State(**{**found, **changes})
+
+
+def shown(one, width=100):
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(rendered(one, width))
+    return capture.get()
+
+
+def test_one_screen_says_it_all():
+    text = shown(state())
+    for part in (
+        "http://10.24.11.11:8355", "answers", "up 3 min", "openai/gpt-oss-120b @ b5c939de8f75",
+        "2 requests running, 38.2 tokens/s", "NET/IB", "37 %", "64.0/128 GiB",
+        "200 Gb/s, in 1.50, out 0.25", "none seen",
+    ):  # fmt: skip
+        assert part in text
+    assert state().healthy
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_it_fits_a_small_terminal(width):
+    many = state(
+        load=Load(), transport=["x" * 300] * 2, served="", nodes=[node(0, problem="p" * 300), node(1)]
+    )
+    for one in (state(), many):
+        lines = shown(one, width).splitlines()
+        assert len(lines) <= 23
+        assert max(map(len, lines)) <= width
+
+
+def test_what_is_not_told_is_no_number():
+    text = shown(state(nodes=[Vitals("n", problem="nvidia@n: it does not answer.")]))
+    assert "0 %" not in text
+    assert " -" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"endpoint": ""}, "nothing is deployed"),
+        ({"model": "a/b"}, "a/b is configured, openai/gpt-oss-120b deployed"),
+        ({"served": "a/b"}, "a/b is served"),
+        ({"served": ""}, "does not answer"),
+        ({"nodes": [node(0), node(1, ranks=())]}, "rank 1 does not run"),
+        ({"nodes": [node(0), Vitals("n", problem="n: gone.")]}, "n: gone."),
+        ({"running": False}, "ranks run, and `running` is false"),
+    ],
+)
+def test_drift_in_a_line(changes, said):
+    one = state(**changes)
+    assert said in "; ".join(one.drift)
+    assert not one.healthy
+
+
+def test_stopped_on_purpose_is_healthy():
+    assert state(running=False, served="", nodes=[node(0, ranks=()), node(1, ranks=())]).healthy
+
+
+def test_json_has_null_for_what_is_not_known():
+    document = state(load=Load()).document()
+    assert document["nodes"][0]["gpu"]["power"] is None
+    assert document["load"]["running"] is None
+    assert document["uptime"] == 200.0
+
+
+def test_durations():
+    assert [duration(s) for s in (42, 200, 18_720, 400_000)] == ["42 s", "3 min", "5.2 h", "5 days"]

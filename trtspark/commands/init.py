@@ -1,0 +1,200 @@
+"""`trtspark init`: from two machines and a cable to a stack's configuration."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.errors import TrtSparkError
+from trtspark import terminal
+from trtspark.project import Choice, Stack
+from trtspark.questions import Questions
+
+if TYPE_CHECKING:
+    from cluster.facts import Facts
+    from trtspark.setting_up import Flags, Plan
+
+DEFAULT_STACK = "dgx"
+DEFAULT_MODEL = "openai/gpt-oss-120b"
+#: The check whose fix this command can write into the configuration (cluster/checks).
+NO_DOCKER_GROUP = "docker.answers"
+
+
+def run(
+    context: typer.Context,
+    node: Annotated[
+        list[str] | None, typer.Option(help="[USER@]HOST[:PORT] of a Spark, the head first; repeatable.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="The user where --node names none (nvidia).")] = None,
+    ssh_key: Annotated[str | None, typer.Option(help="A private key's path (your agent and ~/.ssh).")] = None,
+    accept_host_key: Annotated[
+        list[str] | None, typer.Option(help="SHA256:… of a host key that you have compared; repeatable.")
+    ] = None,
+    install_key: Annotated[
+        bool | None,
+        typer.Option(help="Put your public key on a Spark that refuses it; ssh asks the password."),
+    ] = None,
+    docker_group: Annotated[
+        bool | None, typer.Option(help="Let `pulumi up` put the users into group docker.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model: a Hugging Face id, or a number of the list.")
+    ] = None,
+    hf_token_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file with a Hugging Face token.")
+    ] = None,
+    find: Annotated[bool, typer.Option(help="Look for Sparks on this network.")] = True,
+) -> None:
+    """Set a stack up: find the Sparks, check logins and host keys, look at them, choose the model.
+
+    Asks for what no option answers, shows what the machines lack, and writes the configuration through
+    Pulumi. On a stack that is there it changes only what is answered otherwise.
+
+    Examples:
+
+      trtspark init
+
+      trtspark --stack dgx init --node nvidia@192.168.1.11 --node nvidia@192.168.1.12 \\
+        --accept-host-key SHA256:… --accept-host-key SHA256:… --model openai/gpt-oss-120b
+    """
+    from trtspark import setting_up
+    from trtspark.discovery import neighbours
+
+    ask, choice = Questions(), context.obj
+    folder, name, before = _stack(ask, choice)
+    flags = setting_up.Flags(
+        tuple(node or ()), user, ssh_key, tuple(accept_host_key or ()), install_key, docker_group, model
+    )
+    plan = setting_up.Plan(before)
+    if ssh_key:
+        plan.wanted["sshKey"] = str(Path(ssh_key).expanduser().resolve())
+    seen = neighbours() if find and not node and ask.interactive else []
+    plan.wanted["nodes"] = setting_up.ask_nodes(ask, flags, plan, seen, setting_up.at_the_cable)
+    facts = _look(name, plan)
+    plan.wanted["model"] = _model(ask, flags, plan, name, facts)
+    if plan.wanted["model"] != before.get("model") and before.get("revision") not in (None, "", "auto"):
+        plan.wanted["revision"] = None  # of the other model
+    _judge(ask, flags, plan, name)
+    plan.settings()
+    _write(ask, folder, name, plan, hf_token_file)
+    away = f"cd {shlex.quote(str(folder))} && " if folder != Path.cwd() else ""
+    terminal.out.print(f"{away}pulumi up --stack {name}", markup=False)
+
+
+def _stack(ask: Questions, choice: Choice) -> tuple[Path, str, dict[str, Any]]:
+    """The folder, the stack's name, and what it has set; nothing for a new one."""
+    from trtspark.project import PROJECT, exists
+
+    folder = choice.folder()
+    name = ask.text(choice.stack, "--stack", "Name of the stack", DEFAULT_STACK)
+    if not exists(folder, name):
+        return folder, name, {}
+    stack = Stack(folder, name)
+    keys = [key.removeprefix(f"{PROJECT}:") for key in stack.config if key.startswith(f"{PROJECT}:")]
+    return folder, name, {key: stack.raw(key) for key in keys}
+
+
+def _look(stack: str, plan: Plan) -> tuple[Facts, ...]:
+    """The nodes' facts, as far as they can be had: what is wrong is told later, with the model."""
+    from remote.logins import connections
+    from remote.preflight import examine
+
+    trial = type(plan)(plan.before, {**plan.wanted, "model": plan.get("model") or DEFAULT_MODEL})
+    settings = trial.settings()
+    with terminal.err.status("Looking at the nodes"):
+        return examine(stack, settings, connections(settings)).facts
+
+
+def _model(ask: Questions, flags: Flags, plan: Plan, stack: str, facts: tuple[Facts, ...]) -> str:
+    from remote.logins import connections
+    from trtspark import nodes, setting_up, shelf
+
+    current = plan.get("model")
+    trial = type(plan)(plan.before, {**plan.wanted, "model": current or DEFAULT_MODEL})
+    settings = trial.settings()
+    answers = nodes.every(connections(settings), "models_cache", "look", {"hf_cache": settings.hf_cache})
+    caches = {
+        one.host: answer["models"]
+        for one, answer in zip(settings.active_nodes, answers, strict=True)
+        if not isinstance(answer, TrtSparkError)
+    }
+    rows = shelf.rows(settings, stack, facts, caches)
+    if flags.model is None and ask.interactive:
+        terminal.err.print(setting_up.show_models(rows))
+    text = ask.text(
+        flags.model,
+        "--model",
+        "The model (number or Hugging Face id)",
+        current or DEFAULT_MODEL,
+        lambda text: shelf.chosen(rows, text),
+    )
+    return shelf.chosen(rows, text)
+
+
+def _judge(ask: Questions, flags: Flags, plan: Plan, stack: str) -> None:
+    """Say what the machines lack and what the owner should do; nothing of it stops the writing."""
+    from remote.logins import connections
+    from remote.preflight import examine
+
+    settings = plan.settings()
+    with terminal.err.status("Checking"):
+        found = examine(stack, settings, connections(settings))
+    no_docker = [one for one in found.findings if one.check == NO_DOCKER_GROUP]
+    lacks_group = [one for one in no_docker if "dockerGroup" in one.todo]
+    if flags.docker_group is not None:
+        plan.wanted["dockerGroup"] = flags.docker_group
+    elif lacks_group and not settings.docker_group:
+        nodes = ", ".join(one.node for one in lacks_group)
+        if ask.yes(None, "--docker-group", f"{nodes}: not in group docker. Shall `pulumi up` change that?"):
+            plan.wanted["dockerGroup"] = True
+    if plan.get("dockerGroup") and not settings.docker_group:
+        settings = plan.settings()
+        found = examine(stack, settings, connections(settings))
+    for error in found.errors:
+        terminal.err.print(f"[bold red]FAIL[/] {_plain(str(error))}")
+    for one in found.findings:
+        colour = "bold red" if one.level == "FAIL" else "yellow"
+        terminal.err.print(f"[{colour}]{one.level}[/] {_plain(str(one))}")
+    for note in found.notes:
+        terminal.hint(note)
+    if not found.errors and not found.findings:
+        terminal.err.print("[green]The nodes have all it takes.[/]")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _write(ask: Questions, folder: Path, name: str, plan: Plan, token: Path | None) -> None:
+    from cluster import catalog
+    from trtspark import writing
+    from trtspark.project import exists
+
+    if not exists(folder, name):
+        asks = ask.interactive and not _passphrase()
+        writing.create(folder, name, asks)
+    stack = Stack(folder, name)
+    todo = writing.changes(plan.before, plan.wanted)
+    writing.write(stack, todo)
+    for key in sorted(todo):
+        terminal.hint(f"{name}: {key} {'is set' if todo[key] is not None else 'is taken away'}.")
+    if not todo:
+        terminal.hint(f"{name}: nothing was changed.")
+    model = plan.get("model")
+    if token is not None:
+        writing.secret(folder, name, writing.SECRET, token.read_text(encoding="utf-8").strip())
+        terminal.hint(f"{name}: {writing.SECRET} is set, encrypted.")
+    elif catalog.known(model).gated and not plan.before.get(writing.SECRET):
+        terminal.hint(f"{model} is gated: it takes a Hugging Face token whose account accepted its licence.")
+        if ask.interactive and ask.yes(None, "--hf-token-file", "Set one now? Pulumi asks for it."):
+            writing.secret(folder, name, writing.SECRET, None)
+
+
+def _passphrase() -> bool:
+    return any(name in os.environ for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"))

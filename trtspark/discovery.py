@@ -1,0 +1,142 @@
+"""Finding Sparks: mDNS on this network, and what a Spark sees at the other end of its cable.
+
+What is found is an offer: a person chooses, and the host key decides whether it is the machine.
+mDNS by avahi-browse where it is installed, else one question of our own (RFC 6762, DNS records of RFC 1035).
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SERVICE = "_ssh._tcp.local"
+GROUP = ("224.0.0.251", 5353)
+WAIT_S = 2.0
+#: DNS record types.
+A, PTR, SRV = 1, 12, 33
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A machine that offers ssh: its name, IPv4 address and port."""
+
+    name: str
+    address: str
+    port: int = 22
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.address})" + (f" port {self.port}" if self.port != 22 else "")
+
+
+def neighbours(wait: float = WAIT_S) -> list[Neighbour]:
+    """Everything on this network that offers ssh by mDNS; [] where nothing can be asked. `wait`: seconds."""
+    if shutil.which("avahi-browse"):
+        words = ["avahi-browse", "--resolve", "--parsable", "--terminate", "--no-db-lookup", "_ssh._tcp"]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=wait + 8, check=False)
+        except subprocess.TimeoutExpired:
+            return []
+        if done.returncode == 0:
+            return browsed(done.stdout)
+    return _asked(wait)
+
+
+def browsed(text: str) -> list[Neighbour]:
+    """From avahi-browse's parsable lines: =;eth0;IPv4;name;_ssh._tcp;local;host.local;address;port;texts."""
+    found = {}
+    for line in text.splitlines():
+        cells = line.split(";")
+        if len(cells) >= 9 and cells[0] == "=" and cells[2] == "IPv4" and cells[8].isdecimal():
+            one = Neighbour(cells[6].removesuffix(".local"), cells[7], int(cells[8]))
+            found[one.address, one.port] = one
+    return _sorted(found.values())
+
+
+def question() -> bytes:
+    """A multicast query for the service's names; the top bit of the class asks for a direct answer."""
+    name = b"".join(bytes([len(part)]) + part.encode() for part in SERVICE.split(".")) + b"\0"
+    return struct.pack(">6H", 0, 0, 1, 0, 0, 0) + name + struct.pack(">2H", PTR, 0x8001)
+
+
+def understood(packets: Iterable[bytes]) -> list[Neighbour]:
+    """The machines in mDNS answers. What is no valid answer is passed over: anybody may send it."""
+    instances, services, addresses = set(), {}, {}
+    for packet in packets:
+        try:
+            records = list(_records(packet))
+        except (struct.error, IndexError, ValueError):
+            continue
+        for name, kind, data, start in records:
+            if kind == PTR and name.lower() == SERVICE:
+                instances.add(_name(packet, start)[0])
+            elif kind == SRV and len(data) > 6:
+                (port,) = struct.unpack_from(">H", data, 4)
+                services[name] = (_name(packet, start + 6)[0], port)
+            elif kind == A and len(data) == 4:
+                addresses[name] = socket.inet_ntoa(data)
+    found = []
+    for instance in instances & services.keys():
+        host, port = services[instance]
+        if host in addresses:
+            found.append(Neighbour(host.removesuffix(".local"), addresses[host], port))
+    return _sorted(found)
+
+
+def _asked(wait: float) -> list[Neighbour]:
+    packets = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+        try:
+            sock.sendto(question(), GROUP)
+        except OSError:
+            return []
+        deadline = time.monotonic() + wait
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            try:
+                packets.append(sock.recv(9000))
+            except OSError:
+                break
+    return understood(packets)
+
+
+def _records(packet: bytes) -> Iterable[tuple[str, int, bytes, int]]:
+    """(name, type, data, the data's place in the packet) of every record that answers."""
+    _, flags, questions, *counts = struct.unpack_from(">6H", packet)
+    if not flags & 0x8000:
+        raise ValueError("a question")
+    place = 12
+    for _ in range(questions):
+        _, place = _name(packet, place)
+        place += 4
+    for _ in range(min(sum(counts), 256)):
+        name, place = _name(packet, place)
+        kind, _, _, length = struct.unpack_from(">2HIH", packet, place)
+        place += 10
+        yield name, kind, packet[place : place + length], place
+        place += length
+
+
+def _name(packet: bytes, place: int) -> tuple[str, int]:
+    """A name and the place after it; pointers only lead backwards, so that none goes in circles."""
+    parts, after, limit = [], 0, place
+    while length := packet[place]:
+        if length & 0xC0 == 0xC0:
+            target = struct.unpack_from(">H", packet, place)[0] & 0x3FFF
+            if target >= limit:
+                raise ValueError("a pointer forwards")
+            after, limit = after or place + 2, target
+            place = target
+            continue
+        parts.append(packet[place + 1 : place + 1 + length].decode("utf-8", "replace"))
+        place += 1 + length
+    return ".".join(parts), after or place + 1
+
+
+def _sorted(found: Iterable[Neighbour]) -> list[Neighbour]:
+    return sorted(set(found), key=lambda one: (one.name, one.address))
