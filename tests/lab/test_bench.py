@@ -20,7 +20,6 @@ ABSENT = "Qwen/Qwen2.5-72B-Instruct"
 @pytest.fixture(scope="module")
 def stack(lab, tmp_path_factory):
     one = stacks.create(tmp_path_factory.mktemp("bench") / "project", lab)
-    one.set("iterationStats", True)
     one.up()
     yield one
     one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
