@@ -91,7 +91,7 @@ def show(state: State, as_json: bool) -> None:
     if as_json:
         terminal.out.print(json.dumps(state.document(), indent=2), markup=False)
         return
-    terminal.out.print(rendered(state, terminal.out.width), width=terminal.width())
+    terminal.out.print(rendered(state, terminal.out.width))
 
 
 def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:
