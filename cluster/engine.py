@@ -65,14 +65,12 @@ def options_file(engine: Engine) -> str:
     """extra-llm-api-config.yml. JSON is YAML, and its keys come out in one order, so diffs are true."""
     options: dict[str, object] = {
         "cuda_graph_config": {"enable_padding": engine.cuda_graph_padding},
-        # What `trtspark status` reads at /metrics: requests running, tokens a second.
-        "enable_iter_perf_stats": True,
         "disable_overlap_scheduler": engine.disable_overlap_scheduler,
         "kv_cache_config": {"free_gpu_memory_fraction": engine.gpu_memory_fraction},
         "print_iter_log": False,
     }
     if engine.iteration_stats:
-        # Kept for /metrics until somebody reads them: at most so many.
+        # What `trtspark status` and `trtspark bench` read at /metrics; at most so many are kept until then.
         options |= {"enable_iter_perf_stats": True, "iter_stats_max_iterations": KEPT_ITERATIONS}
     return json.dumps(options, indent=2, sort_keys=True) + "\n"
 
