@@ -14,6 +14,9 @@ from ipaddress import IPv4Address
 from cluster import catalog
 from cluster.config import Settings
 
+#: At 100 iterations a second, ten seconds between two questions lose nothing.
+KEPT_ITERATIONS = 1000
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -29,6 +32,7 @@ class Engine:
     trust_remote_code: bool
     cuda_graph_padding: bool
     disable_overlap_scheduler: bool
+    iteration_stats: bool
     extra_args: tuple[str, ...]
     port: int
 
@@ -51,6 +55,7 @@ def resolve(settings: Settings) -> Engine:
         ),
         cuda_graph_padding=settings.cuda_graph_padding,
         disable_overlap_scheduler=settings.disable_overlap_scheduler,
+        iteration_stats=settings.iteration_stats,
         extra_args=settings.extra_args,
         port=settings.port,
     )
@@ -58,14 +63,15 @@ def resolve(settings: Settings) -> Engine:
 
 def options_file(engine: Engine) -> str:
     """extra-llm-api-config.yml. JSON is YAML, and its keys come out in one order, so diffs are true."""
-    options = {
+    options: dict[str, object] = {
         "cuda_graph_config": {"enable_padding": engine.cuda_graph_padding},
-        # What `trtspark status` reads at /metrics: requests running, tokens a second.
-        "enable_iter_perf_stats": True,
         "disable_overlap_scheduler": engine.disable_overlap_scheduler,
         "kv_cache_config": {"free_gpu_memory_fraction": engine.gpu_memory_fraction},
         "print_iter_log": False,
     }
+    if engine.iteration_stats:
+        # Kept for /metrics until somebody reads them: at most so many.
+        options |= {"enable_iter_perf_stats": True, "iter_stats_max_iterations": KEPT_ITERATIONS}
     return json.dumps(options, indent=2, sort_keys=True) + "\n"
 
 

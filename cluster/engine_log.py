@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster import engine_causes
+
 #: HPC-X's plugin calls itself IBext_vN.
 _USING = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL INFO NET/(IB|Socket)(?:ext_v\d+)? : Using (\[0\].*)$")
 _DEVICE = re.compile(r"\[\d+\](\S+?):\d+/RoCE")
@@ -34,44 +36,7 @@ def transports(lines: Sequence[str]) -> tuple[RankTransport, ...]:
     return tuple(found.values())
 
 
-NCCL_FAILED = "NCCL could not connect the ranks"
-
-#: A sign in the log -> what it means and what to do. The first that matches counts.
-_CAUSES: Sequence[tuple[re.Pattern[str], str]] = tuple(
-    (re.compile(pattern), advice)
-    for pattern, advice in (
-        (
-            r"out of memory|insufficient GPU memory|Impossible to fit in any sequence",
-            "out of memory: lower gpuMemoryFraction or maxNumTokens, or choose a smaller model",
-        ),
-        (
-            r"Unknown architecture for",
-            "this version of the engine does not know the model's architecture: another image or model",
-        ),
-        (
-            r"Address already in use|address already in use",
-            "the port is taken on the head: stop the other program or set another port",
-        ),
-        (
-            r"No such option|Extra inputs are not permitted|Invalid value for",
-            "the engine refuses an option: check extraArgs against the image's version",
-        ),
-        (
-            r"LocalEntryNotFoundError|No weight files found|No such file or directory.*safetensors",
-            "a file of the model is missing on a node: compare the caches, run `hf download` again",
-        ),
-        (r"NCCL error|ibv_modify_qp failed|unhandled system error", NCCL_FAILED),
-        (
-            r"No GPU devices found|GPUs are available, but",
-            "the container sees no GPU: check `docker info` for the nvidia runtime",
-        ),
-        (r"waiting for rank|gave up: rank", "a worker's container did not answer over ssh"),
-        (
-            r"Executor worker returned error|Executor worker initialization error",
-            "the engine crashed while loading",
-        ),
-    )
-)
+NCCL_FAILED = engine_causes.NCCL_FAILED
 _FATAL = re.compile(
     r"Executor worker (returned error|initialization error|died)"
     r"|NCCL WARN Failed to initialize any NET plugin"
@@ -81,10 +46,10 @@ _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")
 
 def cause(lines: Sequence[str]) -> str:
     """One sentence on why the engine failed: what it means, and the line that says so; "" if unknown."""
-    for pattern, advice in _CAUSES:
-        for line in reversed(lines):
-            if pattern.search(line):
-                return f"{advice} ({line.strip()[:200]})"
+    for known in engine_causes.CAUSES:
+        for line in () if known.harmless else reversed(lines):
+            if known.pattern.search(line):
+                return f"{known.sentence} ({line.strip()[:200]})"
     for line in reversed(lines):
         if _ERROR.search(line):
             return line.strip()[:300]

@@ -1,8 +1,10 @@
-"""The serving image on several nodes: one and the same by digest, whatever their image stores are."""
+"""The serving image: one and the same on all nodes by digest, and with what the launch needs in it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cluster.errors import PlanError
 
@@ -25,3 +27,75 @@ def agreed(image: str, nodes: Sequence[str], digests: Sequence[str]) -> str:
 
 def _short(digest: str) -> str:
     return digest.rpartition("@")[2][:19] or "none"
+
+
+#: The oldest Python that rank 0's program runs with.
+PYTHON = (3, 10)
+#: Open MPI from 4.1 to before 6, which it knows: each silently ignores the other's options.
+OPENMPI = ((4, 1), (6,))
+_LINE = re.compile(r"^trtspark (\S+) ?(.*)$", re.M)
+_OPENMPI = re.compile(r"\(Open ?MPI\) (\d+(?:\.\d+)*)")
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a serving image has; "" for what it has not."""
+
+    openmpi: str
+    """Its version, or the first line of another mpirun."""
+    python: str
+    serve: str
+    launch: str
+    ssh: str
+
+
+def parse(text: str) -> ImageFacts:
+    """From what remote/image_check.sh printed; an entrypoint's banner around it does not matter."""
+    found = {name: value.strip() for name, value in _LINE.findall(text)}
+    version = found.get("mpirun-version", "") if found.get("mpirun") else ""
+    open_mpi = _OPENMPI.search(version)
+    return ImageFacts(
+        openmpi=open_mpi.group(1) if open_mpi else version,
+        python=found.get("python3-version", "") if found.get("python3") else "",
+        serve=found.get("trtllm-serve", ""),
+        launch=found.get("trtllm-llmapi-launch", ""),
+        ssh=found.get("ssh", ""),
+    )
+
+
+def lacking(facts: ImageFacts, several: bool) -> list[str]:
+    """What the launch needs and the image has not; several ranks need more. Its ssh client is not among
+    it: the head's own is brought along.
+    """
+    found = []
+    if not facts.serve:
+        found.append("trtllm-serve")
+    if _numbers(facts.python)[:2] < PYTHON:
+        found.append(f"Python 3.10 or later (it has {facts.python or 'none'})")
+    if several and not facts.launch:
+        found.append("trtllm-llmapi-launch")
+    if several and not OPENMPI[0] <= _numbers(facts.openmpi) < OPENMPI[1]:
+        found.append(f"mpirun of Open MPI 4.1 or 5 (it has {facts.openmpi or 'none'})")
+    return found
+
+
+def usable(image: str, nodes: Sequence[str], facts: Sequence[ImageFacts], several: bool) -> ImageFacts:
+    """The head's facts. Raises PlanError naming what an image lacks, or nodes that differ in Open MPI."""
+    for node, one in zip(nodes, facts, strict=True):
+        if missing := lacking(one, several):
+            raise PlanError(
+                f"{image} on {node} lacks {', '.join(missing)}. Set image to a release of TensorRT-LLM, such "
+                "as nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc5. What served before was not touched."
+            )
+        if several and one.openmpi != facts[0].openmpi:
+            raise PlanError(
+                f"{image} is not one image on all nodes: {nodes[0]} has Open MPI {facts[0].openmpi} in it, "
+                f"{node} {one.openmpi}. `docker pull {image}` on both, or set image to a digest."
+            )
+    return facts[0]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "3.12.3" as (3, 12, 3); () for what is no version."""
+    words = version.split(".")
+    return tuple(map(int, words)) if all(word.isdigit() for word in words) else ()

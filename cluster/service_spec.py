@@ -74,6 +74,8 @@ class Rank:
     args: Sequence[str] = ()
     configs: Sequence[File] = ()
     secrets: Sequence[File] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Of the node, by their place in the container; read-only."""
     running: bool = True
     stop_grace_s: int = 10
     max_restarts: int = 0
@@ -96,6 +98,11 @@ def short(stack: str) -> str:
 def service_name(stack: str, rank: int) -> str:
     """`trtspark-STACK-rank-N`."""
     return f"trtspark-{short(stack)}-rank-{rank}"
+
+
+def ssh_folder(stack: str) -> str:
+    """Where the head's ssh client is for rank 0's container, below the login's home."""
+    return f".trtspark/ssh-{short(stack)}"
 
 
 def object_name(stack: str, what: str, data: bytes) -> str:
@@ -126,7 +133,10 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                     "Init": True,
                     "StopGracePeriod": rank.stop_grace_s * NANOSECONDS,
                     "Mounts": [
-                        {"Type": "bind", "Source": rank.hf_cache, "Target": HF_HOME, "ReadOnly": True},
+                        *(
+                            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+                            for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
+                        ),
                         {
                             "Type": "tmpfs",
                             "Target": "/dev/shm",

@@ -104,6 +104,13 @@ CAUSES: Sequence[Cause] = (
 )
 
 
+def recognised(line: str) -> Cause | None:
+    """The cause that one line of NCCL's shows by itself; None for any other line."""
+    if "NCCL " not in line:
+        return None
+    return next((cause for cause in CAUSES if _sign(cause, [line], "") is not None), None)
+
+
 def explain(rank: Expected, ranks: Sequence[Expected], lines: Sequence[str], what: str = "") -> str:
     """What NCCL said of it, and the likely cause with its fix; "" when nothing is known.
 

@@ -8,9 +8,10 @@ from importlib import resources
 import pulumi
 from pulumi_command import remote
 
-from cluster.service_spec import short
+from cluster.service_spec import short, ssh_folder
 from cluster.swarm_plan import EXPIRED
 from components.spark_node import SparkNode
+from dynamic_providers.ssh_client import SshClient
 from dynamic_providers.swarm import Swarm
 from remote import node
 
@@ -101,4 +102,10 @@ class SwarmCluster(pulumi.ComponentResource):
             )
             for index, worker in enumerate(workers, start=1)
         ]
-        return [key, *access]
+        client = SshClient(
+            f"{name}-ssh-client",
+            ssh_folder(stack),
+            head.args.connection.as_props(),
+            pulumi.ResourceOptions(parent=self, depends_on=[head.probe]),
+        )
+        return [key, client, *access]

@@ -24,17 +24,21 @@ from cluster.service_spec import (
     object_name,
     rank_service,
     service_name,
+    ssh_folder,
 )
 from components.spark_node import SparkNode
 from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
 from dynamic_providers.model_weights import ModelWeights
+from dynamic_providers.serving_image import ServingImage
 from dynamic_providers.swarm_service import SwarmService
 from remote import rank0
 from remote.rank0.main import OPTIONS_PATH
 from remote.ssh import options
 
 PROGRAM_PATH = f"{HOME}/rank0.pyz"
+#: remote/rank0/files.py knows what is in it.
+SSH_PATH = f"{HOME}/ssh"
 #: What rank 0 needs to end its ranks once its clients are drained.
 STOP_MARGIN_S = 5
 
@@ -95,9 +99,15 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self),
         )
-        workers = self._workers()
+        checked = ServingImage(
+            f"{name}-image-check",
+            self.image,
+            [spark.args.connection.as_props() for spark in nodes],
+            pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
+        )
+        workers = self._workers(checked)
         program = self._program(providers[0])
-        server = self._server(workers, [program, weights])
+        server = self._server(workers, [program, weights, checked])
         if settings.running:
             self._endpoint_of(server)
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
@@ -139,9 +149,10 @@ class TrtLlmDeployment(pulumi.ComponentResource):
 
     def _program(self, provider: docker.Provider) -> docker.ServiceConfig:
         data = rank0.program()
+        name = object_name(self.args.stack, "program", data)
         return docker.ServiceConfig(
             f"{self.name}-program",
-            name=object_name(self.args.stack, "program", data),
+            name=name,
             data=base64.b64encode(data).decode(),
             # The plugin would delete first, and Docker keeps a config that a service still uses.
             opts=pulumi.ResourceOptions(
@@ -149,6 +160,8 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 provider=provider,
                 depends_on=self.cluster.ready,
                 delete_before_replace=False,
+                # One of this name has this content: of a run that was killed, or of a state that is lost.
+                import_=self.nodes[0].args.facts.configs.get(name),
             ),
         )
 
@@ -179,7 +192,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             **more,
         )
 
-    def _workers(self) -> list[tuple[dict[str, Any], SwarmService]]:
+    def _workers(self, checked: ServingImage) -> list[tuple[dict[str, Any], SwarmService]]:
         """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
         found = []
         for index in range(1, len(self.nodes)):
@@ -191,7 +204,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                     "node": self.nodes[0].args.connection.as_props(),
                 },
             }
-            found.append((props, self._service(index, props, [])))
+            found.append((props, self._service(index, props, [checked])))
         return found
 
     def _props(self, index: int, spec: dict[str, Any]) -> dict[str, Any]:
@@ -219,6 +232,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 configs=[
                     File(object_name(self.args.stack, "program", rank0.program()), PROGRAM_PATH),
                 ],
+                folders=({SSH_PATH: f"{head.home}/{ssh_folder(self.args.stack)}"} if several else {}),
                 secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
                 labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
                 stop_grace_s=settings.drain_seconds + STOP_MARGIN_S,

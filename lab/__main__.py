@@ -72,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="VERSION",
-        help="another version of the serving image besides the usual one, e.g. 1.3.0rc27 with OpenMPI 5"
+        help="another version of the serving image besides the usual one, e.g. 1.3.0rc27 with OpenMPI 5,"
+        " 1.3.0rc5-nossh without an ssh client, 1.3.0rc5-noserve without the server"
         " (a minute or two, once a machine); may be repeated",
     )
     up.add_argument("--restart", action="store_true", help="cut the power of all nodes first, then boot them")

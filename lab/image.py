@@ -28,6 +28,11 @@ OPENMPI_5 = "1.3.0rc27"
 """First release whose image has OpenMPI 5."""
 ENGINE = Path(__file__).parent / "engine"
 MODULES = "usr/lib/python3/dist-packages"
+LACKING = {
+    "-nossh": ("usr/bin/ssh", "usr/bin/scp", "usr/bin/sftp", "usr/bin/slogin"),
+    "-noserve": ("usr/local/bin/trtllm-serve",),
+}
+"""What a version with that ending goes without: the real image may have no ssh client."""
 
 ENVIRONMENT = {
     "PATH": "/usr/local/mpi/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -51,7 +56,7 @@ def publish(
     """Push the serving image and return its name, REGISTRY/REPOSITORY:VERSION.
 
     `registry` is HOST:PORT with TLS, `ca` the PEM file that signed its certificate, `cache` a
-    folder that checkouts share, `version` the engine to simulate.
+    folder that checkouts share, `version` the engine to simulate, with an ending of LACKING or none.
 
     Raises:
         RuntimeError: the base could not be built, or the registry refused something.
@@ -60,21 +65,36 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="trtllm-image-") as work:
         base = build(cache, say, openmpi_of(version))
         engine = pack(engine_members(base.python_magic), Path(work, "engine.tar.gz"))
-        config = image_config([base, engine], version)
+        layers = [base, engine]
+        if gone := [path for ending, paths in LACKING.items() if version.endswith(ending) for path in paths]:
+            layers.append(pack(whiteouts(gone), Path(work, "lacking.tar.gz")))
+        config = image_config(layers, release_of(version))
         digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
         with Registry(registry, ca) as target:
-            for layer in (base, engine):
+            for layer in layers:
                 if target.push_blob(REPOSITORY, layer.digest, layer.path):
                     say(f"image: pushed {layer.size / 1e6:.1f} MB to {registry}")
             target.push_blob(REPOSITORY, digest, config)
-            layers = [(layer.digest, layer.size) for layer in (base, engine)]
-            target.push_manifest(REPOSITORY, version, manifest_of(config, digest, layers))
+            listed = [(layer.digest, layer.size) for layer in layers]
+            target.push_manifest(REPOSITORY, version, manifest_of(config, digest, listed))
     return f"{registry}/{REPOSITORY}:{version}"
 
 
 def openmpi_of(version: str) -> int:
     """The generation of OpenMPI in the real image of that release."""
-    return 5 if at_least(OPENMPI_5, version) else 4
+    return 5 if at_least(OPENMPI_5, release_of(version)) else 4
+
+
+def release_of(version: str) -> str:
+    """The engine's version without what says that something is missing in the image."""
+    return version.partition("-")[0]
+
+
+def whiteouts(paths: list[str]) -> Iterator[Member]:
+    """A layer that takes these files of the layers below away."""
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        yield _file(f"{folder}/.wh.{name}"), b""
 
 
 def image_config(layers: list[Layer], version: str) -> bytes:

@@ -19,6 +19,8 @@ from lab.variants import TOOLKITS, Variant, parse
 
 HERE = Path(__file__).parent
 Say = Callable[[str], None]
+#: A release, and what its image lacks (lab/image.py).
+_IMAGE = re.compile(r"\d+\.\d+\.\d+(rc\d+)?(-nossh|-noserve)?")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def _plan(lab: Lab, wanted: Wanted) -> Plan:
         raise LabError(f"--fabric ring is for {cabling.RING_NODES} nodes, this lab has {count}.")
     docker = wanted.docker or (old.docker if old else "")
     images = sorted({*(old.images if old else []), *wanted.images})
-    if wrong := [version for version in images if not re.fullmatch(r"\d+\.\d+\.\d+(rc\d+)?", version)]:
-        raise LabError(f"--image {wrong[0]}: it is written like 1.3.0rc27.")
+    if wrong := [version for version in images if not _IMAGE.fullmatch(version)]:
+        raise LabError(f"--image {wrong[0]}: it is written like 1.3.0rc27 or 1.3.0rc5-nossh.")
     if old and docker != old.docker:
         raise LabError(
             f"Lab {lab.name!r} has the Docker it was made with. Take it down first:"

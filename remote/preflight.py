@@ -77,7 +77,8 @@ def look(
     if found.errors or failed:
         raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
     warnings = tuple(str(one) for one in found.findings if one.level == "WARN")
-    return Look(found.facts, found.caches, warnings, found.notes, found.found, found.fabric)
+    notes = (*(str(one) for one in found.findings if one.level == "NOTE"), *found.notes)
+    return Look(found.facts, found.caches, warnings, notes, found.found, found.fabric)
 
 
 def examine(

@@ -62,8 +62,9 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     there = _plain(found["Spec"], spec)
     restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
-    if not restarts and not _containers(props) and spec["Mode"]["Replicated"]["Replicas"]:
-        forced += 1  # right as it is, and it ended too often: Swarm starts a changed task anew
+    stale = not _containers(props) or _other_image(props)
+    if not restarts and stale and spec["Mode"]["Replicated"]["Replicas"]:
+        forced += 1  # right as it is, but it ended too often or runs another image: Swarm starts it anew
     spec["TaskTemplate"]["ForceUpdate"] = forced
     if restarts and props.get("server"):
         _pause(manager, props["server"])
@@ -124,8 +125,26 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         raise
     spec = _without_ids(observed(props["spec"], _plain(found["Spec"], props["spec"])))
-    image = found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
+    image = spec_image(found["Spec"])
+    if image == props["image"]:
+        image = _other_image(props) or image
     return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": _running(props)}
+
+
+def spec_image(spec: Mapping[str, Any]) -> str:
+    """The image that a spec of Swarm's own names."""
+    return str(spec["TaskTemplate"]["ContainerSpec"]["Image"])
+
+
+def _other_image(props: Mapping[str, Any]) -> str:
+    """The image that this rank's container was started from, where it has another digest; else ""."""
+    client = connect(Connection.from_props(props["node"]))
+    for entry in client.containers(filters=_labels(props)):
+        with suppress(NotFound):  # just gone
+            image = str(client.inspect_container(entry["Id"])["Config"]["Image"])
+            wanted = props["image"].rpartition("@")[2]
+            return image if "@" in props["image"] and image.rpartition("@")[2] != wanted else ""
+    return ""
 
 
 def _running(props: Mapping[str, Any]) -> str:

@@ -159,6 +159,24 @@ class SshShell:
             raise explained(self.connection, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def stream(self, command: str, stdin: str) -> subprocess.Popen[str]:
+        """Start a command that goes on; its output is read line by line, and ending it is the caller's."""
+        process = subprocess.Popen(
+            [*self._ssh(), self._destination(), command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            # Ctrl-C is the caller's to handle, not ssh's.
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it ended at once: there will be no line
+            process.stdin.write(stdin)
+            process.stdin.close()
+        return process
+
     def forward(self, remote_socket: str) -> str:
         """A local unix socket that leads to `remote_socket` on the node, over the shared connection."""
         self.run("true")

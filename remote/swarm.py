@@ -50,9 +50,12 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
             if members[head].manager:
                 _forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
         members = _members(clients)
+    if members[head].manager and _made_for(clients[head], props["stack"]):
+        # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
+        made, joined = True, joined | {name for name in names[1:] if members[name].state == "active"}
     steps = plan(props["stack"], names, members, _listed(clients[head], members[head]))
     if any(isinstance(step, Init) for step in steps):
-        _init(clients[head], by_name[head])
+        _init(clients[head], by_name[head], props["stack"])
         made = True
     joins = [step.node for step in steps if isinstance(step, Join)]
     if joins:
@@ -156,9 +159,15 @@ def _listed(client: Any, member: Member) -> dict[str, Listed]:
     return {n["ID"]: Listed(n["Spec"].get("Labels") or {}) for n in client.nodes()}
 
 
-def _init(client: Any, node: Mapping[str, Any]) -> None:
+def _made_for(client: Any, stack: str) -> bool:
+    """Whether the Swarm was made by us for this stack: it says so itself, from its first moment."""
+    labels = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
+    return bool(labels.get(STACK_LABEL) == stack)
+
+
+def _init(client: Any, node: Mapping[str, Any], stack: str) -> None:
     address = node["address"]
-    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS)
+    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS, labels={STACK_LABEL: stack})
     client.init_swarm(advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec)
 
 

@@ -14,7 +14,8 @@ import typer
 
 from cluster.errors import TrtSparkError
 from trtspark import terminal
-from trtspark.commands import chat, init, models, status
+from trtspark.commands import bench as bench_command
+from trtspark.commands import chat, doctor, init, logs, models, status
 from trtspark.commands import open as open_command
 from trtspark.project import Choice
 
@@ -60,10 +61,13 @@ def options(
 
 
 app.command("init")(init.run)
+app.command("doctor")(doctor.run)
 app.add_typer(models.app, name="models")
 app.command("status")(status.run)
-app.command("open")(open_command.run)
+app.command("logs")(logs.run)
 app.command("chat")(chat.run)
+app.command("open")(open_command.run)
+app.add_typer(bench_command.app, name="bench")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,12 @@ class Choice:
     project: Path | None = None
 
     def folder(self) -> Path:
-        """Where Pulumi.yaml is. Raises ConfigError when there is none of ours."""
+        """The project's folder. Raises ConfigError when there is none here."""
         return _folder(self.project)
 
     def open(self) -> Stack:
         """The stack. Raises ConfigError when there is no project or no such stack here."""
-        folder = _folder(self.project)
+        folder = self.folder()
         return Stack(folder, self.stack or _selected(folder))
 
 
@@ -54,7 +54,8 @@ class Stack:
         from pulumi import automation
 
         try:
-            return automation.select_stack(self.name, work_dir=str(self.folder))
+            workspace = automation.LocalWorkspace(work_dir=str(self.folder), pulumi_command=_command())
+            return automation.Stack.select(self.name, workspace)
         except automation.StackNotFoundError:
             raise ConfigError(
                 f"there is no stack {self.name} in {self.folder}. `pulumi stack ls` lists them; "
@@ -129,6 +130,14 @@ def _folder(given: Path | None) -> Path:
     )
 
 
+@cache
+def _command() -> automation.PulumiCommand:
+    """The CLI, asked for its version once: each question is a process of a quarter of a second."""
+    from pulumi import automation
+
+    return automation.PulumiCommand()
+
+
 def exists(folder: Path, name: str) -> bool:
     """Whether Pulumi has this stack. Raises ConfigError when Pulumi cannot say, as before a login."""
     from pulumi import automation
@@ -144,7 +153,7 @@ def _selected(folder: Path) -> str:
     from pulumi import automation
 
     try:
-        found = automation.LocalWorkspace(work_dir=str(folder)).stack()
+        found = automation.LocalWorkspace(work_dir=str(folder), pulumi_command=_command()).stack()
     except automation.CommandError as error:
         raise ConfigError(said(error)) from None
     if found is None:

@@ -90,15 +90,19 @@ def options(context: Context) -> Iterator[Finding]:
     "Stop by hand what must not be stopped so, or let it come back by itself: `docker update --restart "
     "unless-stopped CONTAINER`.",
     "WARN",
+    "NOTE",
     alone=True,
 )
 def restart(context: Context) -> Iterator[Finding]:
-    """What the restart stops, and what of it comes back."""
+    """What the restart stops, and what of it comes back; one that stops nothing is no warning."""
     for facts in context.nodes:
-        if facts.docker.problem not in ("", "denied") or not preparation.restarts(facts):
+        if facts.docker.problem not in ("", "denied") or facts.gpu_problem:
+            continue
+        if not preparation.restarts(facts):
             continue
         found = "Docker will restart, because it takes its GPU from its settings at a start only."
-        yield Finding("WARN", facts.node, found, _stopped(facts))
+        quiet = not facts.docker.problem and not facts.docker.containers
+        yield Finding("NOTE" if quiet else "WARN", facts.node, found, _stopped(facts))
 
 
 def _stopped(facts: Facts) -> str:

@@ -11,7 +11,8 @@ from cluster.errors import NotPrepared, PlanError, TrtSparkError
 from cluster.facts import Facts
 from cluster.resolution import Found
 
-Level = Literal["FAIL", "WARN"]
+#: NOTE: nothing is wrong, but good to know before `up`.
+Level = Literal["FAIL", "WARN", "NOTE"]
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ list_row() {
 }
 
 act=table
-format='' fields='' selected=''
+format='' fields='' selected='' loop=''
 while [ $# -gt 0 ]; do
   case $1 in
     -L | --list-gpus) act=list ;;
@@ -273,6 +273,12 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -i=* | --id=*) selected=${1#*=} ;;
+    -lms | --loop-ms)
+      [ $# -gt 1 ] || refuse "ERROR: Option $1 is missing its value. $HELP"
+      loop=$2
+      shift
+      ;;
+    --loop-ms=*) loop=${1#*=} ;;
     --query-gpu=*) act=query_gpu fields=${1#*=} ;;
     --query-compute-apps=*) act=query_processes fields=${1#*=} ;;
     --query-gpu | --query-compute-apps)
@@ -302,6 +308,10 @@ case $act in
       *) refuse "Invalid \"--format=\" value. $HELP" ;;
     esac
     "$act"
+    while [ -n "$loop" ]; do
+      sleep "$(awk "BEGIN { print $loop / 1000 }")"
+      "$act"
+    done
     ;;
   *) "$act" ;;
 esac

@@ -160,15 +160,30 @@ def _docker(found, deadline):
     """
     folders = os.environ.get("PATH", os.defpath).split(":")
     program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
-    info, version, containers = _ask("/info", deadline), {}, []
+    info, version, containers, configs = _ask("/info", deadline), {}, [], {}
     if info["rc"] == 0:
         version = _ask("/version", deadline)
         listed = _ask("/containers/json", deadline)
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
             containers.append(_container(one, deadline))
+        configs = _configs(json.loads(info["out"]), deadline)
     found.update(
-        program=program, info=info, version=version, containers=containers, options=_dockerd_options()
+        program=program,
+        info=info,
+        version=version,
+        containers=containers,
+        configs=configs,
+        options=_dockerd_options(),
     )
+
+
+def _configs(info, deadline):
+    """{name: id} of the Swarm configs that are ours by their name; only a manager knows any."""
+    if not (info.get("Swarm") or {}).get("ControlAvailable"):
+        return {}
+    listed = _ask("/configs", deadline)
+    found = json.loads(listed["out"]) if listed["rc"] == 0 else []
+    return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
 
 
 def _dockerd_options():

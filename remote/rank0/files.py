@@ -1,9 +1,12 @@
 """ssh's configuration, the pinned host keys, and mpirun's hostfile: readable by root alone."""
 
 import os
+import shutil
 
 RUN = "/tmp/trtspark"
 KEY = "/run/secrets/trtspark-mpi-key"
+#: The head's own client, brought along for images that have none: remote/node/ssh_client.py.
+CARRIED = "/opt/trtspark/ssh/current/ssh"
 #: ssh gives up on a peer that vanished after INTERVAL * COUNT seconds; OpenMPI's own keepalive likewise.
 KEEPALIVE_INTERVAL_S = 2
 KEEPALIVE_COUNT = 3
@@ -37,6 +40,11 @@ def algorithms(key_type):
     return "rsa-sha2-512,rsa-sha2-256" if key_type == "ssh-rsa" else key_type
 
 
+def client():
+    """The image's own ssh; where it has none, the head's."""
+    return shutil.which("ssh") or CARRIED
+
+
 def ssh(address, *words):
     """The command line that runs `words` in the rank container of the node there."""
-    return ["ssh", "-F", RUN + "/ssh_config", address, *words]
+    return [client(), "-F", RUN + "/ssh_config", address, *words]

@@ -97,13 +97,16 @@ def watch(child, signs, asked, port, drain_s):
             raise codes.Ended(codes.SERVER_DIED, "trtllm-serve has ended but its launcher goes on")
         for sign in signs:
             sign()
-        stopped_since = _own_ranks(stopped_since)
+        stopped_since = _own_ranks(pid, stopped_since)
         asked.wait(WATCH_INTERVAL_S)
 
 
-def _own_ranks(since):
-    """Since when a process of our own rank is stopped (0: none is). Raises Ended after STOPPED_S."""
-    if not any(state in "Tt" for state in processes.ranks().values()):
+def _own_ranks(pid, since):
+    """Since when the server (its `pid`, None without one) or a process of our own rank is stopped (0: none
+    is). Raises Ended after STOPPED_S.
+    """
+    states = [*processes.ranks().values(), processes.state(pid) if pid else ""]
+    if not any(state in ("T", "t") for state in states):
         return 0.0
     since = since or time.monotonic()
     if time.monotonic() - since > peers.STOPPED_S:

@@ -1,11 +1,12 @@
 """mpirun's command line. OpenMPI 4.1 and 5 name their options differently, and each silently ignores the
-other's: https://docs.open-mpi.org/en/v5.0.x/mca.html and the 4.1 manual pages.
+other's: https://docs.open-mpi.org/en/v5.0.x/mca.html and the 4.1 manual pages. 5 starts ranks by PRRTE, whose
+own names `prte_info --all` lists (3.0.8 in 5.0.7): its keepalive is still oob_tcp_keepalive_*.
 """
 
 import re
 import subprocess
 
-from .files import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN
+from .files import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN, client
 
 
 def major():
@@ -23,17 +24,18 @@ def words(launch, major):
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
     line += ["--map-by", "ppr:1:node", "-np", str(len(launch["ranks"]))]
     if major >= 5:
-        line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_args", ssh]
+        line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_agent", client()]
+        line += ["--prtemca", "plm_ssh_args", ssh]
         line += ["--prtemca", "prte_if_include", launch["subnet"]]
-        prefix = ["--prtemca", "prte_%s"]
+        kind = "--prtemca"
     else:
-        line += ["--mca", "plm_rsh_args", ssh]
+        line += ["--mca", "plm_rsh_agent", client(), "--mca", "plm_rsh_args", ssh]
         line += ["--mca", "oob_tcp_if_include", launch["subnet"]]
-        prefix = ["--mca", "oob_tcp_%s"]
+        kind = "--mca"
     for name, value in (
-        ("keepalive_time", KEEPALIVE_INTERVAL_S * 2),
-        ("keepalive_intvl", KEEPALIVE_INTERVAL_S),
-        ("keepalive_probes", KEEPALIVE_COUNT),
+        ("oob_tcp_keepalive_time", KEEPALIVE_INTERVAL_S * 2),
+        ("oob_tcp_keepalive_intvl", KEEPALIVE_INTERVAL_S),
+        ("oob_tcp_keepalive_probes", KEEPALIVE_COUNT),
     ):
-        line += [prefix[0], prefix[1] % name, str(value)]
+        line += [kind, name, str(value)]
     return [*line, "--mca", "btl_tcp_if_include", launch["subnet"]]

@@ -21,11 +21,19 @@ def ranks():
             with open("/proc/%s/environ" % name, "rb") as handle:
                 if RANK_VARIABLE not in handle.read():
                     continue
-            with open("/proc/%s/stat" % name, "rb") as handle:
-                found[int(name)] = handle.read().rpartition(b") ")[2][:1].decode()
         except OSError:
             continue  # it has just ended
-    return found
+        found[int(name)] = state(int(name))
+    return {pid: letter for pid, letter in found.items() if letter}
+
+
+def state(pid):
+    """A process's state letter, as in `ranks`; "" when it has ended."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as handle:
+            return handle.read().rpartition(b") ")[2][:1].decode()
+    except OSError:
+        return ""
 
 
 def beat():

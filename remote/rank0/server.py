@@ -26,6 +26,8 @@ ANSWER_S = 60
 STALL_S = 300
 #: /health may fail while a request aborts; for longer it means that the engine is gone.
 UNHEALTHY_S = 10
+#: A server that is busy answers late, and never for so long not at all.
+SILENT_S = 60
 HEALTH_EVERY_S = 2
 HTTP_TIMEOUT_S = 5
 
@@ -110,7 +112,7 @@ class Liveness:
         """`ready_s`: seconds until the first completion must have come."""
         self.url = "http://%s:%d" % (host, port)
         self.port, self.model = port, model
-        self.begun = self.well = time.monotonic()
+        self.begun = self.well = self.heard = time.monotonic()
         self.deadline = self.begun + ready_s
         self.ready_s = ready_s
         self.ready = False
@@ -129,6 +131,10 @@ class Liveness:
         while self.ended is None:
             time.sleep(HEALTH_EVERY_S if self.ready else 0.2)
             healthy = self._health()
+            if healthy is not None:
+                self.heard = time.monotonic()
+            elif self.ready and time.monotonic() - self.heard > SILENT_S:
+                self.ended = codes.Ended(codes.HUNG, "/health says nothing for %d s" % SILENT_S)
             if healthy is not False:
                 self.well = time.monotonic()
             elif self.ready and time.monotonic() - self.well > UNHEALTHY_S:
@@ -137,7 +143,7 @@ class Liveness:
                 )
             if healthy and (not self.ready or time.monotonic() - asked > ASK_EVERY_S):
                 self._ask()
-                asked = time.monotonic()
+                asked = self.heard = time.monotonic()
 
     def _health(self):
         """True, False (the engine is gone), or None where nothing can be said."""

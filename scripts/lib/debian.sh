@@ -7,6 +7,7 @@ lab_packages=(
   openssl rsync procps util-linux iputils-ping shellcheck
   busybox-static netplan.io ufw libfaketime locales tmux
   gcc libc6-dev libseccomp-dev pkg-config # runc and NVIDIA's runtime are built with them
+  chromium chromium-driver fonts-dejavu-core # the benchmark report is looked at in a browser
 )
 # Units that those packages switch on; the lab starts its own, this machine needs none.
 package_units=(

@@ -1,21 +1,28 @@
-"""Renders the tables of docs/configuration.md and docs/checks.md from the program; run by scripts/docs."""
+"""Renders the generated tables and the schemas of docs/ from the program; run by scripts/docs."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
+from manual import commands
 from pydantic import BaseModel
 
+from cluster import engine_causes, exits, symptoms, transport_causes
 from cluster.catalog import CATALOG
 from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
+from cluster.live import LIVE_CHECKS
+from cluster.symptoms import Symptom
+from trtspark.bench import matrix, results
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs" / "configuration.md", ROOT / "docs" / "checks.md")
+PAGES = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("configuration", "checks", "troubleshooting", "trtspark")
+)
 _PART = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)")
 
 
@@ -67,6 +74,45 @@ def checks() -> str:
     return table(["Check", "All is well when", "Level", "What helps"], rows)
 
 
+def live_checks() -> str:
+    """The doctor's own checks, of what runs."""
+    needs = {"deployed": "", "serving": "serving", "log": "not --quick", "answer": "serving"}
+    rows = [
+        [code(one.id), one.about, ", ".join(one.levels), needs.get(one.needs, "--full"), one.fix]
+        for one in LIVE_CHECKS.values()
+    ]
+    return table(["Check", "All is well when", "Level", "Only", "What helps"], rows)
+
+
+def symptom_table(rows: Iterable[Symptom]) -> str:
+    """What it says, why, what to do, and what shows it."""
+    listed = [[one.says, one.because, one.do, one.shows or code("trtspark doctor")] for one in rows]
+    return table(["It says", "Because", "Do", "Shown by"], listed)
+
+
+def engine_log() -> str:
+    """What the engine's log says; what is harmless comes last."""
+    rows = [
+        [one.means, one.because, one.todo or "nothing", one.shows]
+        for harmless in (False, True)
+        for one in engine_causes.CAUSES
+        if one.harmless == harmless
+    ]
+    return table(["Cause", "What it means", "Do", "Shown by"], rows)
+
+
+def transport_log() -> str:
+    """What NCCL's lines say."""
+    rows = [[one.means, one.todo] for one in transport_causes.CAUSES]
+    return table(["Likely cause", "Do"], rows)
+
+
+def exit_codes() -> str:
+    """What rank 0's exit codes mean."""
+    rows = [[str(number), one.means, one.todo or "nothing"] for number, one in sorted(exits.EXITS.items())]
+    return table(["Code", "Because", "Do"], rows)
+
+
 def code(text: str) -> str:
     return f"`{text}`"
 
@@ -87,7 +133,23 @@ def _node_default(model: type[BaseModel], name: str) -> str:
     return code(str(field.default)) if field.default else "none"
 
 
-TABLES = {"keys": keys, "nodes": nodes, "models": models, "checks": checks}
+#: Files that are written as a whole.
+SCHEMAS = {"bench-result.schema.json": results.schema, "bench-matrix.schema.json": matrix.schema}
+TABLES: dict[str, Callable[[], str]] = {
+    "keys": keys,
+    "nodes": nodes,
+    "models": models,
+    "checks": checks,
+    "live_checks": live_checks,
+    "before": lambda: symptom_table(symptoms.BEFORE),
+    "deploying": lambda: symptom_table(symptoms.DEPLOYING),
+    "waiting": lambda: symptom_table(symptoms.WAITING),
+    "serving": lambda: symptom_table(symptoms.SERVING),
+    "engine_log": engine_log,
+    "transport_log": transport_log,
+    "exit_codes": exit_codes,
+    "commands": commands,
+}
 
 
 def rendered(text: str) -> str:
@@ -98,10 +160,10 @@ def rendered(text: str) -> str:
 def main(words: Sequence[str]) -> int:
     """0, or 1 when `--check` finds a page stale."""
     stale = 0
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = rendered(old)
-        if old == new:
+    pages = [(page, rendered(page.read_text(encoding="utf-8"))) for page in PAGES]
+    pages += [(ROOT / "docs" / name, text()) for name, text in SCHEMAS.items()]
+    for page, new in pages:
+        if page.is_file() and page.read_text(encoding="utf-8") == new:
             continue
         if "--check" in words:
             print(f"{page.relative_to(ROOT)} is not up to the program. Run scripts/docs.", file=sys.stderr)

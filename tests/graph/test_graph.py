@@ -91,12 +91,14 @@ PAIR = {
     "cluster",
     "cluster-swarm",
     "cluster-mpi-key",
+    "cluster-ssh-client",
     "cluster-rank-access-1",
     "trtllm",
     "trtllm-docker-0",
     "trtllm-docker-1",
     "trtllm-image-0",
     "trtllm-image-1",
+    "trtllm-image-check",
     "trtllm-program",
     "trtllm-weights",
     "trtllm-rank-0",
@@ -115,7 +117,7 @@ def test_a_pair(preview):
 def test_one_node_needs_no_way_into_workers():
     recorder, _ = run(1)
     workers = {n for n in PAIR if "worker" in n or n.endswith("-1")}
-    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "fabric"}
+    assert recorder.names() == PAIR - workers - {"cluster-mpi-key", "cluster-ssh-client", "fabric"}
     assert "--tp_size" in recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
 
 
@@ -154,7 +156,7 @@ def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
 
 def test_without_pulling_the_image_is_used_by_name():
     recorder, _ = run(pullImage=False, image="mine:1")
-    assert not {n for n in recorder.names() if "image" in n}
+    assert {n for n in recorder.names() if "image" in n} == {"trtllm-image-check"}
     assert recorder.inputs("trtllm-rank-0")["image"] == "mine:1"
 
 
@@ -213,7 +215,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 8
+    assert len(payloads) == 10
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 
@@ -264,3 +266,17 @@ def test_weights_know_the_files_their_ways_and_what_is_missing():
     assert weights["missing"] == {"10.24.11.11": lacks, "10.24.11.12": lacks}
     assert len(weights["extras"]) == 2
     assert "hf_canary" not in json.dumps(weights, default=str)
+
+
+def test_a_config_that_is_there_is_adopted(monkeypatch):
+    """A run was killed after it had made it, or the state is lost: Docker refuses a second of the name."""
+    recorder, _ = run()
+    name = recorder.inputs("trtllm-program")["name"]
+    look = samples.look(2)
+    head = dataclasses.replace(look.facts[0], configs={name: "id-of-it", "trtspark-other": "not-it"})
+    monkeypatch.setattr(
+        samples, "look", lambda _count: dataclasses.replace(look, facts=(head, look.facts[1]))
+    )
+    recorder, _ = run()
+    [made] = [r for r in recorder.seen if r.name == "trtllm-program"]
+    assert made.resource_id == "id-of-it"

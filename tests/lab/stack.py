@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "dynamic_providers", "cluster", "remote", ".venv")
 PROJECT = "trtllm-dgx-spark"
 #: What docs/preparing.md asks the owner of a fresh Spark for; the tests of preparing go without.
-PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd")
+PREPARED = ("--variant", "docker-group", "--variant", "sudo-nopasswd", "--variant", "mtu=9000")
 DEADLINE_S = 240
 _COUNT = re.compile(
     r"^ +(?:[+~-]+ *)?(\d+) (created|updated|deleted|replaced|unchanged|errored|to \w+)$", re.M
@@ -116,6 +116,9 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     env = {**os.environ, **{name: "".join(shlex.split(value)) for name, value in names.items()}}
     env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "HOME": str(folder)}
     env.pop("SSH_AUTH_SOCK", None)
+    # Whatever another lab of this checkout is up: the nodes' own copies, unless a test asks its lab's Hub.
+    env.pop("HF_ENDPOINT", None)
+    env["HF_HUB_OFFLINE"] = "1"
     stack = Stack(folder, lab, env)
     stack.pulumi("stack", "init", "lab")
     return stack

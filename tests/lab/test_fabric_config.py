@@ -36,7 +36,8 @@ ls -A /etc/netplan /run/netplan 2>&1; md5sum /etc/netplan/*
 ls -A --ignore=.sudo_as_admin_successful /home/nvidia /var/lib/trtspark 2>&1
 ip -j addr | python3 -c 'import json, sys
 for l in json.load(sys.stdin):
-    l["ifname"].startswith("en") and print(l["ifname"], l["mtu"], [a["local"] for a in l["addr_info"] if a["family"] == "inet"])'
+    found = [a["local"] for a in l["addr_info"] if a["family"] == "inet"]
+    l["ifname"].startswith("en") and print(l["ifname"], l["mtu"], found)'
 """
 
 
@@ -70,6 +71,7 @@ def look(lab: dict[str, Any], **changes: Any) -> tuple[Examination, list[dict[st
         "sshKey": lab["identity"],
         "knownHosts": lab["known_hosts"],
         "fabric": "configure",
+        "running": False,  # no model is looked for
         **changes,
     }
     settings = Settings.model_validate(raw)
@@ -78,7 +80,7 @@ def look(lab: dict[str, Any], **changes: Any) -> tuple[Examination, list[dict[st
     if found.errors:
         raise found.errors[0]
     parts = zip(logins, found.facts, found.fabric.nodes, strict=True)
-    args = [SparkNodeArgs(login, facts, None, STACK, part) for login, facts, part in parts]
+    args = [SparkNodeArgs(login, facts, None, stack=STACK, fabric=part) for login, facts, part in parts]
     return found, [fabric_props(one) for one in args]
 
 

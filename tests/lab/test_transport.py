@@ -32,7 +32,7 @@ def test_the_cables_are_tested_and_the_ranks_proven(stack):
     lines = stack.output("fabric")
     assert len(lines) == 2
     for line, subnet in zip(lines, ("192.168.100.0/24", "192.168.101.0/24"), strict=True):
-        assert f"({subnet}): MTU 1500 passes both ways, TCP " in line
+        assert f"({subnet}): MTU 9000 passes both ways, TCP " in line
         assert "link 200" in line
     for line in stack.output("transport"):
         assert line.count("bytes)") == 2

@@ -9,6 +9,8 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
+IMAGE = "release@sha256:1"
+
 
 def refused(status: int, text: str) -> APIError:
     response = requests.Response()
@@ -22,6 +24,7 @@ class Swarm:
     def __init__(self, number: int) -> None:
         self.id = f"swarm-{number}"
         self.manager = ""
+        self.labels: dict[str, str] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.services: dict[str, dict[str, Any]] = {}
         self.configs: dict[str, str] = {}
@@ -54,6 +57,8 @@ class Engine:
         self.node_id = ""
         self.running: dict[str, dict[str, str]] = {}
         self.ended: dict[str, dict[str, str]] = {}
+        self.images: dict[str, str] = {}
+        """What a container was started from, where it is not IMAGE."""
         self.gpu = f"GPU-{host}"
         self.deaf: set[str] = set()  # containers that do not end at SIGTERM
         self.signals: list[tuple[str, str]] = []
@@ -85,6 +90,7 @@ class Engine:
         self._enter(Swarm(next(self.world.numbers)))
         assert self.swarm is not None
         self.swarm.manager = self.host
+        self.swarm.labels = dict(swarm_spec.get("labels") or {})
 
     def join_swarm(
         self, remote_addrs: list[str], join_token: str, advertise_addr: str, listen_addr: str
@@ -120,7 +126,11 @@ class Engine:
 
     def inspect_swarm(self) -> dict[str, Any]:
         swarm = self.managed()
-        return {"ID": swarm.id, "JoinTokens": {"Worker": f"token-{swarm.id}"}}
+        return {
+            "ID": swarm.id,
+            "JoinTokens": {"Worker": f"token-{swarm.id}"},
+            "Spec": {"Name": "default", "Labels": dict(swarm.labels)},
+        }
 
     # nodes
 
@@ -207,6 +217,11 @@ class Engine:
         return [
             {"Id": i, "Labels": labels} for i, labels in listed.items() if wanted.items() <= labels.items()
         ]
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        if container not in self.running and container not in self.ended:
+            raise refused(404, f"No such container: {container}")
+        return {"Id": container, "Config": {"Image": self.images.get(container, IMAGE)}}
 
     def kill(self, container: str, signal: str) -> None:
         if container not in self.running:

@@ -79,6 +79,7 @@ def test_a_second_create_after_an_interruption_ends_the_same(world):
     again = create(A, B)
     assert [world[host].labels() for host in (A, B)] == [labels(0), labels(1)]
     assert list(again["nodeIds"]) == [A, B]
+    assert (again["made"], again["joined"]) == (True, [B])  # so that destroy ends it
 
 
 def test_a_member_of_another_swarm_is_refused_and_left_there(world):

@@ -210,6 +210,24 @@ def test_another_image_is_drift(world):
     assert drifted(world, outs)["image"] == "somebody/else:latest"
 
 
+def test_a_container_of_another_image_than_its_services_is_drift_and_started_anew(world):
+    outs = create()
+    world[WORKER].running = {"new": dict(OURS)}
+    world[WORKER].images["new"] = "release@sha256:2"
+    found = drifted(world, outs)
+    assert found["image"] == "release@sha256:2"
+    forced = there(world)["TaskTemplate"]["ForceUpdate"]
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == forced + 1
+
+
+def test_an_image_by_name_is_not_compared_with_what_docker_makes_of_it(world):
+    outs = create(image="mine")
+    world[WORKER].running = {"new": dict(OURS)}
+    world[WORKER].images["new"] = "mine:latest"
+    assert drifted(world, outs)["image"] == "mine"
+
+
 def test_another_environment_is_drift(world):
     outs = create()
     container(world)["Env"] = ["NCCL_DEBUG=WARN"]

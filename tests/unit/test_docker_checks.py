@@ -197,7 +197,9 @@ def test_the_restart_is_told_with_what_it_stops_and_what_comes_back():
 
 
 def test_a_restart_that_stops_nothing_says_so():
-    assert "No container runs there." in said("docker.restart", spark())[0]
+    [text] = said("docker.restart", spark())
+    assert text.startswith("NOTE 10.24.11.11: Docker will restart")
+    assert "No container runs there." in text
 
 
 def test_a_reload_or_nothing_to_do_is_no_restart():

@@ -97,3 +97,13 @@ def test_no_fact_stands_in_both_places():
 def test_a_switch_of_model_changes_the_options_only_where_they_differ():
     same = {engine.options_file(resolve(model=m)) for m in ("openai/gpt-oss-120b", "microsoft/phi-4")}
     assert len(same) == 1
+
+
+def test_statistics_of_iterations_are_off_unless_asked_for():
+    on, off = (
+        json.loads(engine.options_file(engine.resolve(samples.settings(2, iterationStats=asked))))
+        for asked in (True, False)
+    )
+    assert on.pop("enable_iter_perf_stats") is True
+    assert on.pop("iter_stats_max_iterations") == engine.KEPT_ITERATIONS
+    assert on == off

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from cluster import engine_log
+from cluster import engine_causes, engine_log
 from cluster.engine_log import RankTransport
+
+LOGS = Path(__file__).parents[1] / "fixtures" / "engine-log"
 
 IB = (
     "spark-1:212:212 [0] NCCL INFO NET/IB : Using [0]rocep1s0f1:1/RoCE [1]roceP2p1s0f1:1/RoCE [RO]; "
@@ -89,3 +93,34 @@ def test_a_traceback_that_the_engine_survives_is_not_the_end():
 
 def test_waiting_for_a_peer_is_not_the_end():
     assert not engine_log.fatal("[trtspark] waiting for rank 1 at 192.168.100.12: Connection refused")
+
+
+def recorded() -> list[tuple[str, str]]:
+    return [
+        (path.stem, line) for path in sorted(LOGS.glob("*.log")) for line in path.read_text().splitlines()
+    ]
+
+
+def first_row(line: str) -> engine_causes.Cause:
+    return next(row for row in engine_causes.CAUSES if row.pattern.search(line))
+
+
+@pytest.mark.parametrize(("row", "line"), recorded())
+def test_a_recorded_line_is_recognised_as_what_it_is(row, line):
+    assert first_row(line).id == row
+
+
+def test_every_row_has_a_recorded_line():
+    assert {row for row, _ in recorded()} == {row.id for row in engine_causes.CAUSES}
+
+
+@pytest.mark.parametrize(("row", "line"), recorded())
+def test_what_is_harmless_is_no_cause_and_what_passes_is_not_marked(row, line):
+    known = first_row(line)
+    assert bool(engine_log.cause([line])) != known.harmless
+    marked = engine_causes.recognised(line)
+    assert (marked is None) == known.passing
+
+
+def test_an_assertion_that_says_what_it_asserts_is_no_bare_one():
+    assert engine_causes.recognised("AssertionError: batch size 3") is None

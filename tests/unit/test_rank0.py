@@ -49,6 +49,7 @@ def test_openmpi_4():
     words = mpirun.words(LAUNCH, 4)
     mca = options(words, "--mca")
     assert mca["plm_rsh_args"].startswith("-F ")
+    assert (mca["oob_tcp_keepalive_time"], mca["oob_tcp_keepalive_probes"]) == ("4", "3")
     assert mca["oob_tcp_if_include"] == mca["btl_tcp_if_include"] == "192.168.100.0/24"
     assert "--prtemca" not in words
 
@@ -58,7 +59,20 @@ def test_openmpi_5():
     prte = options(words, "--prtemca")
     assert (prte["plm"], prte["prte_if_include"]) == ("ssh", "192.168.100.0/24")
     assert prte["plm_ssh_args"].startswith("-F ")
+    # PRRTE 3's own names: it ignores what it does not know, without a word.
+    assert (prte["oob_tcp_keepalive_time"], prte["oob_tcp_keepalive_intvl"]) == ("4", "2")
     assert options(words, "--mca") == {"btl_tcp_if_include": "192.168.100.0/24"}
+
+
+@pytest.mark.parametrize(("major", "name"), [(4, "plm_rsh_agent"), (5, "plm_ssh_agent")])
+def test_where_the_image_has_no_ssh_the_heads_own_is_used(tmp_path, monkeypatch, major, name):
+    kind = "--prtemca" if major == 5 else "--mca"
+    program(tmp_path, monkeypatch, "ssh", "true")
+    assert options(mpirun.words(LAUNCH, major), kind)[name] == str(tmp_path / "ssh")
+    assert files.ssh("10.0.0.2", "true")[0] == str(tmp_path / "ssh")
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert options(mpirun.words(LAUNCH, major), kind)[name] == "/opt/trtspark/ssh/current/ssh"
+    assert files.ssh("10.0.0.2", "true")[0] == "/opt/trtspark/ssh/current/ssh"
 
 
 @pytest.mark.parametrize("major", [4, 5])
@@ -272,10 +286,12 @@ def test_options_of_the_server_are_read_as_click_does():
 class Api(http.server.BaseHTTPRequestHandler):
     """An engine's API that can be told to be ill."""
 
-    health = 200
+    health: int | None = 200
     answers = True
 
     def do_GET(self):
+        while type(self).health is None:
+            time.sleep(0.05)
         self.send_response(self.health)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -304,7 +320,7 @@ def api(monkeypatch):
     httpd.daemon_threads = True
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield kind, httpd.server_address[1]
-    kind.answers = True
+    kind.answers, kind.health = True, kind.health or 200
     httpd.shutdown()
     httpd.server_close()
 
@@ -346,6 +362,39 @@ def test_an_engine_that_is_well_by_its_health_and_answers_nothing_is_hung(api):
     found = ended(sign)
     assert found.code == codes.HUNG
     assert "no token" in str(found)
+
+
+def test_a_server_that_takes_no_question_any_more_is_hung(api, monkeypatch):
+    """Stopped, or stuck in a loop: the kernel still accepts connections for it."""
+    kind, port = api
+    monkeypatch.setattr(server, "HTTP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(server, "SILENT_S", 0.5)
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.health = None
+    found = ended(sign)
+    assert found.code == codes.HUNG
+    assert "/health" in str(found)
+
+
+def test_a_server_that_is_stopped_is_told_from_a_running_one(monkeypatch):
+    """The launcher keeps MPI's variables from it: it is no process of a rank."""
+    monkeypatch.setattr(main.peers, "STOPPED_S", 0.2)
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr(main.processes, "ranks", dict)
+        assert main._own_ranks(child.pid, 0.0) == 0.0
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_until(lambda: main.processes.state(child.pid) == "T")
+        since = main._own_ranks(child.pid, 0.0)
+        assert since > 0
+        time.sleep(0.3)
+        with pytest.raises(codes.Ended, match="stopped"):
+            main._own_ranks(child.pid, since)
+    finally:
+        child.kill()
+        child.wait()
+    assert main.processes.state(child.pid) == ""
 
 
 def test_never_ready_ends_at_its_deadline():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from trtspark.bench.measure import quantile
 
@@ -21,6 +21,7 @@ NEGLIGIBLE = 0.01
 #: Fewer requests than this on one side say nothing.
 FEWEST = 5
 
+T = TypeVar("T")
 Verdict = Literal["faster", "slower", "no difference seen", "too few requests"]
 
 
@@ -47,16 +48,23 @@ def percentile(share: float) -> Callable[[Sequence[float]], float]:
     return lambda values: quantile(sorted(values), share)
 
 
+def ratio_of_sums(pairs: Sequence[tuple[float, float]]) -> float:
+    """The sum of the first by the sum of the second: tokens by seconds, say."""
+    return sum(first for first, _ in pairs) / sum(second for _, second in pairs)
+
+
 def compare(
     name: str,
-    a: Sequence[float],
-    b: Sequence[float],
-    figure: Callable[[Sequence[float]], float] = mean,
+    a: Sequence[T],
+    b: Sequence[T],
+    figure: Callable[[Sequence[T]], float],
     less_is_better: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare a figure over the requests of two runs; values are positive. The same seed, the same answer."""
+    """Compare a figure over the requests of two runs; its values are positive. The same seed, the same
+    answer.
+    """
     if min(len(a), len(b)) < FEWEST or not figure(a) > 0:
         first, second = (figure(side) if side else float("nan") for side in (a, b))
         ratio = second / first if a and first > 0 else float("nan")
@@ -68,10 +76,11 @@ def compare(
     tail = (1 - CONFIDENCE) / 2
     low, high = quantile(ratios, tail), quantile(ratios, 1 - tail)
     first, second = figure(a), figure(b)
-    return Comparison(name, first, second, second / first, low, high, _verdict(low, high, less_is_better))
+    return Comparison(name, first, second, second / first, low, high, verdict(low, high, less_is_better))
 
 
-def _verdict(low: float, high: float, less_is_better: bool) -> Verdict:
+def verdict(low: float, high: float, less_is_better: bool) -> Verdict:
+    """What an interval of ratios B/A says of B."""
     if high < 1 - NEGLIGIBLE:
         return "faster" if less_is_better else "slower"
     if low > 1 + NEGLIGIBLE:

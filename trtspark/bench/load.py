@@ -1,7 +1,8 @@
 """When requests start: a closed loop of so many at once, or an open loop at a rate.
 
 Closed: each of `concurrency` users sends its next request when the last is answered. Open: requests start
-at the times of a Poisson process, whatever the server does; `concurrency` only bounds how many may wait.
+at the times of a Poisson process, whatever the server does, unless `concurrency` requests run already: then
+the next waits, and how late it started is counted.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-from trtspark.bench.stream import Answer, Connections, Target
+from trtspark.bench.stream import Answer, Connection, Connections, Target
 
 CHAT = "/v1/chat/completions"
 #: The client's own loop is asked how late it is this often.
 LAG_INTERVAL_S = 0.005
+#: Connections made before the clock runs: all of a closed loop's; an open loop makes more when it needs them.
+MOST_AHEAD = 1024
+OPEN_AHEAD = 64
 
 
 @dataclass(frozen=True)
 class Load:
-    """How requests are spread: with `rate` (requests/s) an open loop; `duration` (s) ends either early."""
+    """How requests are spread: with `rate` (requests/s) an open loop; `duration` (s) ends either early.
+
+    `concurrency` is at most so many at once; an open loop without a bound has as many as requests.
+    """
 
     requests: int
     concurrency: int
@@ -66,16 +73,20 @@ async def drive(
     load: Load,
     told: Callable[[Answer], None] = lambda _answer: None,
     stop: asyncio.Event | None = None,
+    cut: asyncio.Event | None = None,
+    connection: Callable[[], Connection] = Connection,
 ) -> Run:
     """Send the bodies (again from the first when there are fewer than requests), stamp what comes back.
 
-    `told` hears of every answer when it is there. `stop` ends the run early: what runs is finished or cut
-    by its time-out, nothing new starts.
+    `told` hears of every answer when it is there. `stop` ends the run early: nothing new starts, and what
+    runs is finished. `cut` gives up what runs, too: those answers are "cancelled". Raises OSError or
+    TimeoutError where nobody listens.
     """
     run, stop = Run(load), stop or asyncio.Event()
-    connections = Connections(target)
-    await connections.open(min(load.concurrency, load.requests, len(bodies) or 1))
+    connections = Connections(target, connection=connection)
+    await connections.open(min(load.concurrency, load.requests, OPEN_AHEAD if load.rate else MOST_AHEAD))
     lag = asyncio.create_task(_watch(run))
+    scissors = asyncio.create_task(_cut(connections, cut or asyncio.Event()))
     run.began, cpu = perf_counter_ns(), process_time_ns()
     try:
         await (_open if load.rate else _closed)(connections, bodies, run, told, stop)
@@ -84,8 +95,14 @@ async def drive(
         run.peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         run.interrupted = stop.is_set()
         lag.cancel()
+        scissors.cancel()
         connections.close()
     return run
+
+
+async def _cut(connections: Connections, cut: asyncio.Event) -> None:
+    await cut.wait()
+    connections.give_up()
 
 
 def _over(run: Run) -> bool:
@@ -120,16 +137,25 @@ async def _open(
     told: Callable[[Answer], None],
     stop: asyncio.Event,
 ) -> None:
+    room = asyncio.Semaphore(run.load.concurrency)
+
+    async def visitor(number: int) -> None:
+        try:
+            await _one(connections, bodies[number % len(bodies)], run, told)
+        finally:
+            room.release()
+
     async with asyncio.TaskGroup() as group:
         for number, due in enumerate(arrivals(run.load)):
             pause = due - (perf_counter_ns() - run.began) / 1e9
             if pause > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
+            await room.acquire()
             if stop.is_set() or _over(run):
                 return
             run.late.append(int((perf_counter_ns() - run.began) / 1e3 - due * 1e6))
-            group.create_task(_one(connections, bodies[number % len(bodies)], run, told))
+            group.create_task(visitor(number))
 
 
 async def _one(

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from cluster.errors import ConfigError
 
 _WORD = re.compile(r"[ \u0120\u2581][a-z]{2,12}")
+#: In a vocabulary that does not mark blanks.
+_BARE_WORD = re.compile(r"[a-z]{2,12}")
 #: Characters per token of English text where no tokenizer is at hand.
 CHARS_PER_TOKEN = 4
 #: ShareGPT's conversations begin with remarks of any length; the shell scripts kept these.
@@ -60,8 +62,11 @@ class ModelTokenizer:
 
     def words(self) -> Sequence[str]:
         """From the vocabulary, in one order."""
-        found = (" " + word[1:] for word in self._loaded.get_vocab() if _WORD.fullmatch(word))
-        return [word for word in sorted(found) if self.count(f" x{word}") == self.count(" x") + 1]
+        vocabulary = self._loaded.get_vocab()
+        marked = [" " + word[1:] for word in vocabulary if _WORD.fullmatch(word)]
+        bare = [" " + word for word in vocabulary if _BARE_WORD.fullmatch(word)]
+        alone = self.count(" x")
+        return [word for word in sorted(marked or bare) if self.count(f" x{word}") == alone + 1]
 
 
 class ApproximateTokenizer:

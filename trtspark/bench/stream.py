@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, cast
@@ -203,11 +203,18 @@ class Connection(asyncio.Protocol):
 class Connections:
     """Kept-alive connections to one server, as many as there are requests at once."""
 
-    def __init__(self, target: Target, connect_timeout: float = 10) -> None:
+    def __init__(
+        self,
+        target: Target,
+        connect_timeout: float = 10,
+        connection: Callable[[], Connection] = Connection,
+    ) -> None:
         """`connect_timeout` in seconds."""
-        self.target, self.connect_timeout = target, connect_timeout
+        self.target, self.connect_timeout, self._make = target, connect_timeout, connection
         self._tls = target.tls
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._given_up = False
 
     async def ask(self, path: str, body: Mapping[str, Any], timeout: float) -> Answer:
         """One request; never raises for what the server or the network does. `timeout` in seconds."""
@@ -217,19 +224,30 @@ class Connections:
         try:
             async with asyncio.timeout(timeout):
                 connection = await self._connection()
-                await connection.ask(request, answer)
+                self._busy.add(connection)
+                if not self._given_up:
+                    await connection.ask(request, answer)
         except TimeoutError:
             answer.error, answer.detail = "timeout", f"no end within {timeout:g} s"
         except OSError as error:
             answer.error, answer.detail = "connection", str(error)
         finally:
             answer.ended = answer.ended or perf_counter_ns()
+            if self._given_up and answer.error in ("", "cut") and not answer.finish_reason:
+                answer.error, answer.detail = "cancelled", "given up on request"
             if connection is not None:
+                self._busy.discard(connection)
                 if answer.error in ("", "server") or answer.error.startswith("http"):
                     self._keep(connection)
                 else:
                     connection.close()
         return answer
+
+    def give_up(self) -> None:
+        """End what runs now: its answers are "cancelled"."""
+        self._given_up = True
+        for connection in list(self._busy):
+            connection.close()
 
     async def open(self, count: int) -> None:
         """Connect ahead, so that no first request pays for it. Raises OSError or TimeoutError."""
@@ -253,7 +271,7 @@ class Connections:
         host, port = self.target.address
         async with asyncio.timeout(self.connect_timeout):
             _, connection = await asyncio.get_running_loop().create_connection(
-                Connection, host, port, ssl=self._tls
+                self._make, host, port, ssl=self._tls
             )
         return connection
 

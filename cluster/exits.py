@@ -1,0 +1,49 @@
+"""Why a rank's container ended: rank 0's exit codes (remote/rank0/codes.py) and the kernel's, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Exit:
+    """What a code means, and what to do; no `todo`: nothing is wrong."""
+
+    means: str
+    todo: str = ""
+
+
+#: A test compares the first ones' words with the program that runs in the container.
+EXITS: Mapping[int, Exit] = {
+    0: Exit("asked to stop"),
+    70: Exit("trtllm-serve has ended and its launcher goes on", "the cause is in the lines before"),
+    71: Exit(
+        "another program has the API's port",
+        "`sudo ss -ltnp` on the head names it; stop it, or `pulumi config set port …`",
+    ),
+    72: Exit("a rank's process has ended", "that rank's own error is in the lines before"),
+    73: Exit("a rank hangs", "look for the first rank that fell silent, and at the cables"),
+    74: Exit(
+        "a worker cannot be reached",
+        "is it on, and its Docker and sshd? `trtspark doctor` looks at all nodes",
+    ),
+    75: Exit(
+        "no answer within readyTimeout",
+        "`pulumi config set readyTimeout 3600` where the model is large and its disk slow",
+    ),
+    76: Exit("the engine says that it is gone", "the cause is in the lines before"),
+    137: Exit(
+        "killed, by `docker kill` or by the kernel because memory ran out",
+        "`sudo journalctl -k -g 'Out of memory'` on the node tells; then lower gpuMemoryFraction",
+    ),
+    143: Exit("asked to stop, and ended by that"),
+}
+
+
+def explained(code: int) -> str:
+    """One sentence on an exit code; "" for one that says nothing by itself."""
+    known = EXITS.get(code)
+    if known is None:
+        return ""
+    return f"{known.means}: {known.todo}" if known.todo else known.means

@@ -1,0 +1,131 @@
+"""Live checks of each node: what was prepared and fetched is still there, and its cables do not lose data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster import preparation
+from cluster.checks.table import Finding
+from cluster.live.seen import Live
+from cluster.live.swarm import UP
+from cluster.live.table import live_check
+
+#: Counters of a link that loses bits: a healthy cable has none.
+BAD_LINK = (
+    "symbol_error",
+    "link_error_recovery",
+    "port_rcv_errors",
+    "local_link_integrity_errors",
+    "excessive_buffer_overrun_errors",
+    "rx_icrc_encapsulated",
+)
+#: Counters of data that had to be sent again: some is normal, so much of all packets is not.
+SENT_AGAIN = ("out_of_sequence", "packet_seq_err", "local_ack_timeout_err", "implied_nak_seq_err")
+WORTH_A_WARNING = 1e-4
+#: Unplugging and reboots count too.
+DOWN_OFTEN = 20
+
+
+@live_check(
+    "deployed.prepared",
+    "Docker is still as `up` has prepared it: the NVIDIA runtime, the GPU as a resource.",
+    UP,
+)
+def prepared(live: Live) -> Iterator[Finding]:
+    """Undone by hand, or by an update of a package."""
+    for facts in live.nodes:
+        if not facts.docker.problem and not facts.gpu_problem and (steps := preparation.steps(facts)):
+            yield Finding(
+                "FAIL", facts.node, f"Docker is not prepared as it was: {'; '.join(steps)}.", f"Run {UP}"
+            )
+
+
+@live_check(
+    "weights.deployed",
+    "Every node holds the deployed model whole, at the deployed revision.",
+    UP,
+)
+def weights(live: Live) -> Iterator[Finding]:
+    """By sizes and headers; `pulumi refresh` compares with the record, `verify: full` every byte."""
+    wanted = str(live.outputs.get("revision") or "")
+    if not live.serving or live.outputs.get("model") != live.settings.model or not wanted:
+        return
+    for facts, cache in zip(live.nodes, live.caches, strict=True):
+        if cache["commit"] is None:
+            found = f"model {live.settings.model} is no longer in {cache['folder']}."
+        elif cache["commit"] != wanted:
+            found = f"its cache's main is {cache['commit'][:12]}, and {wanted[:12]} is deployed."
+        elif cache["problems"]:
+            listed = "; ".join(cache["problems"][:3])
+            found = f"model {live.settings.model} is not whole in {cache['folder']}: {listed}."
+        else:
+            continue
+        yield Finding("FAIL", facts.node, found, f"Run {UP} Only what is missing is fetched.")
+
+
+@live_check(
+    "image.same",
+    "All ranks run the same image, by its digest.",
+    "`pulumi up` starts all ranks from one digest.",
+)
+def image(live: Live) -> Iterator[Finding]:
+    """And the one that is deployed."""
+    deployed = str(live.outputs.get("image") or "")
+    wanted = deployed.rpartition("@")[2] if "@" in deployed else ""
+    seen = [one for machine in live.machines for one in machine.digests if one]
+    common = frozenset.intersection(*seen) if seen else frozenset()
+    if seen and not common:
+        yield Finding("FAIL", "", "the ranks run images of different digests.", f"Run {UP}")
+    elif wanted and common and wanted not in common:
+        yield Finding("FAIL", "", f"the ranks do not run the deployed image {wanted[:19]}.", f"Run {UP}")
+
+
+@live_check(
+    "fabric.errors",
+    "The adapters count no errors on the halves in use.",
+    "Push the cable in until it clicks, or use another; `ethtool -S INTERFACE` has more counters.",
+    "WARN",
+)
+def errors(live: Live) -> Iterator[Finding]:
+    """Since the driver came up. On a fabric without flow control a little is sent again all the time."""
+    for facts, machine in zip(live.nodes, live.machines, strict=True):
+        for hca in facts.hcas:
+            counters = machine.counters.get(hca.name, {})
+            if not hca.usable:
+                continue
+            packets = counters.get("port_rcv_packets", 0) + counters.get("port_xmit_packets", 0)
+            bad = [name for name in BAD_LINK if counters.get(name)]
+            again = sum(counters.get(name, 0) for name in SENT_AGAIN)
+            if again > WORTH_A_WARNING * max(packets, 1 / WORTH_A_WARNING):
+                bad += [name for name in SENT_AGAIN if counters.get(name)]
+            if counters.get("link_downed", 0) > DOWN_OFTEN:
+                bad.append("link_downed")
+            if bad:
+                listed = ", ".join(f"{name} {counters[name]}" for name in bad)
+                yield Finding(
+                    "WARN",
+                    facts.node,
+                    f"{hca.name} ({hca.netdev}) has counted errors: {listed}.",
+                    "Push the cable in until it clicks, or use another; look again whether they grow "
+                    f"(`ethtool -S {hca.netdev}`).",
+                )
+
+
+@live_check(
+    "gpu.container",
+    "A container of the NVIDIA runtime sees the GPU.",
+    "Check `docker info` for the nvidia runtime; `sudo nvidia-ctk runtime configure` shows what it lacks.",
+    needs="gpus",
+)
+def container(live: Live) -> Iterator[Finding]:
+    """Tried with an image that is there: nothing is pulled."""
+    for facts in live.nodes:
+        said = (live.gpus or {}).get(facts.node, "")
+        if said:
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"a container does not see its GPU: {said}.",
+                "Check there that `docker info` names the nvidia runtime; `pulumi refresh` and `pulumi up` "
+                "prepare it again.",
+            )

@@ -1,0 +1,151 @@
+"""Live checks of the endpoint: which model answers, over what, and what its log says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.checks.table import Finding
+from cluster.live.seen import Live
+from cluster.live.swarm import UP
+from cluster.live.table import live_check
+from cluster.log_lines import Reader
+
+
+@live_check(
+    "stack.applied",
+    "What is configured is what is deployed.",
+    "`pulumi preview` shows the difference, `pulumi up` makes it so.",
+    "WARN",
+    area="swarm",
+)
+def applied(live: Live) -> Iterator[Finding]:
+    """The model and the number of nodes; `pulumi preview` compares all."""
+    there = str(live.outputs.get("model") or "")
+    wanted = live.settings.model if live.settings.running else ""
+    nodes = live.outputs.get("nodes") or []
+    if there != wanted:
+        yield Finding(
+            "WARN",
+            "",
+            f"{there or 'nothing'} is deployed, and {wanted or 'nothing'} is configured.",
+            "`pulumi up` makes it so.",
+        )
+    if len(nodes) != len(live.settings.active_nodes):
+        yield Finding(
+            "WARN",
+            "",
+            f"{len(nodes)} nodes are deployed, and {len(live.settings.active_nodes)} are configured.",
+            "`pulumi up` makes it so.",
+        )
+
+
+@live_check(
+    "endpoint.answers",
+    "The endpoint answers, and lists the deployed model.",
+    "`trtspark logs` explains what the server says.",
+    needs="answer",
+    area="swarm",
+)
+def answers(live: Live) -> Iterator[Finding]:
+    """GET /v1/models."""
+    assert live.answer is not None
+    url, wanted = live.outputs["endpoint"], live.outputs["model"]
+    if not live.answer.model:
+        yield Finding(
+            "FAIL",
+            "",
+            f"{url} gives no answer ({live.answer.said}).",
+            "It may still be loading: `trtspark logs --follow`. Else the checks above name the cause.",
+        )
+    elif live.answer.model != wanted:
+        yield Finding(
+            "FAIL",
+            "",
+            f"{url} serves {live.answer.model}, and {wanted} is deployed.",
+            f"Does another program listen there? Run {UP}",
+        )
+
+
+@live_check(
+    "endpoint.completes",
+    "The endpoint answers a completion of one token.",
+    "`trtspark logs`; a rank that hangs is started again by itself after a minute.",
+    needs="answer",
+    area="swarm",
+)
+def completes(live: Live) -> Iterator[Finding]:
+    """A server whose worker is gone may list its model and complete nothing."""
+    assert live.answer is not None
+    if live.answer.completes is False:
+        yield Finding(
+            "FAIL",
+            "",
+            f"{live.outputs['endpoint']} lists its model but completes nothing ({live.answer.said}).",
+            "`trtspark logs` explains what the server says.",
+        )
+
+
+@live_check(
+    "transport.proven",
+    "The last `up` has proven RDMA on every rank, where ranks share a fabric.",
+    "Cable and addresses (`trtspark doctor --full`), then `pulumi up`.",
+    "WARN",
+    needs="serving",
+    area="swarm",
+)
+def transport(live: Live) -> Iterator[Finding]:
+    """As its output says."""
+    lines = [str(line) for line in live.outputs.get("transport") or []]
+    if len(live.settings.active_nodes) == 1:
+        return
+    slow = [line.partition(":")[0] for line in lines if "NET/Socket" in line]
+    if slow:
+        yield Finding(
+            "WARN",
+            "",
+            f"{' and '.join(slow)} talk over sockets, which is many times slower than RDMA.",
+            "Cable and addresses: `trtspark doctor --full` tests them; then `pulumi up`.",
+        )
+    elif len(lines) < len(live.settings.active_nodes):
+        yield Finding(
+            "WARN",
+            "",
+            f"the last `up` has proven the transport of {len(lines)} of "
+            f"{len(live.settings.active_nodes)} ranks.",
+            "Take NCCL_DEBUG out of `nccl`, and `pulumi up`.",
+        )
+
+
+@live_check(
+    "log.known",
+    "The running server's log shows no known problem.",
+    "`trtspark logs` marks and explains the lines.",
+    "WARN",
+    needs="log",
+    area="swarm",
+)
+def log(live: Live) -> Iterator[Finding]:
+    """Of the container that runs now; the first line of each kind."""
+    reader, told = Reader(), set()
+    for raw in live.log or ():
+        line = reader.read(raw)
+        if line.known and not line.harmless and line.id not in told:
+            told.add(line.id)
+            means, _, todo = line.known.partition(": ")
+            yield Finding("WARN", "", f"the log says {line.text.strip()[:160]!r}: {means}.",
+                          f"{todo[:1].upper()}{todo[1:]}." if todo else "")  # fmt: skip
+
+
+@live_check(
+    "fabric.test",
+    "Packets of the full MTU pass every half of the cable both ways, and fast enough.",
+    "Cable, MTU (9000 on both ends) and firewall.",
+    "WARN",
+    needs="fabric",
+    area="swarm",
+)
+def fabric_test(live: Live) -> Iterator[Finding]:
+    """As the output `fabric` was measured at the last `up`, now."""
+    for warning in (live.fabric or ((), ()))[1]:
+        found, _, todo = warning.partition(". ")
+        yield Finding("WARN", "", f"{found}.", todo)

@@ -1,0 +1,107 @@
+"""What may stop a deployment while machines are being changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.symptoms.table import Symptom
+
+DEPLOYING: Sequence[Symptom] = (
+    Symptom(
+        "`sudo asks for a password for`",
+        "the sudoers lines miss this command",
+        "copy them again from [preparing](preparing.md)",
+        "`sudo -n -l` there",
+    ),
+    Symptom(
+        "`it was not touched`, `the file was not touched`",
+        "a settings file that cannot be edited safely",
+        "mend it as it says",
+        "the file itself",
+        checks=("docker.settings-file",),
+    ),
+    Symptom(
+        "`is a symbolic link to`",
+        "the file is kept elsewhere, and would be replaced here",
+        "put a file in its place",
+        "`ls -l /etc/docker` there",
+    ),
+    Symptom(
+        "`dockerd would not start with`",
+        "dockerd itself said so when asked",
+        "what it said; nothing was changed",
+        "`sudo dockerd --validate` there",
+    ),
+    Symptom(
+        "`cannot be understood. Compare`",
+        "our record on the node was edited",
+        "compare the two files by hand, remove the record",
+        "`sudo cat /var/lib/trtspark/gpu-runtime.json` there",
+    ),
+    Symptom(
+        "`this login is from before its user came into group`",
+        "a shared ssh connection that is older",
+        "the same again in a minute",
+        "`id` there",
+    ),
+    Symptom(
+        "`is not one image on all nodes`",
+        "the tag moved between the nodes' pulls",
+        "`docker pull` on both, or a digest in `image`",
+        "`docker image ls --digests` on all",
+        checks=("image.same",),
+    ),
+    Symptom(
+        "`Docker did not answer within`, `Docker restarted but does not offer`",
+        "the new `daemon.json` does not suit this Docker, or it is slow to start",
+        "`journalctl -u docker` there",
+        "`journalctl -u docker` there",
+        checks=("deployed.prepared",),
+    ),
+    Symptom(
+        "`it is a worker of another Swarm.`, `it belongs to another Swarm`",
+        "the machine is a member elsewhere",
+        "leave it there, or list that Swarm's manager first",
+        "`docker info` there",
+        checks=("swarm.member",),
+    ),
+    Symptom(
+        "`its Swarm is locked.`",
+        "autolock, after a restart of Docker",
+        "`docker swarm unlock` there",
+        "`docker info` there",
+        checks=("swarm.member",),
+    ),
+    Symptom(
+        "`it could not join the Swarm at`",
+        "ports 2377/tcp, 7946/tcp and udp are closed, or clocks differ",
+        "open them between the nodes",
+        "`docker node ls` on the head",
+        checks=("swarm.member",),
+    ),
+    Symptom(
+        "`for the Swarm to list its GPU as a resource.`",
+        "Docker runs without the resource",
+        "`docker node inspect self` there",
+        "`docker node inspect self` there",
+        checks=("swarm.gpu",),
+    ),
+    Symptom(
+        "`is there already and is not ours.`",
+        "a service or an object of our name that another program made",
+        "remove or rename it",
+        "`docker service ls` on the head",
+    ),
+    Symptom(
+        "`is there but is not ours.`",
+        "likewise, of the MPI key's secret",
+        "remove or rename it",
+        "`docker secret ls` on the head",
+    ),
+    Symptom(
+        "`to end.` after `for container`",
+        "a process that cannot be killed, often in the driver",
+        "`docker kill` there, else reboot; then the same again",
+        "`docker ps` there",
+    ),
+)

@@ -1,0 +1,146 @@
+"""What goes wrong with a deployment that has worked: what the doctor's live checks find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.symptoms.table import Symptom
+
+AGAIN = "`pulumi refresh`, then `pulumi up`"
+
+SERVING: Sequence[Symptom] = (
+    Symptom(
+        "`Docker is not prepared as it was`",
+        "`daemon.json` or `config.toml` was edited, or a package's update wrote it anew",
+        AGAIN,
+        "`docker info` there",
+        checks=("deployed.prepared",),
+    ),
+    Symptom(
+        "`it is in no Swarm now`",
+        "`docker swarm leave`, an expired certificate, or Docker without its data",
+        AGAIN,
+        "`docker info` there",
+        checks=("swarm.member",),
+    ),
+    Symptom(
+        "`the Swarm calls it`",
+        "the machine is off or unreachable, or its Docker is not well",
+        "switch it on; ports 2377 and 7946 between the nodes",
+        "`docker node ls` on the head",
+        checks=("swarm.ready",),
+    ),
+    Symptom(
+        "`so no rank is started there.`",
+        "`docker node update --availability drain` or `pause`",
+        "`docker node update --availability active NODE` on the head",
+        "`docker node ls` on the head",
+        checks=("swarm.ready",),
+    ),
+    Symptom(
+        "`the Swarm lists the GPU`",
+        "Docker there was started without the GPU as a resource",
+        AGAIN,
+        "`docker node inspect NODE` on the head",
+        checks=("swarm.gpu",),
+    ),
+    Symptom(
+        "`Swarm finds no place for` (Swarm: no suitable node)",
+        "the node is down or drained, its GPU is not offered, or another service has it",
+        "what the message names",
+        "`docker service ps trtspark-STACK-rank-N` on the head",
+        checks=("service.running", "swarm.gpu", "swarm.ready"),
+    ),
+    Symptom(
+        "`the service` … `is not there.`",
+        "`docker service rm` by hand",
+        AGAIN,
+        "`docker service ls` on the head",
+        checks=("service.there",),
+    ),
+    Symptom(
+        "`is scaled to 0 although`",
+        "`docker service scale` by hand",
+        AGAIN,
+        "`docker service ls` on the head",
+        checks=("service.running",),
+    ),
+    Symptom(
+        "`times within the hour:` (a crash loop)",
+        "the server ends each time it is started; after five times Swarm leaves it",
+        "the cause in the log; then `pulumi up`",
+        "`trtspark logs`",
+        checks=("service.running", "service.restarts"),
+    ),
+    Symptom(
+        "`within the hour, and runs again since` (a warning)",
+        "a rank, a worker's machine or the server went away once; Swarm started it again",
+        "nothing, if you know why",
+        "`trtspark logs`",
+        checks=("service.restarts",),
+    ),
+    Symptom(
+        "`gives no answer (`",
+        "it loads, has ended, or something between you and the head blocks the port",
+        "what the other checks name",
+        "`trtspark logs --follow`",
+        checks=("endpoint.answers",),
+    ),
+    Symptom(
+        "`lists its model but completes nothing`",
+        "a worker is gone or hangs, or the engine refuses the request",
+        "wait a minute: rank 0 ends itself and is started again; else the log",
+        "`trtspark logs`",
+        checks=("endpoint.completes",),
+    ),
+    Symptom(
+        "`talk over sockets, which is many times slower than RDMA.` (a warning)",
+        "NCCL on sockets: no common subnet with an RDMA device, or `transport any`",
+        "cable and addresses, then `pulumi up`",
+        "`trtspark doctor --full`, `ibdev2netdev` on all",
+        checks=("transport.proven",),
+    ),
+    Symptom(
+        "`has counted errors:` (a warning)",
+        "the cable loses bits, or packets are lost on a switch",
+        "push the cable in until it clicks, or use another",
+        "`ethtool -S INTERFACE` there",
+        checks=("fabric.errors",),
+    ),
+    Symptom(
+        "`do not arrive` … `no TCP connection` … `under half of` (warnings of the test of the cables)",
+        "packets of the interface's own MTU are lost on that way; most often a firewall; a slow cable, or "
+        "other traffic at that moment",
+        "one MTU on both ends; open TCP between the fabric's addresses; another cable",
+        "`trtspark doctor --full`, `pulumi stack output fabric`",
+        checks=("fabric.test",),
+    ),
+    Symptom(
+        "`a container does not see its GPU`",
+        "the NVIDIA runtime is not there or is set up wrongly, or the driver was updated without a reboot",
+        AGAIN + "; reboot after an update of the driver",
+        "`trtspark doctor --full`",
+        checks=("gpu.container", "gpu.found"),
+    ),
+    Symptom(
+        "`the ranks run images of different digests.`, `the ranks do not run the deployed image`",
+        "a service was updated by hand",
+        AGAIN,
+        "`docker service inspect` on the head",
+        checks=("image.same",),
+    ),
+    Symptom(
+        "`is no longer in` … `is deployed.`",
+        "the model's files were removed, or another revision was fetched by hand",
+        AGAIN,
+        "`hf cache ls` there",
+        checks=("weights.deployed",),
+    ),
+    Symptom(
+        "`is deployed, and` … `is configured.` (a warning)",
+        "the configuration was changed since the last `up`",
+        "`pulumi up`",
+        "`pulumi preview`",
+        checks=("stack.applied",),
+    ),
+)

@@ -1,0 +1,66 @@
+"""The head's own ssh client, brought along for serving images that have none.
+
+The work is in remote/ssh_client.py, imported when there is some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from dynamic_providers.base import Provider, changed
+
+_INPUTS = ("folder", "connection", "client")
+
+
+class SshClientProvider(Provider):
+    """`folder` (below the login's home), `connection`, `client` ("current") -> the same."""
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another folder is another client; one that refresh found missing or older is brought anew."""
+        return changed(_olds, _news, ("client",), replaces=("folder",))
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Copy it; safe to repeat after any interruption."""
+        from remote.ssh_client import run
+
+        return CreateResult(id_=props["folder"], outs={**props, "client": run(props, "bring")})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Likewise."""
+        from remote.ssh_client import run
+
+        return UpdateResult(outs={**_news, "client": run(_news, "bring")})
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Whether it is there, and the same as the system's now."""
+        if "folder" not in props:
+            return ReadResult(id_, props)
+        from remote.ssh_client import run
+
+        outs = {**props, "client": run(props, "look")}
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Remove the folder."""
+        from remote.ssh_client import run
+
+        run(_props, "drop")
+
+
+class SshClient(Resource, module="trtspark", name="SshClient"):
+    """The folder that rank 0's container mounts."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: str,
+        connection: Mapping[str, Any],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`folder` below the home folder of the head's login."""
+        props = {"folder": folder, "connection": dict(connection), "client": "current"}
+        super().__init__(SshClientProvider(), name, props, opts)

@@ -1,0 +1,308 @@
+"""The faults that a deployed pair has to survive: what is done, and how it comes back.
+
+Each function does its fault to a serving pair and returns how the pair came, or shall come, back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.service_spec import MAX_RESTARTS
+from lab.fault_pair import HEAD, MODELS, WORKER, Pair
+from tests.lab import stack as stacks
+
+#: How long the power is off, and how long a cable is out.
+POWER_OFF_S = 5
+CUT_S = 20
+ITSELF, ONE_UP = "by itself", "by one up"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`how` it comes back; `outage`: whether clients must notice; `again_s`: a generous bound on the way
+    back, in seconds.
+    """
+
+    name: str
+    done: str
+    act: Callable[[Pair], None]
+    how: str = ITSELF
+    outage: bool = True
+    again_s: float = 120.0
+
+
+def _power(*nodes: int) -> Callable[[Pair], None]:
+    def act(pair: Pair) -> None:
+        pair.power("off", *nodes)
+        time.sleep(POWER_OFF_S)
+        pair.power("on", *nodes)
+
+    return act
+
+
+def _cut(node: int, *links: str) -> Callable[[Pair], None]:
+    def act(pair: Pair) -> None:
+        pair.link("down", node, *links)
+        time.sleep(CUT_S)
+        pair.link("up", node, *links)
+
+    return act
+
+
+def _inside(node: int, script: str) -> Callable[[Pair], None]:
+    return lambda pair: _ignored(pair.inside(node, script))
+
+
+def _engine(node: int, number: str) -> Callable[[Pair], None]:
+    return lambda pair: pair.engine(node, number)
+
+
+def _container(node: int) -> Callable[[Pair], None]:
+    return lambda pair: _ignored(pair.inside(node, f"docker kill {pair.container(node)}"))
+
+
+def _ignored(_: object) -> None:
+    return None
+
+
+def _expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)
+
+
+def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
+    """`up` fails with the cause, and has brought the old one back."""
+
+    def act(pair: Pair) -> None:
+        pair.stack.set("readyTimeout", 15)
+        run = pair.switch(model, ok=False)
+        pair.stack.set("readyTimeout", 120)
+        pair.stack.set("model", pair.model)
+        _expect(run.code != 0, f"`up` with {model} succeeded")
+        for part in (*parts, f"{pair.model} serves again as before"):
+            _expect(part in run.text, f"{part!r} is not in: {run.text[-1500:]}")
+
+    return act
+
+
+def _slow_load(pair: Pair) -> None:
+    pair.switch("lab/slow-load")
+    pair.switch(MODELS[0])
+
+
+def _port_taken(pair: Pair) -> None:
+    """Another program has the port and answers with a model of its own."""
+    program = (
+        "import http.server, json\n"
+        "class H(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        body = json.dumps({'data': [{'id': 'somebody/else'}]}).encode()\n"
+        "        self.send_response(200); self.end_headers(); self.wfile.write(body)\n"
+        "    log_message = lambda *_: None\n"
+        "http.server.HTTPServer(('0.0.0.0', 8355), H).serve_forever()\n"
+    )
+    pair.stack.set("running", False)
+    pair.stack.up()
+    pair.inside(HEAD, f'(setsid python3 -c "{program}" >/dev/null 2>&1 & echo $! >/run/other.pid); sleep 1')
+    pair.stack.set("running", None)
+    run = pair.stack.up(ok=False)
+    pair.inside(HEAD, "kill $(cat /run/other.pid); rm /run/other.pid")
+    _expect(run.code != 0 and "8355" in run.text, run.text[-1500:])
+
+
+def _crash_loop(pair: Pair) -> None:
+    """The server is killed until Swarm gives it up."""
+    for _ in range(MAX_RESTARTS + 3):
+        stacks.until(lambda: pair.container(HEAD) != "", 30, "rank 0's container")
+        pair.inside(HEAD, f"docker kill {pair.container(HEAD)} >/dev/null || true")
+        try:
+            stacks.until(lambda: pair.container(HEAD) != "", 12, "its successor")
+        except AssertionError:
+            return
+    raise AssertionError("Swarm starts it for ever")
+
+
+def _lost_state(pair: Pair) -> None:
+    """The state is gone; the operator makes the stack anew and says `up`."""
+    shutil.rmtree(pair.stack.folder / "state")
+    (pair.stack.folder / "state").mkdir()
+    saved = (pair.stack.folder / "Pulumi.lab.yaml").read_text()
+    pair.stack.pulumi("stack", "init", "lab")
+    (pair.stack.folder / "Pulumi.lab.yaml").write_text(saved)
+
+
+def _two_operators(pair: Pair) -> None:
+    """The second one with the same backend is told of the lock; the first one's work is done."""
+    other = MODELS[1]
+    pair.stack.set("model", other)
+    first = pair.stack.start("up", "--yes", "--skip-preview")
+    stacks.until(
+        lambda: any(pair.stack.folder.glob("state/.pulumi/locks/**/*.json")), 30, "the first one's lock"
+    )
+    second = pair.stack.up(ok=False)
+    code = first.wait(stacks.DEADLINE_S)
+    pair.stack.set("model", pair.model)
+    _expect(second.code != 0 and "locked" in second.text, second.text[-1000:])
+    _expect(code == 0, f"the first `up` ended with {code}")
+    _expect(pair.answers(other), f"{other} does not serve")
+
+
+def _two_backends(pair: Pair) -> None:
+    """Two who know nothing of each other, at the same time: neither harms the nodes."""
+    folder = pair.stack.folder.with_name("other")
+    shutil.rmtree(folder, ignore_errors=True)
+    other = stacks.create(folder, pair.lab)
+    shutil.copy(pair.stack.folder / "Pulumi.lab.yaml", folder)
+    children = [one.start("up", "--yes", "--skip-preview") for one in (other, pair.stack)]
+    for child in children:
+        child.wait(stacks.DEADLINE_S)
+    other.up()
+
+
+def _killed_deploy(pair: Pair) -> None:
+    """Every resource's creation is the last thing that one run sees."""
+    pair.stack.destroy()
+    _kill_at_every_phase(pair)
+
+
+def _killed_switch(pair: Pair) -> None:
+    pair.stack.set("model", MODELS[1])
+    _kill_at_every_phase(pair)
+    pair.stack.set("model", pair.model)
+
+
+def _kill_at_every_phase(pair: Pair) -> None:
+    """Kill `up` when a resource's operation begins, then the next run at the next one, until one ends."""
+    done: set[str] = set()
+    while True:
+        seen: list[str] = []
+
+        def begins(lines: list[str], seen: list[str] = seen) -> bool:
+            found = [urn for urn in begun(lines) if urn not in done]
+            seen[:] = found[:1]
+            return bool(found)
+
+        if not pair.killed("up", "--yes", "--skip-preview", when=begins):
+            break
+        done.update(seen)
+        pair.stack.pulumi("cancel", "--yes", ok=False)
+    print(f"  killed at {len(done)} resources", flush=True)
+    _expect(bool(done), "no run was killed")
+
+
+def begun(lines: list[str]) -> list[str]:
+    """The URNs of the resources that something is done to, in the order of an event log's lines."""
+    import json
+
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line).get("resourcePreEvent")
+        except ValueError:
+            continue  # half written
+        if event and event["metadata"]["op"] not in ("same", "read"):
+            found.append(event["metadata"]["urn"])
+    return found
+
+
+def _destroy_with_dead_worker(pair: Pair) -> None:
+    """`destroy` takes away what it can reach, and says what it cannot; `up` takes it from there."""
+    pair.power("off", WORKER)
+    run = pair.stack.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+    host = pair.lab["nodes"][WORKER]["host"]
+    _expect(run.code == 0 or host in run.text, run.text[-1500:])
+    services = pair.inside(HEAD, "docker service ls --quiet 2>/dev/null || true").strip()
+    pair.power("on", WORKER)
+    _expect(services == "", f"services are left on the head: {services} {run.text[-2500:]}")
+
+
+def _worker_gone(pair: Pair) -> None:
+    """The third node takes the place of the worker, whose power never comes back (until the test's end)."""
+    pair.power("off", WORKER)
+    pair.stack.set("nodes", pair.hosts(HEAD, 2))
+    pair.stack.up()
+    _expect(pair.answers(), "it does not serve with the new worker")
+    nodes = pair.inside(HEAD, "docker node ls --format '{{.Hostname}}'").split()
+    _expect(sorted(nodes) == ["spark-1", "spark-3"], f"the Swarm lists {nodes}")
+    pair.power("on", WORKER)
+    # The owner's part for a machine that comes back after all: it leaves a Swarm that forgot it.
+    pair.inside(WORKER, "docker swarm leave --force || true")
+    pair.stack.set("nodes", pair.hosts(HEAD, WORKER))
+
+
+def _disk_full(node: int) -> Callable[[Pair], None]:
+    """No room for a model's files: `up` says so before it stops what serves."""
+
+    def act(pair: Pair) -> None:
+        folder = "/home/nvidia/.cache/huggingface/hub/models--nvidia--Qwen3-8B-FP4"
+        pair.inside(
+            node,
+            f"mkdir -p {folder} && mount -t tmpfs -o size=64k,uid=1000,gid=1000 full {folder} && "
+            f"head -c 60k /dev/zero >{folder}/somebody-elses; chown -R nvidia: {folder}",
+        )
+        run = pair.switch("nvidia/Qwen3-8B-FP4", ok=False)
+        served = pair.answers()
+        pair.inside(node, f"umount {folder}")
+        for one in (HEAD, WORKER):
+            pair.inside(one, f"rm -rf {folder}")
+        pair.stack.set("model", pair.model)
+        _expect(run.code != 0, "it fitted")
+        _expect("space" in run.text or "room" in run.text or "free" in run.text, run.text[-1500:])
+        _expect(served, "the old model does not serve any more")
+
+    return act
+
+
+FAULTS = (
+    Fault("engine-rank-0", "SIGKILL trtllm-serve on rank 0", _engine(HEAD, "KILL")),
+    Fault("engine-rank-1", "SIGKILL the engine on rank 1", _engine(WORKER, "KILL")),
+    Fault("mpirun", "SIGKILL mpirun", _inside(HEAD, "pkill -KILL -x mpirun")),
+    Fault("container-rank-0", "docker kill rank 0", _container(HEAD)),
+    Fault("container-rank-1", "docker kill rank 1", _container(WORKER)),
+    Fault("dockerd-head", "SIGKILL dockerd on the head", _inside(HEAD, "pkill -KILL -x dockerd")),
+    Fault("dockerd-worker", "SIGKILL dockerd on the worker", _inside(WORKER, "pkill -KILL -x dockerd")),
+    Fault("restart-head", "systemctl restart docker, head", _inside(HEAD, "systemctl restart docker")),
+    Fault("restart-worker", "systemctl restart docker, worker", _inside(WORKER, "systemctl restart docker")),
+    Fault("hang-rank-0", "SIGSTOP trtllm-serve on rank 0", _engine(HEAD, "STOP")),
+    Fault("hang-rank-1", "SIGSTOP the engine on rank 1", _engine(WORKER, "STOP")),
+    Fault("power-worker", "worker's power cut for 5 s", _power(WORKER)),
+    Fault("power-head", "head's power cut for 5 s", _power(HEAD)),
+    Fault("power-both", "both nodes' power cut for 5 s", _power(HEAD, WORKER)),
+    Fault("half", "one half of the fabric out for 20 s", _cut(WORKER, "half0"), outage=False),
+    Fault("halves", "both halves of the fabric out for 20 s", _cut(WORKER, "half0", "half1")),
+    Fault("management-worker", "worker's management link out, 20 s", _cut(WORKER, "mgmt"), outage=False),
+    Fault("management-head", "head's management link out for 20 s", _cut(HEAD, "mgmt")),
+    Fault("crash-loop", "server killed until Swarm gives it up", _crash_loop, ONE_UP),
+    Fault("lost-state", "Pulumi's state is lost", _lost_state, ONE_UP, outage=False),
+    Fault(
+        "crash-at-load",
+        "switch to a model that crashes at load",
+        _bad_model("lab/crash-at-load", "crashed while loading"),
+    ),
+    Fault(
+        "out-of-memory",
+        "switch to a model that is out of memory",
+        _bad_model("lab/out-of-memory", "out of memory"),
+    ),
+    Fault(
+        "never-ready", "switch to a model that never is ready", _bad_model("lab/never-ready", "waited 15 s")
+    ),
+    Fault("slow-load", "switch to a model that loads for 30 s", _slow_load),
+    Fault("wrong-model", "another program's model on the port", _port_taken, ONE_UP),
+    Fault("lock", "two operators, one backend", _two_operators, ONE_UP),
+    Fault("two-backends", "two operators, two backends", _two_backends, ONE_UP, outage=False),
+    Fault("killed-switch", "SIGKILL of `up` in each phase of a switch", _killed_switch, ONE_UP),
+    Fault("killed-deploy", "SIGKILL of `up` in each phase of a deploy", _killed_deploy, ONE_UP),
+    Fault("destroy-dead-worker", "destroy while the worker has no power", _destroy_with_dead_worker, ONE_UP),
+    Fault("worker-gone", "worker replaced by a third node, and back", _worker_gone, ONE_UP),
+    Fault("disk-full-head", "no room for weights on the head", _disk_full(HEAD), outage=False),
+    Fault("disk-full-worker", "no room for weights on the worker", _disk_full(WORKER), outage=False),
+)
+#: Rows of the specification that the lab cannot do; they are named in the table and not counted.
+NOT_SIMULATED = {
+    "clock off by an hour": "all nodes share this machine's clock",
+    "disk full below Docker": "a node's Docker lies on this machine's own disk",
+}

@@ -1,0 +1,7 @@
+#!/bin/bash
+# What a serving image has, as seen by bash in a container of it: one line for each thing.
+for name in mpirun trtllm-serve trtllm-llmapi-launch python3 ssh; do
+	printf 'trtspark %s %s\n' "$name" "$(command -v "$name")"
+done
+printf 'trtspark mpirun-version %s\n' "$(mpirun --version 2>&1 | head -n 1)"
+printf 'trtspark python3-version %s\n' "$(python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 | tail -n 1)"

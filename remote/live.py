@@ -1,0 +1,79 @@
+"""A look at what runs: every node's own answer, the endpoint's, and rank 0's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+
+from cluster.config import Settings
+from cluster.errors import TrtSparkError
+from cluster.live import Answer
+from remote import node
+from remote.ssh import Connection, Shell, SshShell
+
+LOOK_TIMEOUT_S = 30
+HTTP_TIMEOUT_S = 3
+#: A rank that hangs lets a completion hang: this is long for one token.
+COMPLETION_TIMEOUT_S = 20
+
+
+def look(
+    stack: str,
+    settings: Settings,
+    connections: Sequence[Connection],
+    shell: Callable[[Connection], Shell] = SshShell,
+) -> list[dict[str, Any]]:
+    """remote/node/live.py's answer of every node, head first; {} of one that gives none (the look before
+    the plan says why).
+    """
+    script = node.program(live="look")
+
+    def ask(index: int) -> dict[str, Any]:
+        args = {"live": {"stack": stack, "image": settings.image, "manager": index == 0}}
+        try:
+            result = shell(connections[index]).run(node.command(args), stdin=script, timeout=LOOK_TIMEOUT_S)
+            found: dict[str, Any] = node.answer(result.out)["live"]
+        except (TrtSparkError, ValueError, KeyError):
+            return {}
+        return found
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        return list(pool.map(ask, range(len(connections))))
+
+
+def answer(url: str, model: str, complete: bool) -> Answer:
+    """What the endpoint says; with `complete` a completion of one token is asked, too."""
+    started = time.monotonic()
+    try:
+        listed = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
+        listed.raise_for_status()
+        serving = str(listed.json()["data"][0]["id"])
+    except (ValueError, LookupError, TypeError):  # requests' own error for bad JSON is a ValueError, too
+        return Answer(said="it is no OpenAI API")
+    except requests.RequestException as error:
+        return Answer(said=_short(error))
+    if not complete:
+        return Answer(serving, seconds=time.monotonic() - started)
+    body = {"model": model, "messages": [{"role": "user", "content": "Say OK"}], "max_tokens": 1}
+    started = time.monotonic()
+    try:
+        said = requests.post(f"{url}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
+    except requests.RequestException as error:
+        return Answer(serving, _short(error), completes=False)
+    if said.status_code != requests.codes.ok:
+        return Answer(serving, f"{said.status_code} {said.text[:200]}", completes=False)
+    return Answer(serving, completes=True, seconds=time.monotonic() - started)
+
+
+def _short(error: requests.RequestException) -> str:
+    """requests' own sentence is a chain of class names and addresses in memory."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        text = str(error)
+        return "connection refused" if "refused" in text else "no connection"
+    return f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__

@@ -1,0 +1,141 @@
+"""What runs on this machine now: our containers, their image, the adapters' error counters, and on the
+manager what the Swarm says of its nodes, services and tasks.
+
+As the plain user; changes nothing. Docker is asked by its socket, side by side.
+"""
+
+import json
+import os
+import threading
+import time
+from urllib.parse import quote
+
+from remote.node import probe
+
+RDMA = "/sys/class/infiniband"
+#: A port's own counters of what went wrong, and of how much went through.
+COUNTERS = (
+    "symbol_error",
+    "link_error_recovery",
+    "link_downed",
+    "port_rcv_errors",
+    "port_xmit_discards",
+    "local_link_integrity_errors",
+    "excessive_buffer_overrun_errors",
+    "port_rcv_packets",
+    "port_xmit_packets",
+)
+HW_COUNTERS = (
+    "out_of_sequence",
+    "packet_seq_err",
+    "local_ack_timeout_err",
+    "rnr_nak_retry_err",
+    "implied_nak_seq_err",
+    "rx_icrc_encapsulated",
+)
+DEADLINE_S = 10
+
+
+def look(args):
+    """{"counters": {HCA: {name: number}}, "image", "containers", "nodes", "services", "tasks"}; each of
+    Docker's answers is None where it gave none.
+
+    args: "stack" (its name), "image" (as configured), "manager" (whether to ask about the Swarm), "root" (of
+    sysfs, for tests).
+    """
+    deadline = time.monotonic() + DEADLINE_S
+    label = _filter(label=["trtspark.stack=%s" % args["stack"]])
+    asks = {
+        "image": "/images/%s/json" % quote(args["image"], safe="/:@."),
+        "containers": "/containers/json?all=1&filters=" + label,
+    }
+    if args["manager"]:
+        asks.update(nodes="/nodes", services="/services?filters=" + label, tasks="/tasks?filters=" + label)
+    found = dict.fromkeys(("image", "containers", "nodes", "services", "tasks"))
+
+    def ask(name):
+        answer = probe._ask(asks[name], deadline)
+        if answer["rc"] == 0:
+            found[name] = SHORT[name](json.loads(answer["out"]))
+
+    threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asks]
+    for thread in threads:
+        thread.start()
+    found["counters"] = counters(args.get("root", RDMA))
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for one in found["containers"] or []:
+        answer = probe._ask("/images/%s/json" % quote(one["ImageID"], safe=":"), deadline)
+        one["digests"] = (json.loads(answer["out"]).get("RepoDigests") or []) if answer["rc"] == 0 else []
+    found["time"] = time.time()
+    return found
+
+
+def counters(root):
+    """{HCA: {counter: number}} of what the kernel shows for port 1."""
+    found = {}
+    for hca in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+        mine = {}
+        for folder, names in (("counters", COUNTERS), ("hw_counters", HW_COUNTERS)):
+            for name in names:
+                text = probe._line("%s/%s/ports/1/%s/%s" % (root, hca, folder, name))
+                if text.isdigit():
+                    mine[name] = int(text)
+        found[hca] = mine
+    return found
+
+
+def _filter(**wanted):
+    return quote(json.dumps(wanted))
+
+
+def _image(document):
+    return {"Id": document.get("Id"), "RepoDigests": document.get("RepoDigests") or []}
+
+
+def _containers(listed):
+    keys = ("Id", "ImageID", "State", "Status", "Created")
+    return [{**{key: one.get(key) for key in keys}, "Labels": _ours(one.get("Labels"))} for one in listed]
+
+
+def _nodes(listed):
+    return [
+        {
+            "ID": one["ID"],
+            "Spec": {key: one["Spec"].get(key) for key in ("Availability", "Role", "Labels")},
+            "Description": {
+                "Hostname": one["Description"].get("Hostname"),
+                "Resources": one["Description"].get("Resources"),
+            },
+            "Status": one.get("Status"),
+        }
+        for one in listed
+    ]
+
+
+def _services(listed):
+    return [
+        {key: one.get(key) for key in ("ID", "Version", "Spec", "CreatedAt", "UpdatedAt")} for one in listed
+    ]
+
+
+def _tasks(listed):
+    """Without their copies of the service's spec; the newest first, and not the whole past."""
+    keys = ("ID", "ServiceID", "NodeID", "CreatedAt", "DesiredState", "Status")
+    newest = sorted(listed, key=lambda one: one.get("CreatedAt") or "", reverse=True)
+    return [
+        {**{key: one.get(key) for key in keys}, "Labels": _ours(one.get("Labels"))} for one in newest[:60]
+    ]
+
+
+def _ours(labels):
+    return {key: value for key, value in (labels or {}).items() if key.startswith("trtspark.")}
+
+
+SHORT = {
+    "image": _image,
+    "containers": _containers,
+    "nodes": _nodes,
+    "services": _services,
+    "tasks": _tasks,
+}

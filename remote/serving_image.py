@@ -1,0 +1,74 @@
+"""One short container of the serving image, without GPU and network: what it has for the launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import resources
+from typing import Any
+
+import requests
+from docker.errors import APIError, ImageNotFound
+
+from cluster import image as images
+from cluster.errors import NodeError, NotReady
+from remote.engine import connect
+from remote.ssh import Connection
+
+#: The first start of a large image reads much from a cold disk.
+RUN_TIMEOUT_S = 120
+LABEL = "trtspark.image-check"
+
+
+def check(props: Mapping[str, Any], client_of: Any = connect) -> dict[str, str]:
+    """openmpi, python, ssh ("" where the image has none). Raises PlanError with what is missing.
+
+    All nodes have the same content by digest (cluster/image.py): the head's answer is everybody's. An
+    image by name alone is looked into on each of them.
+    """
+    connections = [Connection.from_props(one) for one in props["connections"]]
+    if "@sha256:" in props["image"]:
+        connections = connections[:1]
+    with ThreadPoolExecutor(len(connections)) as pool:
+        texts = list(pool.map(lambda one: _look(one, props["image"], client_of), connections))
+    hosts = [one.host for one in connections]
+    found = images.usable(props["image"], hosts, [images.parse(text) for text in texts], props["several"])
+    return {"openmpi": found.openmpi, "python": found.python, "ssh": found.ssh}
+
+
+def _look(connection: Connection, image: str, client_of: Any) -> str:
+    """What the script printed in a container there."""
+    script = resources.files("remote").joinpath("image_check.sh").read_text("utf-8")
+    client = client_of(connection)
+    try:
+        made = client.create_container(
+            image,
+            # As rank 0 is started: bash, whose start-up file sets part of the image's environment.
+            entrypoint=["bash", "-c", script],
+            environment=["NVIDIA_VISIBLE_DEVICES=void"],
+            labels={LABEL: "1"},
+            host_config=client.create_host_config(network_mode="none"),
+        )
+    except ImageNotFound:
+        todo = f"Run there `docker pull {image}`, or set pullImage."
+        raise NodeError(connection.host, f"it has no image {image}.", todo) from None
+    try:
+        client.start(made["Id"])
+        client.wait(made["Id"], timeout=RUN_TIMEOUT_S)
+        return str(client.logs(made["Id"], stderr=False).decode(errors="replace"))
+    except APIError as error:
+        said = str(error.explanation or error).strip().splitlines()[-1][:200]
+        raise NodeError(
+            connection.host,
+            f"a container of {image} does not start ({said}).",
+            "Is it an image of TensorRT-LLM for this machine's architecture?",
+        ) from None
+    except requests.RequestException:
+        raise NotReady(
+            f"{connection.host}: waited {RUN_TIMEOUT_S} s for a container of {image} to say what it has. "
+            "Is the machine busy? Try the same again."
+        ) from None
+    finally:
+        with suppress(APIError):
+            client.remove_container(made["Id"], force=True)

@@ -1,0 +1,27 @@
+"""Bringing the head's own ssh client along, for dynamic_providers/ssh_client.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cluster.errors import TrtSparkError
+from remote import node
+from remote.ssh import Connection, Shell, SshShell
+
+TIMEOUT_S = 90
+
+Dial = Callable[[Connection], Shell]
+
+
+def run(props: Mapping[str, Any], action: str, shell: Dial = SshShell) -> str:
+    """`action`: bring, look or drop; the state of the folder then (remote/node/ssh_client.py)."""
+    connection = Connection.from_props(props["connection"])
+    order = {"ssh_client": {"action": action, "folder": props["folder"]}}
+    result = shell(connection).run(
+        node.command(order), stdin=node.program(ssh_client="main"), timeout=TIMEOUT_S
+    )
+    if result.code:
+        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        raise TrtSparkError(f"{connection.host}: {said}")
+    return str(node.answer(result.out)["ssh_client"]["state"])

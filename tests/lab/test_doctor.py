@@ -1,0 +1,284 @@
+"""The doctor and the logs on a simulated pair: well before and after `up`, and one fault at a time.
+
+The tests of this file are one story on one pair. Each fault is made by hand, looked at, and mended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import stack as stacks
+from tests.lab.sparks import lab as lab_words
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+NAME = "t-doctor"
+TRTSPARK = str(stacks.ROOT / ".venv/bin/trtspark")
+MODEL = "openai/gpt-oss-20b"
+TOKEN = "hf_CanaryCanaryCanaryCanary"
+#: What a fault or its mending may leave behind for an hour, which is right.
+AFTERMATH = "service.restarts"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    lab_words("down", name=NAME)
+    try:
+        lab_words("up", "--nodes", "2", *stacks.PREPARED, name=NAME)
+        yield json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+    finally:
+        lab_words("down", name=NAME)
+
+
+@pytest.fixture(scope="module")
+def stack(lab, tmp_path_factory):
+    one = stacks.create(tmp_path_factory.mktemp("doctor") / "project", lab)
+    one.set("model", MODEL)
+    one.set("readyTimeout", 60)
+    one.env["HF_ENDPOINT"] = lab["hub"]
+    yield one
+    one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+
+
+def trtspark(stack: stacks.Stack, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TRTSPARK, *words], cwd=stack.folder, env=stack.env, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=stacks.DEADLINE_S, check=False,
+    )  # fmt: skip
+
+
+def doctor(stack: stacks.Stack, *words: str) -> dict[str, Any]:
+    """--json's document; the exit code is the number of failures."""
+    done = trtspark(stack, "doctor", "--json", *words)
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == document["summary"]["fail"], done.stderr
+    return document
+
+
+def wrong(document: dict[str, Any]) -> list[dict[str, str]]:
+    return [one for one in document["checks"] if one["status"] in ("WARN", "FAIL")]
+
+
+def test_a_fresh_pair_is_well_before_the_first_up(stack, lab):
+    before = stacks.leavings(lab)
+    document = doctor(stack, "--full")
+    assert wrong(document) == []
+    assert not document["deployed"]
+    assert any("Docker will restart" in one["found"] for one in document["checks"])
+    stacks.same(lab, before)
+
+
+def test_a_deployed_pair_is_well_by_every_check(stack):
+    stack.up()
+    document = doctor(stack, "--full")
+    assert wrong(document) == []
+    assert [one["check"] for one in document["checks"] if one["status"] == "SKIP"] == []
+    assert len(document["checks"]) > 60
+    assert "NVIDIA GB10" in document["nodes"][1]["machine"]
+
+
+def test_every_part_of_it_is_well_too(stack):
+    for part in ("--head", "--worker", "--swarm"):
+        document = doctor(stack, "--quick", part)
+        assert wrong(document) == []
+        assert document["checks"]
+    assert all(one["node"] != stack.lab["nodes"][0]["host"] for one in doctor(stack, "--worker")["checks"])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`make` and `mend` run as root inside node `node`; `about` is that node, or no one in particular."""
+
+    check: str
+    level: str
+    node: int
+    make: str
+    mend: str
+    found: str
+    fix: str
+    about_node: bool = True
+
+
+GPT = "/home/nvidia/.cache/huggingface/hub/models--openai--gpt-oss-20b"
+SHARD = f"$(readlink -f {GPT}/snapshots/*/model-00001-of-00001.safetensors)"
+COUNTER = "/sys/class/infiniband/rocep1s0f0/ports/1/counters/symbol_error"
+FAULTS = [
+    Fault(
+        "gpu.found", "FAIL", 1,
+        "cp /etc/lab/gpu /etc/lab/gpu.keep; : >/etc/lab/gpu",
+        "cat /etc/lab/gpu.keep >/etc/lab/gpu",
+        "no GPU found: nvidia-smi says 'No devices were found'.", "reboot",
+    ),
+    Fault(
+        "fabric.errors", "WARN", 1,
+        f"echo 7 >{COUNTER}", f"echo 0 >{COUNTER}",
+        "rocep1s0f0 (enp1s0f0np0) has counted errors: symbol_error 7.", "Push the cable in",
+    ),
+    Fault(
+        "fabric.mtu", "WARN", 1,
+        "ip link set enp1s0f0np0 mtu 1500", "ip link set enp1s0f0np0 mtu 9000",
+        "have different MTUs", "set the same on all", about_node=False,
+    ),
+    Fault(
+        "weights.deployed", "FAIL", 1,
+        f"cp -p {SHARD} /root/shard; truncate --size=-1 {SHARD}", f"cp -p /root/shard {SHARD}",
+        "is not whole in /home/nvidia/.cache/huggingface: model-00001-of-00001.safetensors has",
+        "`pulumi refresh`, then `pulumi up`",
+    ),
+    Fault(
+        "deployed.prepared", "FAIL", 1,
+        "cp -p /etc/docker/daemon.json /root; echo '{}' >/etc/docker/daemon.json",
+        "cp -p /root/daemon.json /etc/docker",
+        "Docker is not prepared as it was: daemon.json runtimes.nvidia: none -> there",
+        "`pulumi refresh`, then `pulumi up`",
+    ),
+    Fault(
+        "network.firewall", "FAIL", 1,
+        "ufw allow 22/tcp >/dev/null; ufw --force enable >/dev/null", "ufw --force disable >/dev/null",
+        "ufw does not let in 7946/tcp", "sudo ufw allow in on enP7s7 proto tcp from any to any port 7946",
+    ),
+    Fault(
+        "service.running", "FAIL", 0,
+        "docker service scale --detach trtspark-lab-rank-0=0",
+        "docker service scale --detach trtspark-lab-rank-0=1",
+        "trtspark-lab-rank-0 is scaled to 0 although `running` is true.",
+        "`pulumi refresh`, then `pulumi up`", about_node=False,
+    ),
+    Fault(
+        "docker.answers", "FAIL", 1,
+        "systemctl stop docker", "systemctl start docker",
+        "Docker does not answer", "sudo systemctl start docker",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.check for fault in FAULTS])
+def test_a_fault_is_named_with_its_fix(stack, lab, fault):
+    stacks.inside(lab, fault.node, fault.make)
+    try:
+        document = doctor(stack, "--quick")
+    finally:
+        stacks.inside(lab, fault.node, fault.mend)
+    named = [one for one in wrong(document) if one["check"] == fault.check and fault.found in one["found"]]
+    assert len(named) == 1, json.dumps(wrong(document), indent=1)
+    assert named[0]["status"] == fault.level
+    assert fault.fix in named[0]["fix"]
+    assert named[0]["node"] == (lab["nodes"][fault.node]["host"] if fault.about_node else "")
+    stacks.until(lambda: healthy(stack), 90, "the pair to be well again")
+
+
+def healthy(stack: stacks.Stack) -> bool:
+    found = wrong(doctor(stack, "--quick"))
+    return all(one["check"] == AFTERMATH for one in found)
+
+
+def test_a_cable_half_out_is_a_warning(stack, lab):
+    stacks.lab_command(lab, "link", "down", "spark-2", "half1")
+    try:
+        found = wrong(doctor(stack, "--quick"))
+    finally:
+        stacks.lab_command(lab, "link", "up", "spark-2", "half1")
+    [named] = [one for one in found if one["check"] == "fabric.halves"]
+    assert "has no link: half of the bandwidth is lost." in named["found"]
+
+
+def test_a_node_that_is_another_machine_now_is_not_trusted(stack, lab):
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxhYmxhYmxhYmxhYmxhYmxhYmxhYmxhYmxhYmxhYmxh"
+    nodes = [{"host": one["host"], "user": "nvidia"} for one in lab["nodes"]]
+    stack.set("nodes", [nodes[0], {**nodes[1], "hostKey": other}])
+    document = doctor(stack, "--quick")
+    stack.set("nodes", nodes)
+    [named] = [one for one in wrong(document) if one["status"] == "FAIL"]
+    assert (named["check"], named["node"]) == ("node.reached", lab["nodes"][1]["host"])
+    assert "its host key is not the pinned one" in named["found"]
+    assert any(
+        one["status"] == "PASS" and one["node"] == lab["nodes"][0]["host"] for one in document["checks"]
+    )
+
+
+def test_the_report_has_everything_and_nothing_private(stack, lab, tmp_path):
+    stack.pulumi("config", "set", "--secret", "hfToken", TOKEN)
+    path = tmp_path / "report.tar.gz"
+    done = trtspark(stack, "doctor", "--quick", "--report", str(path))
+    stack.set("hfToken", None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert path.stat().st_mode & 0o077 == 0
+    with tarfile.open(path) as archive:
+        texts = {name: archive.extractfile(name).read().decode() for name in archive.getnames()}  # type: ignore[union-attr]
+    names = {name.partition("/")[2] for name in texts}
+    hosts = [one["host"] for one in lab["nodes"]]
+    assert {"doctor.json", "config.json", "outputs.json", "versions.json"} <= names
+    assert {f"nodes/{host}/{what}.json" for host in hosts for what in ("probe", "live")} <= names
+    assert any(name.startswith("logs/rank-0/") for name in names)
+    serial = stacks.inside(lab, 0, "sed -n 's/^DGX_SERIAL_NUMBER=//p' /etc/dgx-release").strip().strip('"')
+    join = stacks.inside(lab, 0, "docker swarm join-token -q worker").strip()
+    uuid = stacks.inside(lab, 0, "cat /etc/lab/gpu").strip()
+    key = Path(lab["identity"]).read_text().splitlines()[1]
+    assert serial
+    for private in (TOKEN, serial, join, uuid, key, "PRIVATE KEY"):
+        assert not [name for name, text in texts.items() if private in text], private
+    again = trtspark(stack, "doctor", "--quick", "--report", str(path))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+
+
+def marks(text: str) -> set[str]:
+    """What the lines begin with: " [0] " and the like."""
+    return {line[:5] for line in text.splitlines() if not line.startswith(("---", "     "))}
+
+
+def test_the_logs_of_all_ranks_and_of_one(stack):
+    whole = trtspark(stack, "logs", "--tail", "5000").stdout
+    assert {" [0] ", " [1] "} <= marks(whole)
+    assert "/health" not in whole
+    assert marks(trtspark(stack, "logs", "--rank", "1", "--tail", "5000").stdout) == {" [1] "}
+
+
+def test_following_survives_a_restart_and_ends_with_ctrl_c(stack, lab, tmp_path):
+    path = tmp_path / "followed"
+    with path.open("w") as out:
+        child = subprocess.Popen(
+            [TRTSPARK, "logs", "--follow", "--tail", "5"], cwd=stack.folder, stdout=out,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env={**stack.env, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+        )  # fmt: skip
+        try:
+            stacks.until(lambda: "---" in path.read_text() or "[0]" in path.read_text(), 60, "a first line")
+            before = stacks.inside(lab, 0, "docker ps --quiet --filter label=trtspark.rank=0").strip()
+            stacks.inside(lab, 0, f"docker kill {before}")
+            stacks.until(
+                lambda: "the container ended with exit code 137" in path.read_text(), 60, "the switch"
+            )
+            stacks.until(
+                lambda: "Application startup complete" in path.read_text().partition("; now ")[2],
+                90,
+                "the new server's lines",
+            )
+            assert child.poll() is None
+            os.killpg(child.pid, signal.SIGINT)
+            assert child.wait(20) == 130
+        finally:
+            child.poll() is None and os.killpg(child.pid, signal.SIGKILL)
+    text = path.read_text()
+    assert "Traceback" not in text
+    assert "Aborted" not in text
+
+
+def test_a_model_that_could_not_start_is_explained_though_the_one_before_serves_again(stack):
+    stack.set("model", "lab/out-of-memory")
+    assert stack.up(ok=False).code != 0
+    text = trtspark(stack, "logs", "--previous").stdout
+    assert "^ out of memory: lower gpuMemoryFraction" in text
+    assert "ended with exit code" in text
+    found = wrong(doctor(stack, "--quick"))
+    assert "lab/out-of-memory is configured." in " ".join(one["found"] for one in found)
+    stack.set("model", MODEL)

@@ -1,0 +1,141 @@
+"""Serving another model for a while: the stack's own file of configuration is never touched.
+
+`pulumi up --config-file` takes a copy with another model in it; the last `up` has the stack's own file again.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cluster.config import Settings
+from cluster.errors import ConfigError, TrtSparkError
+from trtspark.project import PROJECT, Stack
+
+if TYPE_CHECKING:
+    from remote.ssh import Connection
+
+#: Colours in the engine's messages.
+_COLOUR = re.compile(r"<\{%.*?%\}>")
+
+
+class SwitchFailed(TrtSparkError):
+    """`pulumi up` did not get the model to serve; the first error's own words."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The stack while it serves another model."""
+
+    name: str
+    settings: Settings
+    outputs: Mapping[str, Any]
+    connections: Sequence[Connection]
+
+    def endpoint(self) -> str:
+        """The API's URL."""
+        return str(self.outputs["endpoint"])
+
+
+def settings_for(settings: Settings, model: str, single_node: bool) -> Settings:
+    """The stack's with this model. Its revision and whether its code is trusted are the old model's own."""
+    change: dict[str, Any] = {"model": model, "running": True}
+    if model != settings.model:
+        change |= {"revision": None, "trust_remote_code": None}
+    if single_node:
+        change |= {"head_only": True, "tensor_parallel": None}
+    return settings.model_copy(update=change)
+
+
+def config_for(
+    content: Mapping[str, Any], settings: Settings, model: str, single_node: bool
+) -> dict[str, Any]:
+    """The stack's file with the same changes."""
+    config = dict(content.get("config") or {})
+    config[f"{PROJECT}:model"] = model
+    dropped = ["running"]
+    if model != settings.model:
+        dropped += ["revision", "trustRemoteCode"]
+    if single_node:
+        config[f"{PROJECT}:headOnly"] = True
+        dropped.append("tensorParallel")
+    for key in dropped:
+        config.pop(f"{PROJECT}:{key}", None)
+    return {**content, "config": config}
+
+
+def up(stack: Stack, model: str, single_node: bool, log: Path) -> Variant:
+    """Serve `model`. Raises SwitchFailed. The engine's own output goes to the end of `log`."""
+    from remote.logins import connections
+
+    source = stack.folder / f"Pulumi.{stack.name.split('/')[-1]}.yaml"
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{source} cannot be read: {error}") from None
+    changed = settings_for(stack.settings, model, single_node)
+    with tempfile.TemporaryDirectory(prefix="trtspark-") as folder:
+        file = Path(folder) / source.name
+        file.write_text(
+            yaml.safe_dump(config_for(content, stack.settings, model, single_node)), encoding="utf-8"
+        )
+        outputs = _up(stack, str(file), log)
+    return Variant(stack.name, changed, outputs, connections(changed))
+
+
+def restore(stack: Stack, log: Path) -> None:
+    """Serve what the stack's own file says. Ctrl-C is held back until it is done. Raises SwitchFailed."""
+    with _undisturbed():
+        _up(stack, None, log)
+
+
+def _up(stack: Stack, config_file: str | None, log: Path) -> dict[str, Any]:
+    from pulumi import automation
+
+    errors: list[str] = []
+
+    def heard(event: automation.EngineEvent) -> None:
+        said = event.diagnostic_event
+        if said is not None and said.severity == "error":
+            errors.append(_COLOUR.sub("", said.message).strip())
+
+    with log.open("a", encoding="utf-8") as text:
+        try:
+            done = stack.pulumi.up(
+                config_file=config_file,
+                color="never",
+                on_output=lambda line: print(line, file=text, flush=True),
+                on_event=heard,
+                suppress_progress=True,
+            )
+        except automation.CommandError as error:
+            raise SwitchFailed(_cause(errors, str(error))) from None
+    return {name: one.value for name, one in done.outputs.items() if not one.secret}
+
+
+def _cause(errors: Sequence[str], otherwise: str) -> str:
+    """The first error that says something; Pulumi's own last is that it failed."""
+    for text in errors:
+        line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+        if line and line not in ("update failed", "preview failed"):
+            return line.removeprefix("error: ")
+    lines = [line.strip() for line in otherwise.splitlines() if "error:" in line]
+    return lines[0].partition("error:")[2].strip() if lines else "pulumi up failed"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: for us, and for what is started here, as a blocked signal is inherited."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
