@@ -25,8 +25,8 @@ class Terminal:
         self.until(PROMPT.strip())
 
     def screen(self) -> str:
-        """What is to be seen."""
-        words = [*self.base, "capture-pane", "-p"]
+        """What is to be seen; a line that the terminal wrapped is one."""
+        words = [*self.base, "capture-pane", "-p", "-J"]
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout
 
     def type(self, text: str) -> None:

@@ -27,6 +27,7 @@ def stack(lab, tmp_path_factory):
     one.env["PYTHONPATH"] = str(stacks.ROOT)
     one.set("nodes", None)
     one.set("model", None)
+    one.set("iterationStats", True)
     (one.folder / "known_hosts").touch()
     one.set("knownHosts", str(one.folder / "known_hosts"))
     one.before = stacks.leavings(lab)

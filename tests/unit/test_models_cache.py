@@ -1,10 +1,4 @@
-<<<<<<< HEAD
-"""The node program that lists models and takes them away: only whole model folders, only what is not
-shared.
-"""
-=======
 """The node program that lists models and takes them away: whole folders only, and nothing that is shared."""
->>>>>>> w-init
 
 from __future__ import annotations
 

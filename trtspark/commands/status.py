@@ -47,7 +47,8 @@ def run(
 
     choice: Choice = context.obj
     stack = choice.open()
-    eyes = Watch(stack.connections, stack.name, str(stack.outputs.get("endpoint") or ""), metrics)
+    url = str(stack.outputs.get("endpoint") or "")
+    eyes = Watch(stack.connections, stack.name, url, metrics and stack.settings.iteration_stats)
     try:
         if watch:
             follow(stack, eyes, interval, as_json)
