@@ -19,17 +19,22 @@ def major():
 
 
 def words(launch, major):
-    """One rank per node, in the hostfile's order."""
+    """One rank per node, in the hostfile's order.
+
+    Rank 0 starts all daemons itself: one that shall start others wants an ssh client in its own image, and
+    ends where there is none (seen with 4.1.4); workers have no key for each other anyway.
+    """
     ssh = "-F %s/ssh_config" % RUN
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
     line += ["--map-by", "ppr:1:node", "-np", str(len(launch["ranks"]))]
     if major >= 5:
         line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_agent", client()]
-        line += ["--prtemca", "plm_ssh_args", ssh]
+        line += ["--prtemca", "plm_ssh_args", ssh, "--prtemca", "plm_ssh_no_tree_spawn", "1"]
         line += ["--prtemca", "prte_if_include", launch["subnet"]]
         kind = "--prtemca"
     else:
         line += ["--mca", "plm_rsh_agent", client(), "--mca", "plm_rsh_args", ssh]
+        line += ["--mca", "plm_rsh_no_tree_spawn", "1"]
         line += ["--mca", "oob_tcp_if_include", launch["subnet"]]
         kind = "--mca"
     for name, value in (

@@ -51,6 +51,7 @@ def test_openmpi_4():
     assert mca["plm_rsh_args"].startswith("-F ")
     assert (mca["oob_tcp_keepalive_time"], mca["oob_tcp_keepalive_probes"]) == ("4", "3")
     assert mca["oob_tcp_if_include"] == mca["btl_tcp_if_include"] == "192.168.100.0/24"
+    assert mca["plm_rsh_no_tree_spawn"] == "1"  # a worker's image may have no ssh
     assert "--prtemca" not in words
 
 
@@ -59,6 +60,7 @@ def test_openmpi_5():
     prte = options(words, "--prtemca")
     assert (prte["plm"], prte["prte_if_include"]) == ("ssh", "192.168.100.0/24")
     assert prte["plm_ssh_args"].startswith("-F ")
+    assert prte["plm_ssh_no_tree_spawn"] == "1"
     # PRRTE 3's own names: it ignores what it does not know, without a word.
     assert (prte["oob_tcp_keepalive_time"], prte["oob_tcp_keepalive_intvl"]) == ("4", "2")
     assert options(words, "--mca") == {"btl_tcp_if_include": "192.168.100.0/24"}
