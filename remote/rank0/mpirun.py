@@ -36,10 +36,11 @@ def words(launch, major):
         line += ["--mca", "oob_tcp_if_include", launch["subnet"]]
         kind = "--mca"
     if client() == CARRIED:
-        kinds = ("plm_ssh", "prte") if major >= 5 else ("plm_rsh", "orte")
-        line += [kind, kinds[0] + "_agent", CARRIED, kind, kinds[0] + "_no_tree_spawn", "1"]
-        # Without a tree the daemons would leave their ssh sessions, which the end of a peer ends.
-        line += [kind, kinds[1] + "_leave_session_attached", "1"]
+        launcher = "plm_ssh" if major >= 5 else "plm_rsh"
+        line += [kind, launcher + "_agent", CARRIED, kind, launcher + "_no_tree_spawn", "1"]
+        if major < 5:
+            # Without a tree the daemons would leave their ssh sessions, which the end of a peer ends.
+            line += [kind, "orte_leave_session_attached", "1"]
     for name, value in (
         ("oob_tcp_keepalive_time", KEEPALIVE_INTERVAL_S * 2),
         ("oob_tcp_keepalive_intvl", KEEPALIVE_INTERVAL_S),
