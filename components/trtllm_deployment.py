@@ -150,7 +150,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 provider=provider,
                 depends_on=self.cluster.ready,
                 delete_before_replace=False,
-                # One of this name has this content: left by a run that was killed, or by a state that is lost.
+                # One of this name has this content: a killed run left it, or the state is lost.
                 import_=self.nodes[0].args.facts.configs.get(name),
             ),
         )
