@@ -21,8 +21,8 @@ def major():
 def words(launch, major):
     """One rank per node, in the hostfile's order.
 
-    With the head's own ssh client rank 0 starts all daemons itself: one that shall start others wants a client
-    in its own image, and ends where there is none (seen with 4.1.4).
+    With the head's own ssh client rank 0 starts all daemons itself: one that shall start others wants a
+    client in its own image, and ends where there is none (seen with 4.1.4).
     """
     ssh = "-F %s/ssh_config" % RUN
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
