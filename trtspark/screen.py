@@ -118,7 +118,7 @@ def _line(name: str, value: Text) -> Text:
 
 def _load(load: Load) -> str:
     if load.running is None:
-        return "the engine tells no figures"
+        return "no figures (`iterationStats: true` has the engine keep them)"
     waiting = f", {load.waiting} waiting" if load.waiting else ""
     rate = "" if load.tokens_per_second is None else f", {load.tokens_per_second:.1f} tokens/s"
     return f"{load.running} request{'' if load.running == 1 else 's'} running{waiting}{rate}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +18,7 @@ from trtspark.project import Choice
 class FakeStack:
     settings = samples.settings(2)
     url = ""
+    outputs: ClassVar = {}
 
     def endpoint(self) -> str:
         return self.url

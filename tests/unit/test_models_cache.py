@@ -1,6 +1,4 @@
-"""The node program that lists models and takes them away: only whole model folders, only what is not
-shared.
-"""
+"""The node program that lists models and takes them away: whole folders only, and nothing that is shared."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def run(
     stack = choice.open()
     where = (url or stack.endpoint()).rstrip("/").removesuffix("/v1")
     more = {"max_tokens": max_tokens, "temperature": temperature}
-    talk = Talk(where, stack.settings.model, system, reasoning, more)
+    model = str(stack.outputs.get("model") or stack.settings.model)
+    talk = Talk(where, model, system, reasoning, more)
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().strip()
         if not prompt:

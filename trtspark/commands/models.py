@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from trtspark.shelf import Row
 
 app = typer.Typer(help="The catalog and the nodes' caches: what fits, what is there, what is served.")
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A Hugging Face id, or a number of the list.")]
+
+
+def completed(incomplete: str) -> list[str]:
+    """For the shell: the catalog's ids that begin so; the nodes are not asked at a key press."""
+    from cluster.catalog import CATALOG
+
+    return [model.id for model in CATALOG if model.id.lower().startswith(incomplete.lower())]
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A Hugging Face id, or a number of the list.", autocompletion=completed
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
 
@@ -69,7 +83,7 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         terminal.out.print(json.dumps([_document(row) for row in found.rows], indent=2), markup=False)
     else:
-        terminal.out.print(show_models(found.rows), width=terminal.width())
+        terminal.out.print(show_models(found.rows))
     for error in found.errors:
         terminal.hint(str(error))
 

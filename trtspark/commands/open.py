@@ -39,7 +39,8 @@ def run(
     """
     choice: Choice = context.obj
     stack = choice.open()
-    url, model = stack.endpoint(), stack.settings.model
+    url = stack.endpoint()
+    model = str(stack.outputs.get("model") or stack.settings.model)
     if not tunnel:
         terminal.out.print(settings(url, model), markup=False)
         return

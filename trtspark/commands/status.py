@@ -47,7 +47,8 @@ def run(
 
     choice: Choice = context.obj
     stack = choice.open()
-    eyes = Watch(stack.connections, stack.name, str(stack.outputs.get("endpoint") or ""), metrics)
+    url = str(stack.outputs.get("endpoint") or "")
+    eyes = Watch(stack.connections, stack.name, url, metrics and stack.settings.iteration_stats)
     try:
         if watch:
             follow(stack, eyes, interval, as_json)
@@ -91,7 +92,7 @@ def show(state: State, as_json: bool) -> None:
     if as_json:
         terminal.out.print(json.dumps(state.document(), indent=2), markup=False)
         return
-    terminal.out.print(rendered(state, terminal.out.width), width=terminal.width())
+    terminal.out.print(rendered(state, terminal.out.width))
 
 
 def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:

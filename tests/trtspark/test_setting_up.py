@@ -1,0 +1,96 @@
+"""`trtspark init`: entries of nodes, what a re-run keeps, and where secrets go."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from cluster.errors import ConfigError
+from tests import samples
+from trtspark import setting_up, writing
+from trtspark.questions import Questions
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("192.168.1.11", {"host": "192.168.1.11", "user": "nvidia"}),
+        ("me@spark-1a2b.local", {"host": "spark-1a2b.local", "user": "me"}),
+        ("me@10.0.0.1:2222", {"host": "10.0.0.1", "user": "me", "port": 2222}),
+        ("10.0.0.1:22", {"host": "10.0.0.1", "user": "nvidia"}),
+    ],
+)
+def test_a_node_as_it_is_typed(text, entry):
+    assert setting_up.node_of(text, "nvidia") == entry
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-oProxyCommand=x", "a b", "me@", "host:0", "host:70000", "a@b@c", "h;reboot"]
+)
+def test_anything_else_is_refused(text):
+    with pytest.raises(ConfigError, match="is no node"):
+        setting_up.node_of(text, "nvidia")
+
+
+def test_what_the_stack_knows_more_of_a_machine_stays():
+    before = [{"host": "10.0.0.1", "user": "old", "fabric": ["192.168.100.11"]}]
+    found = setting_up.merged({"host": "10.0.0.1", "user": "new"}, before)
+    assert found == {"host": "10.0.0.1", "user": "new", "fabric": ["192.168.100.11"]}
+    assert setting_up.merged({"host": "10.0.0.2"}, before) == {"host": "10.0.0.2"}
+
+
+def test_only_what_differs_is_written():
+    before = {"model": "a/b", "nodes": [{"host": "h"}], "port": "8355"}
+    assert writing.changes(before, {"model": "a/b", "nodes": [{"host": "h"}]}) == {}
+    wanted = {"model": "a/c", "revision": None, "dockerGroup": True}
+    assert writing.changes(before, wanted) == {"model": "a/c", "dockerGroup": True}
+
+
+def test_a_plan_is_checked_as_a_preview_would():
+    nodes = [{"host": "10.0.0.1", "hostKey": samples.HOST_KEY}]
+    plan = setting_up.Plan({"model": "a/b", "maxBatchSize": "4"}, {"nodes": nodes, "dockerGroup": True})
+    assert plan.settings().docker_group
+    plan.wanted["model"] = "nonsense"
+    with pytest.raises(ConfigError, match="model"):
+        plan.settings()
+
+
+def test_a_secret_is_never_an_argument(monkeypatch, tmp_path):
+    calls = []
+
+    def pulumi(words, **more):
+        calls.append((words, more))
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(writing.subprocess, "run", pulumi)
+    writing.secret(tmp_path, "dgx", "hfToken", "hf_very_secret")
+    [(words, more)] = calls
+    assert "hf_very_secret" not in " ".join(words)
+    assert more["input"] == "hf_very_secret"
+
+
+def test_without_a_terminal_a_question_is_an_error_that_names_its_option():
+    script = Questions(interactive=False)
+    with pytest.raises(ConfigError, match="--node is missing"):
+        script.text(None, "--node", "The head")
+    assert script.text(None, "--model", "The model", "a/b") == "a/b"
+    assert script.text("given", "--model", "The model", "a/b") == "given"
+    assert script.yes(None, "--docker-group", "Change that?") is False
+
+
+def test_scripts_have_an_option_for_every_question():
+    """Each flag that a question names exists."""
+    import re
+
+    from typer.testing import CliRunner
+
+    from tests.lab.stack import ROOT
+    from trtspark.cli import app
+
+    sources = [(ROOT / p).read_text() for p in ("trtspark/setting_up.py", "trtspark/commands/init.py",
+                                             "trtspark/host_keys.py", "trtspark/login.py")]  # fmt: skip
+    asked = set(re.findall(r'"(--[a-z-]+)"', "".join(sources))) - {"--stack"}
+    shown = CliRunner().invoke(app, ["init", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+    assert asked
+    assert not [flag for flag in asked if flag not in shown]
