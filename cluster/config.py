@@ -223,9 +223,9 @@ class Settings(_Frozen):
         default=False, description="true or false: turn the engine's overlap scheduler off"
     )
     iteration_stats: bool = Field(
-        default=False,
-        description="true or false: let the engine keep statistics of its iterations for `trtspark bench` "
-        "(costs it a little in every iteration)",
+        default=True,
+        description="true or false: let the engine keep statistics of its iterations, which status and bench "
+        "read (they cost it a little in every iteration)",
     )
     extra_args: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         default=(), description="more options for trtllm-serve: a list, or one string as in a shell"

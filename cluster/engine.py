@@ -70,7 +70,7 @@ def options_file(engine: Engine) -> str:
         "print_iter_log": False,
     }
     if engine.iteration_stats:
-        # Kept for /metrics until somebody reads them: at most so many.
+        # What `trtspark status` and `trtspark bench` read at /metrics; at most so many are kept until then.
         options |= {"enable_iter_perf_stats": True, "iter_stats_max_iterations": KEPT_ITERATIONS}
     return json.dumps(options, indent=2, sort_keys=True) + "\n"
 

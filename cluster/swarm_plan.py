@@ -22,6 +22,8 @@ class Member:
     manager: bool = False
     cluster: str = ""
     error: str = ""
+    managers: tuple[str, ...] = ()
+    """The addresses of the managers that it knows, without ports."""
 
     @property
     def expired(self) -> bool:
@@ -89,6 +91,23 @@ def renewals(nodes: Sequence[str], members: Mapping[str, Member], joined: set[st
             raise NodeError(name, "its Swarm certificate has expired.", way_out(name == nodes[0]))
         found.append(Rejoin(name))
     return found
+
+
+def forgotten(
+    nodes: Sequence[str], head_address: str, members: Mapping[str, Member], listed: Mapping[str, Listed]
+) -> list[Rejoin]:
+    """Workers of a Swarm that is no more, or that has forgotten them: a dead worker was taken out, or the
+    Swarm was ended while the worker had no power. The head can be in one Swarm only, so a worker that knows
+    no other manager, and that the head does not list, is in none any more.
+    """
+    return [
+        Rejoin(name)
+        for name in nodes[1:]
+        if members[name].state == "active"
+        and not members[name].manager
+        and members[name].node_id not in listed
+        and set(members[name].managers) == {head_address}
+    ]
 
 
 def way_out(manager: bool) -> str:

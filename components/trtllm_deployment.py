@@ -160,7 +160,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 provider=provider,
                 depends_on=self.cluster.ready,
                 delete_before_replace=False,
-                # One of this name has this content: of a run that was killed, or of a state that is lost.
+                # One of this name has this content: a killed run left it, or the state is lost.
                 import_=self.nodes[0].args.facts.configs.get(name),
             ),
         )

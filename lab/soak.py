@@ -2,11 +2,10 @@
 
 usage: eval "$(scripts/env)"; sudo -E python -m lab.soak [--minutes 30] [--switches 10] [--seed 1]
 
-Starts a lab of its own and deploys through Pulumi. Clients ask for completions all the time; between
-faults that the pair has to survive by itself, `up` switches from one model to the other. At the end it
-serves, every request that was begun while it served was answered or refused (none hangs), and nothing has
-grown without end: containers, processes, file descriptors and memory of dockerd and containerd on each node,
-and the operator's processes.
+Starts a lab of its own and deploys through Pulumi. Clients ask for completions all the time; between faults
+that the pair has to survive by itself, `up` switches from one model to the other. At the end it serves, and
+nothing has grown without end: containers, processes, file descriptors and memory of dockerd and containerd on
+each node, and what commands leave on the operator's machine.
 """
 
 from __future__ import annotations
@@ -144,10 +143,8 @@ def soak(pair: Pair, minutes: float, switches: int, seed: int) -> list[str]:
         wrong.append(f"{pair.model} does not answer at the end")
     load.stop()
     wrong += [*grown(before, after), *(f"operator's process {one}" for one in operator_processes(pair.stack))]
-    print(
-        f"requests: {load.answered} answered, {load.refused} refused, {load.hung} not within "
-        f"{REQUEST_TIMEOUT_S} s"
-    )
+    late = f"{load.hung} not within {REQUEST_TIMEOUT_S} s"
+    print(f"requests: {load.answered} answered, {load.refused} refused, {late}")
     print(f"{'gauge':24}" + "".join(f" spark-{n} before  after" for n in range(1, len(before) + 1)))
     for name in before[0]:
         cells = "".join(f" {old[name]:14} {new[name]:6}" for old, new in zip(before, after, strict=True))

@@ -20,6 +20,7 @@ from cluster.swarm_plan import (
     Listed,
     Member,
     Unlabel,
+    forgotten,
     plan,
     renewals,
 )
@@ -50,10 +51,15 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
             if members[head].manager:
                 _forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
         members = _members(clients)
+    listed = _listed(clients[head], members[head])
+    if stale := forgotten(names, by_name[head]["address"], members, listed):
+        for gone in stale:
+            _leave(by_name[gone.node])
+        members = _members(clients)
     if members[head].manager and _made_for(clients[head], props["stack"]):
         # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
         made, joined = True, joined | {name for name in names[1:] if members[name].state == "active"}
-    steps = plan(props["stack"], names, members, _listed(clients[head], members[head]))
+    steps = plan(props["stack"], names, members, listed)
     if any(isinstance(step, Init) for step in steps):
         _init(clients[head], by_name[head], props["stack"])
         made = True
@@ -148,6 +154,7 @@ def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
             manager=bool(info.get("ControlAvailable")),
             cluster=(info.get("Cluster") or {}).get("ID", ""),
             error=info.get("Error") or "",
+            managers=tuple(one["Addr"].rpartition(":")[0] for one in info.get("RemoteManagers") or []),
         )
         for name, info in zip(clients, infos, strict=True)
     }

@@ -6,7 +6,7 @@ own names `prte_info --all` lists (3.0.8 in 5.0.7): its keepalive is still oob_t
 import re
 import subprocess
 
-from .files import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN, client
+from .files import CARRIED, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN, client
 
 
 def major():
@@ -19,19 +19,28 @@ def major():
 
 
 def words(launch, major):
-    """One rank per node, in the hostfile's order."""
+    """One rank per node, in the hostfile's order.
+
+    With the head's own ssh client rank 0 starts all daemons itself: one that shall start others wants a client
+    in its own image, and ends where there is none (seen with 4.1.4).
+    """
     ssh = "-F %s/ssh_config" % RUN
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
     line += ["--map-by", "ppr:1:node", "-np", str(len(launch["ranks"]))]
     if major >= 5:
-        line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_agent", client()]
-        line += ["--prtemca", "plm_ssh_args", ssh]
+        line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_args", ssh]
         line += ["--prtemca", "prte_if_include", launch["subnet"]]
         kind = "--prtemca"
     else:
-        line += ["--mca", "plm_rsh_agent", client(), "--mca", "plm_rsh_args", ssh]
+        line += ["--mca", "plm_rsh_args", ssh]
         line += ["--mca", "oob_tcp_if_include", launch["subnet"]]
         kind = "--mca"
+    if client() == CARRIED:
+        launcher = "plm_ssh" if major >= 5 else "plm_rsh"
+        line += [kind, launcher + "_agent", CARRIED, kind, launcher + "_no_tree_spawn", "1"]
+        if major < 5:
+            # Without a tree the daemons would leave their ssh sessions, which the end of a peer ends.
+            line += [kind, "orte_leave_session_attached", "1"]
     for name, value in (
         ("oob_tcp_keepalive_time", KEEPALIVE_INTERVAL_S * 2),
         ("oob_tcp_keepalive_intvl", KEEPALIVE_INTERVAL_S),

@@ -57,4 +57,4 @@ def test_hcas(pattern, device, port, accepted):
 
 
 def test_this_machines_loopback_is_found():
-    assert Interface("lo", "127.0.0.1") in all_interfaces()
+    assert Interface("lo", "127.0.0.1", "255.0.0.0") in all_interfaces()

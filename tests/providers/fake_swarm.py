@@ -23,7 +23,7 @@ class Swarm:
 
     def __init__(self, number: int) -> None:
         self.id = f"swarm-{number}"
-        self.manager = ""
+        self.manager = self.first = ""
         self.labels: dict[str, str] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.services: dict[str, dict[str, Any]] = {}
@@ -78,7 +78,12 @@ class Engine:
         manager = self.swarm.manager == self.host
         found = {"LocalNodeState": "active", "NodeID": self.node_id, "ControlAvailable": manager}
         return {
-            "Swarm": {**found, "NodeAddr": self.host, "Cluster": {"ID": self.swarm.id} if manager else None}
+            "Swarm": {
+                **found,
+                "NodeAddr": self.host,
+                "Cluster": {"ID": self.swarm.id} if manager else None,
+                "RemoteManagers": [{"NodeID": "", "Addr": f"{self.swarm.first}:2377"}],
+            }
         }
 
     def create_swarm_spec(self, **spec: Any) -> dict[str, Any]:
@@ -89,7 +94,7 @@ class Engine:
             raise refused(503, "This node is already part of a swarm.")
         self._enter(Swarm(next(self.world.numbers)))
         assert self.swarm is not None
-        self.swarm.manager = self.host
+        self.swarm.manager = self.swarm.first = self.host
         self.swarm.labels = dict(swarm_spec.get("labels") or {})
 
     def join_swarm(
@@ -105,7 +110,8 @@ class Engine:
             raise refused(503, "This node is not part of a swarm")
         if self.swarm.manager == self.host:
             self.swarm.manager = ""
-        self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
+        if self.node_id in self.swarm.nodes:  # its manager may have forgotten it
+            self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
         self.swarm, self.node_id, self.expired = None, "", False
 
     def _enter(self, swarm: Swarm) -> None:

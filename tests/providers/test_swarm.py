@@ -82,6 +82,23 @@ def test_a_second_create_after_an_interruption_ends_the_same(world):
     assert (again["made"], again["joined"]) == (True, [B])  # so that destroy ends it
 
 
+def test_a_worker_whose_swarm_was_ended_while_it_had_no_power_is_taken_in_again(world):
+    create(A, B)
+    world[A].leave_swarm(force=True)
+    outs = create(A, B)
+    assert world[B].swarm is world[A].swarm
+    assert world[B].labels() == labels(1)
+    assert outs["joined"] == [B]
+
+
+def test_a_worker_that_was_forgotten_while_it_had_no_power_is_taken_in_again(world):
+    outs = create(A, B)
+    world[A].remove_node(outs["nodeIds"][B], force=True)
+    outs = create(A, B)
+    assert world[B].labels() == labels(1)
+    assert outs["nodeIds"][B] in world[A].managed().nodes
+
+
 def test_a_member_of_another_swarm_is_refused_and_left_there(world):
     made_by_hand(world, B, C)
     with pytest.raises(NodeError, match="belongs to another Swarm"):

@@ -54,11 +54,15 @@ def _event(body: object) -> bytes:
 
 
 def _delta(**delta: object) -> dict[str, object]:
-    return {"choices": [{"index": 0, "delta": delta}], "sent": time.perf_counter_ns()}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return {**CHUNK, "choices": [choice], "sent": time.perf_counter_ns()}
 
 
+CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_800_000_000, "model": "m"}
 #: For those who do not stream: warm-ups of other tools.
 ANSWER = {
+    **CHUNK,
+    "object": "chat.completion",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
 }
@@ -145,7 +149,7 @@ class Server:
             writer.write(_event({"error": {"message": "the engine died"}}))
         if how.usage:
             usage = {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}
-            writer.write(_event({"choices": [], "usage": usage}))
+            writer.write(_event({**CHUNK, "choices": [], "usage": usage}))
         writer.write(_piece(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         return True
 
