@@ -84,6 +84,7 @@ def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
         _expect(run.code != 0, f"`up` with {model} succeeded")
         for part in (*parts, f"{pair.model} serves again as before"):
             _expect(part in run.text, f"{part!r} is not in: {run.text[-1500:]}")
+        pair.stack.up()  # with the old model in the configuration: forgets the failed one's weights
 
     return act
 
