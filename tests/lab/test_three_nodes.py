@@ -13,7 +13,7 @@ from tests.lab import stack as stacks
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "test-three"
-RESOURCES = 29
+RESOURCES = 31
 
 
 @pytest.fixture
