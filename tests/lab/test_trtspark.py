@@ -16,7 +16,7 @@ from remote.ssh import fingerprint
 from tests.lab import stack as stacks
 from tests.lab.terminal import Terminal
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 FIRST, SECOND = "openai/gpt-oss-20b", "Qwen/Qwen2.5-7B-Instruct"
 COMMAND = f"{sys.executable} -m trtspark --stack lab"
 
