@@ -63,8 +63,10 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
     stale = not _containers(props) or _other_image(props)
-    if not restarts and stale and spec["Mode"]["Replicated"]["Replicas"]:
-        forced += 1  # right as it is, but it ended too often or runs another image: Swarm starts it anew
+    if stale and spec["Mode"]["Replicated"]["Replicas"]:
+        # It may have ended too often, also before somebody stopped it, or it runs another image: Swarm starts
+        # a changed task anew, and no other.
+        forced += 1
     spec["TaskTemplate"]["ForceUpdate"] = forced
     if restarts and props.get("server"):
         _pause(manager, props["server"])

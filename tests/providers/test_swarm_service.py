@@ -262,6 +262,14 @@ def test_a_server_that_swarm_has_given_up_is_started_anew(world):
     assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
 
 
+def test_a_stopped_server_is_started_whatever_it_has_been_through(world):
+    """Stopped for a worker's sake, it may have used up Swarm's attempts: only a changed task counts anew."""
+    outs = create(running=False)
+    world[WORKER].running = {}
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
+
+
 def test_files_taken_away_by_hand_are_drift(world):
     outs = create()
     del container(world)["Configs"]
