@@ -1,6 +1,6 @@
 """How fast the weights get onto the nodes of a lab, beside rsync and the least that could be done.
 
-usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 3]
+usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 3] [--parts …]
 
 Starts a lab of four nodes of its own; the caches lie in the nodes' memory (tmpfs), as a Spark's disk writes
 several GB/s and this machine's may not. Each figure is the median of all runs with its spread, in seconds of
@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "benchw"
 CACHE = "/home/nvidia/bench"
 NODES = 4
+PARTS = ("check", "fan-out", "download", "copy")
 #: What the shaped links carry each, Mbit/s: far below what two cores can move.
 LINK_MBIT = 200
 #: What the shaped Hub gives in all, bytes/s.
@@ -347,6 +348,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--gib", type=int, default=3, help="size of the copied model (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     args = parser.parse_args()
     found: dict[str, list[float]] = defaultdict(list)
     _lab("down", "--name", NAME)
@@ -356,11 +358,15 @@ def main() -> None:
         with Hub(address=lab["operator_ip"]) as hub:
             bench = Bench(lab, hub)
             prepare(bench)
-            checks(bench, args.runs, found)
-            floor_login(bench, found)
-            fan_out(bench, args.runs, found)
-            downloads(bench, args.runs, found)
-            copies(bench, args.runs, args.gib, found)
+            if "check" in args.parts:
+                floor_login(bench, found)
+                checks(bench, args.runs, found)
+            if "fan-out" in args.parts:
+                fan_out(bench, args.runs, found)
+            if "download" in args.parts:
+                downloads(bench, args.runs, found)
+            if "copy" in args.parts:
+                copies(bench, args.runs, args.gib, found)
     finally:
         _lab("down", "--name", NAME)
     print(f"{'':56} median  spread     ({args.runs} runs; s unless said)")
