@@ -32,6 +32,12 @@ NOTHING = "nothing"
 #: once (a worker's power, a killed process) is far from that; a new spec or a restarted manager counts anew.
 MAX_RESTARTS = 5
 RESTART_WINDOW_S = 3600
+#: A worker's container only waits. Where its image has no ssh client, MPI's daemon there wants to see one at
+#: the place where the head has its own (remote/rank0/files.py, CARRIED); it never runs it.
+AGENT_STUB = (
+    "command -v ssh >/dev/null || { mkdir -p /opt/trtspark/ssh/current && "
+    "ln -sf /bin/false /opt/trtspark/ssh/current/ssh; }; exec sleep infinity"
+)
 #: Of 63 characters this leaves 35 for `trtspark-`, what it is, and a hash of ten.
 STACK_CHARS = 28
 

@@ -11,6 +11,7 @@ from pulumi_command import remote
 from cluster.service_spec import short, ssh_folder
 from cluster.swarm_plan import EXPIRED
 from components.spark_node import SparkNode
+from dynamic_providers.rank_access import RankAccess
 from dynamic_providers.ssh_client import SshClient
 from dynamic_providers.swarm import Swarm
 from remote import node
@@ -79,26 +80,13 @@ class SwarmCluster(pulumi.ComponentResource):
         script = resources.files("remote.node").joinpath("rank_exec.sh").read_text("utf-8")
         public = key.stdout.apply(node.public_key)
         access = [
-            remote.Command(
+            RankAccess(
                 f"{name}-rank-access-{index}",
-                connection=worker.connection,
-                create=public.apply(
-                    lambda text: node.command(
-                        {
-                            "rank_access": {
-                                "action": "allow",
-                                "stack": stack,
-                                "key": text,
-                                "script": script,
-                            }
-                        }
-                    )
-                ),
-                delete=node.command({"rank_access": {"action": "revoke", "stack": stack}}),
-                stdin=node.program(rank_access="main"),
-                add_previous_output_in_env=False,
-                logging=remote.Logging.NONE,
-                opts=pulumi.ResourceOptions(parent=self),
+                stack,
+                worker.args.connection.as_props(),
+                public,
+                script,
+                pulumi.ResourceOptions(parent=self),
             )
             for index, worker in enumerate(workers, start=1)
         ]

@@ -16,6 +16,7 @@ from cluster.errors import PlanError
 from cluster.fabric import Fabric
 from cluster.image import agreed
 from cluster.service_spec import (
+    AGENT_STUB,
     HOME,
     MAX_RESTARTS,
     NOTHING,
@@ -197,7 +198,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         found = []
         for index in range(1, len(self.nodes)):
             props = {
-                **self._props(index, rank_service(self._rank(index, command=["sleep", "infinity"]))),
+                **self._props(index, rank_service(self._rank(index, command=["bash", "-c", AGENT_STUB]))),
                 # Drained before this rank's container is replaced.
                 "server": {
                     "name": service_name(self.args.stack, 0),

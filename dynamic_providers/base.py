@@ -7,8 +7,10 @@ formatted traceback, which `sys.tracebacklimit = 0` turns into its last line.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -16,6 +18,8 @@ import pulumi
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
+#: The hosts that the stack's configuration lists, in the provider's own process; None while unknown.
+_LISTED: dict[str, set[str] | None] = {"hosts": None}
 #: The engine closes the channel when it ends; a message that cannot be sent is not worth an error.
 _LOG_TIMEOUT_S = 2
 
@@ -28,6 +32,7 @@ class Provider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Runs once in the provider's process."""
         sys.tracebacklimit = 0
+        _LISTED["hosts"] = listed(req.config.get("nodes"), req.config.get("headOnly"))
 
 
 def changed(
@@ -40,6 +45,33 @@ def changed(
         replaces=[key for key in replaces if key in different],
         delete_before_replace=True,
     )
+
+
+def listed(nodes: str | None, head_only: str | None) -> set[str] | None:
+    """The hosts of the nodes that serve, from two keys of the configuration; None where it cannot be told."""
+    try:
+        hosts = [str(node["host"]) for node in json.loads(nodes or "")]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return set(hosts[:1] if head_only == "true" else hosts)
+
+
+@contextmanager
+def given_up(host: str, say: Callable[[str], None]) -> Iterator[None]:
+    """For undoing something on a node: one that cannot be reached, and that the configuration no longer
+    lists, is left as it is, with a warning. One that is listed comes back: the error stands.
+    """
+    from cluster.errors import Unreachable
+
+    try:
+        yield
+    except Unreachable as error:
+        hosts = _LISTED["hosts"]
+        if hosts is None or host in hosts:
+            raise Unreachable(
+                error.node, error.found, f"{error.todo} Is it gone for good? Take it out of nodes, then `up`."
+            ) from None
+        say(f"{host} cannot be reached and is no longer listed: what is there of ours stays there.")
 
 
 def output(resource: pulumi.Resource, key: str) -> pulumi.Output[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed
+from dynamic_providers.base import Provider, changed, given_up, warn
 
 
 class GpuRuntimeProvider(Provider):
@@ -29,10 +29,14 @@ class GpuRuntimeProvider(Provider):
         return CreateResult(id_=props["connection"]["host"], outs={**props, **_done(prepare(props))})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Likewise: what is right already stays."""
-        from remote.gpu_runtime import prepare
+        """Likewise: what is right already stays. A node whose place another one took is given back."""
+        from remote.gpu_runtime import give_back, prepare
 
-        return UpdateResult(outs={**_news, **_done(prepare(_news))})
+        done = _done(prepare(_news))
+        if _olds["connection"]["host"] != _news["connection"]["host"]:
+            with given_up(_olds["connection"]["host"], warn()):
+                give_back(_olds)
+        return UpdateResult(outs={**_news, **done})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Every thing as the node has it."""
@@ -48,7 +52,8 @@ class GpuRuntimeProvider(Provider):
         """Put back what was there before, and take out of an edited file what is ours."""
         from remote.gpu_runtime import give_back
 
-        give_back(_props)
+        with given_up(_props["connection"]["host"], warn()):
+            give_back(_props)
 
 
 def _done(answer: Mapping[str, Any]) -> dict[str, Any]:

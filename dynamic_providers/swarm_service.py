@@ -13,7 +13,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from cluster.service_spec import runs
-from dynamic_providers.base import Provider, changed, output, progress
+from dynamic_providers.base import Provider, changed, given_up, output, progress, warn
 
 #: Of the gate's inputs, those whose change makes the server prove itself again.
 _PROVEN = ("url", "model", "transport", "network")
@@ -62,7 +62,8 @@ class SwarmServiceProvider(Provider):
         """Remove the service and wait until its container is gone."""
         from remote.services import remove
 
-        remove(_props)
+        with given_up(_props["node"]["host"], warn()):
+            remove(_props)
 
 
 _INPUTS = ("spec", "image", "manager", "node", "found", "gate", "workers")

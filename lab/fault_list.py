@@ -84,6 +84,7 @@ def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
         _expect(run.code != 0, f"`up` with {model} succeeded")
         for part in (*parts, f"{pair.model} serves again as before"):
             _expect(part in run.text, f"{part!r} is not in: {run.text[-1500:]}")
+        pair.stack.up()  # with the old model in the configuration: forgets the failed one's weights
 
     return act
 
@@ -228,9 +229,18 @@ def _worker_gone(pair: Pair) -> None:
     nodes = pair.inside(HEAD, "docker node ls --format '{{.Hostname}}'").split()
     _expect(sorted(nodes) == ["spark-1", "spark-3"], f"the Swarm lists {nodes}")
     pair.power("on", WORKER)
-    # The owner's part for a machine that comes back after all: it leaves a Swarm that forgot it.
-    pair.inside(WORKER, "docker swarm leave --force || true")
     pair.stack.set("nodes", pair.hosts(HEAD, WORKER))
+
+
+def _head_alone(pair: Pair) -> None:
+    """The worker is dead: the head serves alone, without an error; the worker comes back after all."""
+    pair.power("off", WORKER)
+    pair.stack.set("headOnly", True)
+    run = pair.stack.up()
+    _expect("no longer listed" in run.text, run.text[-1500:])
+    _expect(pair.answers(), "the head does not serve alone")
+    pair.power("on", WORKER)
+    pair.stack.set("headOnly", None)
 
 
 def _disk_full(node: int) -> Callable[[Pair], None]:
@@ -297,6 +307,7 @@ FAULTS = (
     Fault("killed-switch", "SIGKILL of `up` in each phase of a switch", _killed_switch, ONE_UP),
     Fault("killed-deploy", "SIGKILL of `up` in each phase of a deploy", _killed_deploy, ONE_UP),
     Fault("destroy-dead-worker", "destroy while the worker has no power", _destroy_with_dead_worker, ONE_UP),
+    Fault("head-alone", "worker dead, headOnly: true, and back", _head_alone, ONE_UP),
     Fault("worker-gone", "worker replaced by a third node, and back", _worker_gone, ONE_UP),
     Fault("disk-full-head", "no room for weights on the head", _disk_full(HEAD), outage=False),
     Fault("disk-full-worker", "no room for weights on the worker", _disk_full(WORKER), outage=False),

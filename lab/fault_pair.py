@@ -51,7 +51,8 @@ find /tmp /dev/shm -maxdepth 1 -name '*trtspark*' | sort
 """
 #: What is the user's: every file at home, by content, and Docker's settings.
 FILES = r"""
-find /home/nvidia -path /home/nvidia/.trtspark -prune -o -type f ! -name .sudo_as_admin_successful \
+find /home/nvidia \( -path /home/nvidia/.trtspark -o -path /home/nvidia/.local/state/trtspark \) -prune \
+  -o -type f ! -name .sudo_as_admin_successful \
   ! -name authorized_keys -print0 | sort -z | xargs -0 md5sum
 grep -v trtspark-mpi /home/nvidia/.ssh/authorized_keys
 cat /etc/docker/daemon.json /etc/nvidia-container-runtime/config.toml 2>/dev/null || true

@@ -6,10 +6,14 @@ only lead to the SDK's generated protocol modules.
 """
 
 import importlib
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
+ENGINE_LOOK_S = 1.0
 PLUGINS = {
     "language": "plugins.language.main",
     "command": "plugins.command.provider",
@@ -29,9 +33,17 @@ def prepare(site_packages: str) -> None:
     sys.modules["grpc.aio"] = ModuleType("grpc.aio")
 
 
+def end_with(engine: int) -> None:
+    """End when the engine's process is gone, as the vendor's plugins do: a killed one tells nobody."""
+    while os.getppid() == engine:
+        time.sleep(ENGINE_LOOK_S)
+    os._exit(1)
+
+
 def main() -> None:
     """Start the plugin that the command line names."""
     _, site_packages, plugin, *arguments = sys.argv
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     prepare(site_packages)
     importlib.import_module(PLUGINS[plugin]).main(arguments)
 

@@ -41,7 +41,7 @@ class Row:
         whole, partly = sum(part >= 1 for part in parts), max((p for p in parts if p < 1), default=0.0)
         if not whole and not partly:
             return ""
-        return f"{whole}/{len(parts)}" + (f" +{partly:.0%}" if partly else "")
+        return f"{whole}/{len(parts)}" + (f" +{max(1, round(100 * partly))}%" if partly else "")
 
 
 def rows(

@@ -21,8 +21,9 @@ def major():
 def words(launch, major):
     """One rank per node, in the hostfile's order.
 
-    With the head's own ssh client rank 0 starts all daemons itself: one that shall start others wants a client
-    in its own image, and ends where there is none (seen with 4.1.4).
+    With the head's own ssh client every daemon looks for it at that place, though only the head uses it: a
+    tree of daemons begins with more nodes than there are. A worker has a stand-in there (AGENT_STUB in
+    cluster/service_spec.py).
     """
     ssh = "-F %s/ssh_config" % RUN
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
@@ -37,10 +38,7 @@ def words(launch, major):
         kind = "--mca"
     if client() == CARRIED:
         launcher = "plm_ssh" if major >= 5 else "plm_rsh"
-        line += [kind, launcher + "_agent", CARRIED, kind, launcher + "_no_tree_spawn", "1"]
-        if major < 5:
-            # Without a tree the daemons would leave their ssh sessions, which the end of a peer ends.
-            line += [kind, "orte_leave_session_attached", "1"]
+        line += [kind, launcher + "_agent", CARRIED]
     for name, value in (
         ("oob_tcp_keepalive_time", KEEPALIVE_INTERVAL_S * 2),
         ("oob_tcp_keepalive_intvl", KEEPALIVE_INTERVAL_S),

@@ -204,7 +204,7 @@ def test_the_private_key_is_a_secret_wherever_it_goes():
 def test_host_keys_are_pinned_for_every_command():
     recorder, _ = run()
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
-    assert len(commands) == 4
+    assert len(commands) == 3  # two probes and the MPI key
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     for index in (0, 1):
         opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
@@ -215,7 +215,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 10
+    assert len(payloads) == 11
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 

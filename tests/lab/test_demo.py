@@ -72,7 +72,7 @@ def test_the_demo_prints_what_the_readme_shows(checkout):
 
 
 def test_again_it_changes_nothing(checkout):
-    assert "22 unchanged" in run(checkout, "scripts/demo")
+    assert "24 unchanged" in run(checkout, "scripts/demo")
 
 
 def test_the_readmes_switch(checkout):

@@ -137,14 +137,14 @@ def test_openmpi_5_with_its_own_client(stack):
     use(stack, OPENMPI_5)
     stack.up()
     assert answered_by_both(stack)
-    words = stacks.inside(stack.lab, 0, "ps -eo args | grep [m]pirun")
+    words = stacks.inside(stack.lab, 0, "ps -eo args | grep -E '[m]pirun|[p]rterun'")
     assert "--prtemca oob_tcp_keepalive_time 4" in words
 
 
 def test_openmpi_5_knows_every_option_that_it_is_given(stack):
     """Unknown ones are ignored without a word."""
     known = in_rank_0(stack, "prte_info --all 2>&1")
-    command = stacks.inside(stack.lab, 0, "ps -eo args | grep [m]pirun | head -n 1").split()
+    command = stacks.inside(stack.lab, 0, "ps -eo args | grep -E '[m]pirun|[p]rterun' | head -n 1").split()
     names = [command[i + 1] for i, word in enumerate(command) if word == "--prtemca"]
     assert len(names) >= 6
     # `plm` itself is a framework: its components are listed as such.

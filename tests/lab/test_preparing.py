@@ -22,7 +22,7 @@ from remote.ssh import Connection, SshShell
 from tests.lab import stack as stacks
 from tests.lab.sparks import Spark, lab, sparks_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-prep"
 GENERATIONS = ["", pytest.param(DOCKER, marks=pytest.mark.long)]
 DAEMON, TOML = "/etc/docker/daemon.json", "/etc/nvidia-container-runtime/config.toml"

@@ -16,7 +16,7 @@ from remote.ssh import fingerprint
 from tests.lab import stack as stacks
 from tests.lab.terminal import Terminal
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 FIRST, SECOND = "openai/gpt-oss-20b", "Qwen/Qwen2.5-7B-Instruct"
 COMMAND = f"{sys.executable} -m trtspark --stack lab"
 
@@ -176,6 +176,21 @@ def test_use_needs_a_word_without_a_terminal_and_then_switches(stack):
     run(stack, "models", "use", SECOND, "--yes")
     found = json.loads(run(stack, "status", "--json").stdout)
     assert found["model"] == {"configured": SECOND, "deployed": SECOND, "served": SECOND}
+
+
+def test_logs_are_of_both_ranks_and_of_the_model_that_runs(stack):
+    said = run(stack, "logs", "--tail", "2000").stdout
+    assert SECOND in said
+    for rank in ("mpi_rank: 0", "mpi_rank: 1"):
+        assert rank in said
+
+
+def test_the_doctor_finds_nothing_wrong(stack):
+    done = run(stack, "doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["pass"] > 30
+    assert (summary["warn"], summary["fail"]) == (0, 0), done.stdout
 
 
 def test_prune_keeps_the_model_in_use(stack, lab):

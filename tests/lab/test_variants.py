@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.sparks import Spark, lab, sparks_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-eight"
 #: One node's variants a line; together every flag but those of Docker's settings (test_nodes.py).
 MIXED = {

@@ -53,7 +53,7 @@ def test_fp8_has_a_scale_for_a_square():
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(4 << 20, 1 << 30))
+@given(st.integers(16 << 20, 1 << 30))  # below, one step more is twice the size
 def test_a_size_that_was_asked_for_is_about_what_one_gets(target):
     size = tensors.total(tensors.of(tensors.resized(configs.QWEN2_5_7B, target)))
     assert 0.5 * target < size <= target

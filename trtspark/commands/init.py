@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,6 +124,8 @@ def _model(ask: Questions, flags: Flags, plan: Plan, stack: str, facts: tuple[Fa
         if not isinstance(answer, TrtSparkError)
     }
     rows = shelf.rows(settings, stack, facts, caches)
+    if current is None:  # on a new stack the default is no model in use
+        rows = [replace(row, current=False) for row in rows]
     if flags.model is None and ask.interactive:
         terminal.err.print(setting_up.show_models(rows))
     text = ask.text(

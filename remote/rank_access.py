@@ -1,0 +1,36 @@
+"""The forced command on a worker, over ssh, for dynamic_providers/rank_access.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cluster.errors import NodeError
+from remote import node
+from remote.ssh import Connection, Shell, SshShell
+
+TIMEOUT_S = 30
+
+Dial = Callable[[Connection], Shell]
+
+
+def allow(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
+    """`props["key"]` may run `props["script"]` there. Raises NodeError, Unreachable among them."""
+    _run(props, {"action": "allow", "key": props["key"], "script": props["script"]}, shell)
+
+
+def revoke(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
+    """Undo `allow`; likewise."""
+    _run(props, {"action": "revoke"}, shell)
+
+
+def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> None:
+    connection = Connection.from_props(props["connection"])
+    result = shell(connection).run(
+        node.command({"rank_access": {**order, "stack": props["stack"]}}),
+        stdin=node.program(rank_access="main"),
+        timeout=TIMEOUT_S,
+    )
+    if result.code:
+        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        raise NodeError(connection.target, f"its authorized_keys: {said}", "Mend it, then `pulumi up`.")
