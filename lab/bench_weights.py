@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab import models
+from lab import cgroups, models
 from lab.hub.content import git_blob, sha256
 from lab.hub.server import Hub
 from remote import weights
@@ -178,6 +178,16 @@ class Bench:
         seconds, processor = map(float, said.out.split())
         return seconds, processor
 
+    def processor(self) -> float:
+        """Processor seconds that everything in the nodes has used: what a busy machine does not distort."""
+        return sum(_used(f"{self.lab['id']}/{node['name']}") for node in self.lab["nodes"])
+
+    def costing(self, work: Callable[[], Any]) -> float:
+        """Processor seconds in the nodes that `work` takes."""
+        before = self.processor()
+        work()
+        return self.processor() - before
+
     def shape(self, mbit: int | None) -> None:
         """Limit what every node sends into each half of the fabric; None: no limit."""
         for node in range(NODES):
@@ -195,6 +205,15 @@ def timed(work: Callable[[], Any]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
+
+
+def _used(group: str) -> float:
+    """A control group's processor seconds, by whichever version there is."""
+    first = cgroups.MOUNT / "cpuacct" / group / "cpuacct.usage"
+    if first.exists():
+        return int(first.read_text()) / 1e9
+    lines = (cgroups.MOUNT / group / "cpu.stat").read_text().split()
+    return int(lines[lines.index("usage_usec") + 1]) / 1e6
 
 
 def _files(model: str) -> list[dict[str, Any]]:
@@ -261,12 +280,17 @@ def copies(bench: Bench, runs: int, gib: int, found: dict[str, list[float]]) -> 
     for run in range(runs):
         print(f"copy: run {run + 1} of {runs}", file=sys.stderr, flush=True)
         bench.clear([1])
-        ours = bench.ensure(model, [0, 1])
+        times: list[float] = []
+        ours_cost = bench.costing(lambda: times.append(bench.ensure(model, [0, 1])))
+        ours = times[0]
         bench.clear([1])
         _run(SshShell(bench.connections[1]), f"mkdir -p {CACHE}/rsync")
-        rsync = bench.rsync(model)
+        rsync_cost = bench.costing(lambda: times.append(bench.rsync(model)))
+        rsync = times[1]
         bench.clear([1])
-        floor, processor = min(bench.bare(model, streams, memory=False) for streams in (2, 4))
+        bare: list[tuple[float, float]] = []
+        floor_cost = bench.costing(lambda: bare.append(bench.bare(model, 4, memory=False)))
+        floor, processor = bare[0]
         bench.clear([1])
         raw, _ = bench.bare(model, 2, memory=True)
         found["copy to one node"].append(ours)
@@ -277,6 +301,11 @@ def copies(bench: Bench, runs: int, gib: int, found: dict[str, list[float]]) -> 
         found["x bare pipeline (0.8 or more)"].append(floor / ours)
         found["x raw TCP"].append(raw / ours)
         found["GB/s"].append(size / ours / 1e9)
+        found["GB per core-second of both nodes: ours"].append(size / ours_cost / 1e9)
+        found["GB per core-second of both nodes: rsync"].append(size / rsync_cost / 1e9)
+        found["GB per core-second of both nodes: bare pipeline"].append(size / floor_cost / 1e9)
+        found["x rsync, by processor time"].append(rsync_cost / ours_cost)
+        found["x bare pipeline, by processor time"].append(floor_cost / ours_cost)
         found["bare pipeline: GB per core-second of the receiver"].append(size / processor / 1e9)
 
 
