@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab import cgroups, models
 from lab.hub.content import git_blob, sha256
@@ -32,6 +32,7 @@ from lab.hub.server import Hub
 from remote import weights
 from remote.ssh import Connection, SshShell
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "benchw"
 CACHE = "/home/nvidia/bench"
@@ -182,11 +183,10 @@ class Bench:
         """Processor seconds that everything in the nodes has used: what a busy machine does not distort."""
         return sum(_used(f"{self.lab['id']}/{node['name']}") for node in self.lab["nodes"])
 
-    def costing(self, work: Callable[[], Any]) -> float:
-        """Processor seconds in the nodes that `work` takes."""
+    def costing(self, work: Callable[[], T]) -> tuple[T, float]:
+        """What `work` returns, and the processor seconds in the nodes that it took."""
         before = self.processor()
-        work()
-        return self.processor() - before
+        return work(), self.processor() - before
 
     def shape(self, mbit: int | None) -> None:
         """Limit what every node sends into each half of the fabric; None: no limit."""
@@ -280,17 +280,12 @@ def copies(bench: Bench, runs: int, gib: int, found: dict[str, list[float]]) -> 
     for run in range(runs):
         print(f"copy: run {run + 1} of {runs}", file=sys.stderr, flush=True)
         bench.clear([1])
-        times: list[float] = []
-        ours_cost = bench.costing(lambda: times.append(bench.ensure(model, [0, 1])))
-        ours = times[0]
+        ours, ours_cost = bench.costing(lambda: bench.ensure(model, [0, 1]))
         bench.clear([1])
         _run(SshShell(bench.connections[1]), f"mkdir -p {CACHE}/rsync")
-        rsync_cost = bench.costing(lambda: times.append(bench.rsync(model)))
-        rsync = times[1]
+        rsync, rsync_cost = bench.costing(lambda: bench.rsync(model))
         bench.clear([1])
-        bare: list[tuple[float, float]] = []
-        floor_cost = bench.costing(lambda: bare.append(bench.bare(model, 4, memory=False)))
-        floor, processor = bare[0]
+        (floor, processor), floor_cost = bench.costing(lambda: bench.bare(model, 4, memory=False))
         bench.clear([1])
         raw, _ = bench.bare(model, 2, memory=True)
         found["copy to one node"].append(ours)
