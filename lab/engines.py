@@ -176,3 +176,20 @@ def _run(words: list[str], what: str, log: Path, environment: dict[str, str]) ->
     if done.returncode != 0:
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise LabError(f"{what} could not be built: {' | '.join(last) or 'no output'}. See {log}.")
+
+
+def prepare(say: Say) -> None:
+    """Build everything that the long tests use, ahead of them: on a new machine it takes minutes.
+
+    Raises:
+        LabError: something cannot be built here.
+    """
+    from lab.variants import TOOLKITS
+
+    docker(say)
+    for version in TOOLKITS:
+        toolkit(version, say)
+
+
+if __name__ == "__main__":
+    prepare(print)

@@ -10,7 +10,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs
+from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -128,10 +128,7 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
     image = spec_image(found["Spec"])
     if image == props["image"]:
         image = _other_image(props) or image
-    running = _running(props)
-    # As the last look found it where that is right by now: only what is wrong shows in a refresh.
-    seen = props["found"] if running == runs(props["spec"]) else running
-    return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": seen}
+    return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": _running(props)}
 
 
 def spec_image(spec: Mapping[str, Any]) -> str:

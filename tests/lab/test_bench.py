@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 import requests
@@ -120,3 +123,40 @@ def test_a_model_that_crashes_is_survived(stack):
     assert "crashed while loading" in found.results[0].reason
     assert served(stack) == [OWN]
     assert json.loads(matrix.path(stack.folder / ".bench", found).read_text())["restored"] is True
+
+
+def test_ctrl_c_in_the_middle_of_a_switch_puts_the_own_model_back(stack):
+    """As a terminal does it: the signal goes to pulumi, too."""
+    before = matrix.last(stack.folder / ".bench", "lab")
+    process = subprocess.Popen(
+        [str(stacks.ROOT / ".venv/bin/trtspark"), "bench", "--all", "--models", f"{OTHER},lab/never-ready"],
+        cwd=stack.folder,
+        env={**stack.env, "PYTHONPATH": str(stacks.ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+    def switching() -> bool:
+        found = matrix.last(stack.folder / ".bench", "lab")
+        if found is None or (before is not None and found.started == before.started):
+            return False
+        log = matrix.path(stack.folder / ".bench", found).with_suffix(".log")
+        return not found.restored and log.is_file() and "updating" in log.read_text()
+
+    try:
+        stacks.until(switching, 60, "the switch to begin")
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)  # impatience changes nothing
+        out, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    found = matrix.last(stack.folder / ".bench", "lab")
+    assert process.returncode == 130, out
+    assert [row.status for row in found.results] == ["INTERRUPTED"], out
+    assert found.restored
+    assert served(stack) == [OWN]
+    assert set(stack.up().counts) == {"unchanged"}

@@ -43,7 +43,7 @@ def test_the_first_token_is_the_first_with_words_in_it():
     """The role's piece comes at once; it is no token."""
     answer = run(Behaviour(first=0.2, tokens=3), Load(1, 1)).answers[0]
     assert len(answer.tokens) == 3
-    assert (answer.tokens[0] - answer.started) / 1e9 >= 0.2
+    assert (answer.tokens[0] - answer.started) / 1e9 > 0.19  # timers of a loop may be a millisecond early
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])

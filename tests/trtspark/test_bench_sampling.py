@@ -209,7 +209,7 @@ def test_a_run_with_everything_sampled_beside_it(tmp_path):
 
         import threading
 
-        timer = threading.Timer(1.0, iterate)
+        timer = threading.Timer(0.7, iterate)
         timer.start()
         made = execute(place, load, Live(err))
         timer.join()

@@ -32,6 +32,8 @@ MOST_SECONDS = 24 * 3600
 ENGINE_TIMEOUT_S = 5
 #: Iterations of a request are this much text at most, and a thousand are kept.
 MOST_BYTES = 32 << 20
+#: A first iteration may take seconds: that of a long prompt.
+MOST_SILENT = 20
 
 
 class Session(Protocol):
@@ -112,7 +114,7 @@ class Sampler:
         if self._over.is_set():
             return
         self._over.set()
-        if self._engine:
+        if self.url is not None:
             with suppress(requests.RequestException, ValueError):
                 self._engine.append((perf_counter_ns(), self._ask_engine()))
         for thread in self._threads:
@@ -133,8 +135,8 @@ class Sampler:
 
     def _watch_engine(self) -> None:
         silent = 0
-        # Thrice nothing, and it has none: asking on would only cost it time.
-        while not self._over.wait(self.interval) and silent < 3:
+        # So often nothing, and it has none: asking on would only cost it time.
+        while not self._over.wait(self.interval) and silent < MOST_SILENT:
             try:
                 found = self._ask_engine()
             except (requests.RequestException, ValueError):

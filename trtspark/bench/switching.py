@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import re
-import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,9 +92,24 @@ def up(stack: Stack, model: str, single_node: bool, log: Path) -> Variant:
 
 
 def restore(stack: Stack, log: Path) -> None:
-    """Serve what the stack's own file says. Ctrl-C is held back until it is done. Raises SwitchFailed."""
-    with _undisturbed():
-        _up(stack, None, log)
+    """Serve what the stack's own file says. Raises SwitchFailed.
+
+    In a session of its own, which a terminal's Ctrl-C does not reach: pulumi would take it for a wish to
+    stop, even where the signal is blocked.
+    """
+    words = [sys.executable, "-m", __name__, str(stack.folder), stack.name, str(log)]
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise SwitchFailed(said[-1])
 
 
 def _up(stack: Stack, config_file: str | None, log: Path) -> dict[str, Any]:
@@ -131,11 +146,13 @@ def _cause(errors: Sequence[str], otherwise: str) -> str:
     return lines[0].partition("error:")[2].strip() if lines else "pulumi up failed"
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: for us, and for what is started here, as a blocked signal is inherited."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def main(folder: str, name: str, log: str) -> None:
+    """What `restore` starts."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        _up(Stack(Path(folder), name), None, Path(log))
+    except TrtSparkError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
