@@ -1,6 +1,6 @@
 """How fast the weights get onto the nodes of a lab, beside rsync and the least that could be done.
 
-usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 3]
+usage: eval "$(scripts/env)"; sudo -E python -m lab.bench_weights [--runs 3] [--gib 3] [--parts …]
 
 Starts a lab of four nodes of its own; the caches lie in the nodes' memory (tmpfs), as a Spark's disk writes
 several GB/s and this machine's may not. Each figure is the median of all runs with its spread, in seconds of
@@ -24,18 +24,20 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lab import models
+from lab import cgroups, models
 from lab.hub.content import git_blob, sha256
 from lab.hub.server import Hub
 from remote import weights
 from remote.ssh import Connection, SshShell
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "benchw"
 CACHE = "/home/nvidia/bench"
 NODES = 4
+PARTS = ("check", "fan-out", "download", "copy")
 #: What the shaped links carry each, Mbit/s: far below what two cores can move.
 LINK_MBIT = 200
 #: What the shaped Hub gives in all, bytes/s.
@@ -177,6 +179,15 @@ class Bench:
         seconds, processor = map(float, said.out.split())
         return seconds, processor
 
+    def processor(self) -> float:
+        """Processor seconds that everything in the nodes has used: what a busy machine does not distort."""
+        return sum(_used(f"{self.lab['id']}/{node['name']}") for node in self.lab["nodes"])
+
+    def costing(self, work: Callable[[], T]) -> tuple[T, float]:
+        """What `work` returns, and the processor seconds in the nodes that it took."""
+        before = self.processor()
+        return work(), self.processor() - before
+
     def shape(self, mbit: int | None) -> None:
         """Limit what every node sends into each half of the fabric; None: no limit."""
         for node in range(NODES):
@@ -194,6 +205,15 @@ def timed(work: Callable[[], Any]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
+
+
+def _used(group: str) -> float:
+    """A control group's processor seconds, by whichever version there is."""
+    first = cgroups.MOUNT / "cpuacct" / group / "cpuacct.usage"
+    if first.exists():
+        return int(first.read_text()) / 1e9
+    lines = (cgroups.MOUNT / group / "cpu.stat").read_text().split()
+    return int(lines[lines.index("usage_usec") + 1]) / 1e6
 
 
 def _files(model: str) -> list[dict[str, Any]]:
@@ -260,12 +280,12 @@ def copies(bench: Bench, runs: int, gib: int, found: dict[str, list[float]]) -> 
     for run in range(runs):
         print(f"copy: run {run + 1} of {runs}", file=sys.stderr, flush=True)
         bench.clear([1])
-        ours = bench.ensure(model, [0, 1])
+        ours, ours_cost = bench.costing(lambda: bench.ensure(model, [0, 1]))
         bench.clear([1])
         _run(SshShell(bench.connections[1]), f"mkdir -p {CACHE}/rsync")
-        rsync = bench.rsync(model)
+        rsync, rsync_cost = bench.costing(lambda: bench.rsync(model))
         bench.clear([1])
-        floor, processor = min(bench.bare(model, streams, memory=False) for streams in (2, 4))
+        (floor, processor), floor_cost = bench.costing(lambda: bench.bare(model, 4, memory=False))
         bench.clear([1])
         raw, _ = bench.bare(model, 2, memory=True)
         found["copy to one node"].append(ours)
@@ -276,6 +296,11 @@ def copies(bench: Bench, runs: int, gib: int, found: dict[str, list[float]]) -> 
         found["x bare pipeline (0.8 or more)"].append(floor / ours)
         found["x raw TCP"].append(raw / ours)
         found["GB/s"].append(size / ours / 1e9)
+        found["GB per core-second of both nodes: ours"].append(size / ours_cost / 1e9)
+        found["GB per core-second of both nodes: rsync"].append(size / rsync_cost / 1e9)
+        found["GB per core-second of both nodes: bare pipeline"].append(size / floor_cost / 1e9)
+        found["x rsync, by processor time"].append(rsync_cost / ours_cost)
+        found["x bare pipeline, by processor time"].append(floor_cost / ours_cost)
         found["bare pipeline: GB per core-second of the receiver"].append(size / processor / 1e9)
 
 
@@ -347,6 +372,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--gib", type=int, default=3, help="size of the copied model (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     args = parser.parse_args()
     found: dict[str, list[float]] = defaultdict(list)
     _lab("down", "--name", NAME)
@@ -356,11 +382,15 @@ def main() -> None:
         with Hub(address=lab["operator_ip"]) as hub:
             bench = Bench(lab, hub)
             prepare(bench)
-            checks(bench, args.runs, found)
-            floor_login(bench, found)
-            fan_out(bench, args.runs, found)
-            downloads(bench, args.runs, found)
-            copies(bench, args.runs, args.gib, found)
+            if "check" in args.parts:
+                floor_login(bench, found)
+                checks(bench, args.runs, found)
+            if "fan-out" in args.parts:
+                fan_out(bench, args.runs, found)
+            if "download" in args.parts:
+                downloads(bench, args.runs, found)
+            if "copy" in args.parts:
+                copies(bench, args.runs, args.gib, found)
     finally:
         _lab("down", "--name", NAME)
     print(f"{'':56} median  spread     ({args.runs} runs; s unless said)")

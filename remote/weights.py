@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,14 @@ LIGHT = ("weights_cache", "weights_job")
 CALL_TIMEOUT_S = 60
 #: A node that says nothing for so long has lost its power or its network.
 SILENCE_S = 60.0
-POLL_S = (0.05, 1.0)
+PAUSE_S = 0.1
+#: The status, at once when the work has ended, else after a second: one login's command a second, as each
+#: costs the operator and the node more processor time than the wait.
+_STATUS = (
+    "cd ~/.local/state/trtspark/{} 2>/dev/null || exit 1; i=0; "
+    'while [ $i -lt 10 ] && {{ [ ! -e status.json ] || grep -q \'"state": "running"\' status.json; }}; '
+    "do sleep 0.1; i=$((i+1)); done; cat status.json"
+)
 SAY_EVERY_S = 1.0
 ROUNDS = 4
 HUB_STREAMS = 8
@@ -366,14 +374,14 @@ def _attachable(nodes: Nodes, found: Mapping[int, Any]) -> list[int]:
 def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> dict[int, dict[str, Any]]:
     """Wait until every node is done. Raises NodeError with the first node's reason, _Lost when one died."""
     progress, numbers = Progress(nodes.names), list(numbers)
-    path = f"~/.local/state/trtspark/{short(nodes.props['stack'])}/status.json"
+    command = f"sh -c {shlex.quote(_STATUS.format(shlex.quote(short(nodes.props['stack']))))}"
     statuses: dict[int, dict[str, Any]] = {}
     heard = dict.fromkeys(numbers, time.monotonic())
-    begun = said = time.monotonic()
+    said = time.monotonic()
 
     def poll(number: int) -> None:
         try:
-            result = nodes.shells[number].run(f"cat {path}", timeout=CALL_TIMEOUT_S)
+            result = nodes.shells[number].run(command, timeout=CALL_TIMEOUT_S)
             status = json.loads(result.out) if not result.code else {}
         except (Unreachable, ValueError):
             return
@@ -395,8 +403,7 @@ def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> 
                 said = now
                 if line := progress.line(now, statuses):
                     say(line)
-            # Often at first: what takes two seconds should not take three.
-            time.sleep(min(POLL_S[1], max(POLL_S[0], (now - begun) / 20)))
+            time.sleep(PAUSE_S)
 
 
 def _raise_failure(nodes: Nodes, statuses: Mapping[int, Mapping[str, Any]]) -> None:

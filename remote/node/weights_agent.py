@@ -361,11 +361,12 @@ class Agent:
 
 
 def _streams(links, following):
-    """Half of the cores receive, hash and write; the other half is the engine's. The same on every link.
+    """Half of the cores receive, hash and write, the other half is the engine's; at least two on each link,
+    as one thread's turn comes late on a busy machine.
 
     `following`: as many as the files that arrive at once where it is fetched, which is no work yet.
     """
-    return links * max(1, (following or min(8, (os.cpu_count() or 1) // 2)) // links)
+    return links * max(2, (following or min(8, (os.cpu_count() or 1) // 2)) // links)
 
 
 def _together(threads):
