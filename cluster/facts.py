@@ -180,6 +180,8 @@ class Facts:
     """(stack, rank, port) of every rank container of ours that runs there, any stack's."""
     specs: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(stack, rank) -> the fingerprint of the spec that its container was started from."""
+    wanted: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(stack, rank) -> what the Swarm wants to run, a fingerprint or NOTHING; only a manager says."""
     configs: Mapping[str, str] = field(default_factory=dict)
     """Name -> id of the Swarm configs of ours, any stack's; only a manager knows any."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+#: gpt-oss asserts that it has no pipeline (the engine's modeling_gpt_oss.py).
+WITHOUT_PIPELINE = ("GptOssForCausalLM",)
+
 
 @dataclass(frozen=True)
 class Heads:
@@ -14,6 +17,8 @@ class Heads:
 
     query: int
     key_value: int
+    pipeline: bool = True
+    """Whether the layers can be split over nodes too."""
 
     def split_by(self, nodes: int) -> bool:
         """Whether a layer can be shared out over so many nodes.
@@ -29,6 +34,10 @@ class Heads:
         tensor = next(t for t in range(nodes, 0, -1) if nodes % t == 0 and (t == 1 or self.split_by(t)))
         return tensor, nodes // tensor
 
+    def most_nodes(self, nodes: int) -> int:
+        """The most of so many nodes that can share out every layer."""
+        return next(count for count in range(nodes, 0, -1) if count == 1 or self.split_by(count))
+
 
 def heads(config: str) -> Heads | None:
     """From config.json's text, or its `text_config` (text and pictures); None where neither says."""
@@ -36,9 +45,11 @@ def heads(config: str) -> Heads | None:
         found = json.loads(config or "{}")
     except json.JSONDecodeError:
         return None
+    named = found.get("architectures") if isinstance(found, dict) else None
+    pipeline = not set(named if isinstance(named, list) else ()) & set(WITHOUT_PIPELINE)
     for part in (found, found.get("text_config") if isinstance(found, dict) else None):
         if isinstance(part, dict) and (query := _count(part, "num_attention_heads")):
-            return Heads(query, _count(part, "num_key_value_heads") or query)
+            return Heads(query, _count(part, "num_key_value_heads") or query, pipeline)
     return None
 
 

@@ -200,7 +200,17 @@ def runs(spec: Mapping[str, Any]) -> str:
     """What a look at the node should find of this spec: its fingerprint, or NOTHING when it is stopped."""
     if not spec["Mode"]["Replicated"]["Replicas"]:
         return NOTHING
-    return str(spec["TaskTemplate"]["ContainerSpec"]["Labels"][SPEC_LABEL])
+    labels = spec["TaskTemplate"]["ContainerSpec"].get("Labels") or {}  # an edit by hand may have none
+    return str(labels.get(SPEC_LABEL, ""))
+
+
+def seen(running: str, wanted: str | None) -> str:
+    """What a look found, to be compared with `runs`: the fingerprint of what runs, unless Swarm is about to
+    run another: then no spec's, so that whatever is configured is brought about.
+
+    `running` is a container's, NOTHING without one; `wanted` the service's, None where nobody can say.
+    """
+    return running if wanted in (None, running) else f"{running}, to become {wanted}"
 
 
 def restart_policy(most: int) -> dict[str, Any]:

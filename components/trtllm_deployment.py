@@ -24,6 +24,7 @@ from cluster.service_spec import (
     Rank,
     object_name,
     rank_service,
+    seen,
     service_name,
     ssh_folder,
 )
@@ -209,13 +210,14 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         return found
 
     def _props(self, index: int, spec: dict[str, Any]) -> dict[str, Any]:
-        facts = self.nodes[index].args.facts
+        rank = (self.args.stack, str(index))
+        running = self.nodes[index].args.facts.specs.get(rank, NOTHING)
         return {
             "spec": spec,
             "image": self.image,
             "manager": self.nodes[0].args.connection.as_props(),
             "node": self.nodes[index].args.connection.as_props(),
-            "found": facts.specs.get((self.args.stack, str(index)), NOTHING),
+            "found": seen(running, self.nodes[0].args.facts.wanted.get(rank)),
         }
 
     def _server_spec(self) -> dict[str, Any]:

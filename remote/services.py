@@ -10,7 +10,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed
+from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs, seen
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -127,10 +127,11 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         raise
     spec = _without_ids(observed(props["spec"], _plain(found["Spec"], props["spec"])))
+    running = seen(_running(props), runs(found["Spec"]))
     image = spec_image(found["Spec"])
     if image == props["image"]:
         image = _other_image(props) or image
-    return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": _running(props)}
+    return {**props, "spec": spec, "image": image, "serviceId": found["ID"], "found": running}
 
 
 def spec_image(spec: Mapping[str, Any]) -> str:

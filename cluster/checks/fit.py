@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster import engine, fit
+from cluster import engine, fit, model_shape
 from cluster.checks.table import Context, Finding, check
 from cluster.config import Settings
 from cluster.facts import Facts
@@ -49,15 +49,13 @@ def memory(context: Context) -> Iterator[Finding]:
     "WARN",
 )
 def split(context: Context) -> Iterator[Finding]:
-    """gpt-oss asserts that it has no pipeline (the engine's modeling_gpt_oss.py). Heads that do not divide
-    are an assertion of the attention module by all we know, and a warning here.
-    """
+    """Heads that do not divide are an assertion of the attention module by all we know: a warning here."""
     found = context.found
     if not context.settings.running or found is None or found.model is None:
         return
     asked, shape = engine.resolve(context.settings), found.model.shape
     name, ranks = context.settings.model, len(context.nodes)
-    if shape.architecture == "GptOssForCausalLM" and asked.pipeline_parallel > 1:
+    if shape.architecture in model_shape.WITHOUT_PIPELINE and asked.pipeline_parallel > 1:
         yield Finding(
             "FAIL",
             "",

@@ -21,12 +21,19 @@ def heads(context: Context) -> Iterator[Finding]:
     tensor = engine.resolve(context.settings).tensor_parallel
     if found is None or found.split_by(tensor):
         return
-    proposed, pipeline = found.best_split(len(context.settings.active_nodes))
+    count = len(context.settings.active_nodes)
+    proposed, pipeline = found.best_split(count)
     grouped = f" ({found.key_value} for keys and values)" if found.key_value != found.query else ""
     yield Finding(
         "FAIL",
         "",
         f"{context.settings.model} has {found.query} attention heads{grouped}, which {tensor} nodes cannot "
         "share out evenly.",
-        f"`pulumi config set tensorParallel {proposed}` gives tensor {proposed} x pipeline {pipeline}.",
+        f"`pulumi config set tensorParallel {proposed}` gives tensor {proposed} x pipeline {pipeline}."
+        if found.pipeline
+        else f"It cannot be split by layers either: use {_nodes(found.most_nodes(count))}.",
     )
+
+
+def _nodes(count: int) -> str:
+    return "one node (`pulumi config set headOnly true`)" if count == 1 else f"{count} nodes"

@@ -60,6 +60,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         listening=system.sockets(document["tcp"]),
         ranks=docker.ranks(document["docker"]),
         specs=docker.specs(document["docker"]),
+        wanted=docker.wanted(document["docker"]),
         configs=dict(document["docker"].get("configs") or {}),
         gpu_problem=found.problem,
         gpus=found.count,

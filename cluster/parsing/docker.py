@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.facts import Container, Docker, SwarmState
+from cluster.service_spec import NOTHING, SPEC_LABEL
 
 #: Policies that bring a container back when Docker itself is restarted; on-failure does not.
 _COMES_BACK = ("always", "unless-stopped")
@@ -80,6 +81,16 @@ def specs(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     return {
         (one.get("trtspark.stack", ""), one["trtspark.rank"]): one.get("trtspark.spec", "") for one in labels
     }
+
+
+def wanted(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """(stack, rank) -> the fingerprint of the spec that the Swarm wants to run, NOTHING of a stopped one."""
+    found = {}
+    for service in answers.get("services", ()):
+        labels = service["labels"]
+        key = (labels.get("trtspark.stack", ""), labels.get("trtspark.rank", ""))
+        found[key] = labels.get(SPEC_LABEL, "") if service["replicas"] else NOTHING
+    return found
 
 
 def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:

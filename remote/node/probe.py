@@ -16,6 +16,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.parse
 
 COMMANDS = {
     "nvidia-smi": ["nvidia-smi", "--query-gpu=index,name,uuid,driver_version", "--format=csv,noheader"],
@@ -154,36 +155,51 @@ def _no_answer():
 
 
 def _docker(found, deadline):
-    """The engine's own words: {"program", "info", "version", "containers"}, by its API.
+    """The engine's own words, by its API: {"program", "info", "version", "containers", "configs", …}.
 
     Docker's command line would do the same, at twenty times the processor time (it asks its plugins).
     """
     folders = os.environ.get("PATH", os.defpath).split(":")
     program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
-    info, version, containers, configs = _ask("/info", deadline), {}, [], {}
+    info, version, containers, configs, services = _ask("/info", deadline), {}, [], {}, []
     if info["rc"] == 0:
         version = _ask("/version", deadline)
         listed = _ask("/containers/json", deadline)
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
             containers.append(_container(one, deadline))
-        configs = _configs(json.loads(info["out"]), deadline)
+        if (json.loads(info["out"]).get("Swarm") or {}).get("ControlAvailable"):
+            configs, services = _configs(deadline), _services(deadline)
     found.update(
         program=program,
         info=info,
         version=version,
         containers=containers,
         configs=configs,
+        services=services,
         options=_dockerd_options(),
     )
 
 
-def _configs(info, deadline):
+def _configs(deadline):
     """{name: id} of the Swarm configs that are ours by their name; only a manager knows any."""
-    if not (info.get("Swarm") or {}).get("ControlAvailable"):
-        return {}
     listed = _ask("/configs", deadline)
     found = json.loads(listed["out"]) if listed["rc"] == 0 else []
     return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
+
+
+def _services(deadline):
+    """What the Swarm wants of our ranks: each service's labels and its number of tasks."""
+    ours = urllib.parse.quote(json.dumps({"label": ["trtspark.rank"]}))
+    listed = _ask("/services?filters=" + ours, deadline)
+    found = []
+    for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
+        task = one["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
+        labels = {**(task.get("Labels") or {}), **(one["Spec"].get("Labels") or {})}
+        replicas = (one["Spec"].get("Mode") or {}).get("Replicated", {}).get("Replicas", 1)
+        found.append(
+            {"labels": {k: v for k, v in labels.items() if k.startswith("trtspark.")}, "replicas": replicas}
+        )
+    return found
 
 
 def _dockerd_options():

@@ -243,6 +243,18 @@ def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
     assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 
 
+def test_a_rank_that_swarm_is_about_to_replace_is_not_taken_for_the_configured_one(monkeypatch):
+    look = samples.look(2)
+    head = dataclasses.replace(
+        look.facts[0], specs={("test", "0"): "0123456789"}, wanted={("test", "0"): "9876543210"}
+    )
+    found = dataclasses.replace(look, facts=(head, *look.facts[1:]))
+    monkeypatch.setattr(samples, "look", lambda _count: found)
+    recorder, _ = run()
+    assert recorder.inputs("trtllm-rank-0")["found"] == "0123456789, to become 9876543210"
+    assert recorder.inputs("trtllm-rank-1")["found"] == "nothing"
+
+
 def test_environment_is_each_ranks_own_and_the_users_word_is_last():
     recorder, _ = run(nccl={"NCCL_IB_GID_INDEX": "5"})
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]

@@ -55,6 +55,9 @@ def test_a_ring_of_three(lab, tmp_path):
     stack.set("model", "openai/gpt-oss-20b")
     refused = stack.pulumi("preview", ok=False)
     assert "which 3 nodes cannot share out evenly" in refused.text
+    assert "It cannot be split by layers either: use 2 nodes." in refused.text
+    stack.set("model", "Qwen/Qwen2.5-7B-Instruct")
+    refused = stack.pulumi("preview", ok=False)
     assert "`pulumi config set tensorParallel 1` gives tensor 1 x pipeline 3" in refused.text
     stack.set("tensorParallel", 1)
     stack.set("readyTimeout", 90)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab import stack as stacks
 
+HALF_1 = "192.168.101.12/24"
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
@@ -19,6 +20,7 @@ def stack(lab, tmp_path_factory):
     one.set("readyTimeout", 60)
     yield one
     one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+    stacks.inside(lab, 1, f"ip addr add {HALF_1} dev enP2p1s0f0np0")  # as the next file expects it
 
 
 def container_of_rank_1(lab) -> None:

@@ -252,6 +252,16 @@ def test_a_container_that_is_not_of_the_spec_is_drift_and_a_reason_for_an_update
     assert not SwarmServiceProvider().diff("id", outs, props()).changes
 
 
+def test_what_swarm_is_about_to_replace_is_not_taken_for_what_it_was_told_last(world):
+    """`up` was killed after the Swarm had another spec: the container before it is still there, draining."""
+    outs = create()
+    world[WORKER].running = {"mine": {**OURS, SPEC_LABEL: runs(outs["spec"])}}
+    container(world)["Labels"][SPEC_LABEL] = "0123456789"
+    found = SwarmServiceProvider().read("id", outs).outs
+    assert found["found"] == f"{runs(outs['spec'])}, to become 0123456789"
+    assert SwarmServiceProvider().diff("id", outs, {**props(), "found": found["found"]}).changes
+
+
 def test_a_server_that_swarm_has_given_up_is_started_anew(world):
     outs = create()
     world[WORKER].running = {}

@@ -97,6 +97,14 @@ def test_heads_that_do_not_divide_are_refused_with_a_split_that_does():
     assert found("model.heads", samples.facts(6), SIXTY_FOUR, tensorParallel=2) == []
 
 
+def test_a_model_without_a_pipeline_is_never_told_to_use_one():
+    text = '{"num_attention_heads": 64, "num_key_value_heads": 8, "architectures": ["GptOssForCausalLM"]}'
+    [one] = found("model.heads", samples.facts(3), text)
+    assert "It cannot be split by layers either: use 2 nodes." in str(one)
+    [one] = found("model.heads", samples.facts(3), text.replace("64", "15").replace("8", "5"))
+    assert "use one node (`pulumi config set headOnly true`)" in str(one)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_heads_that_divide(count):
     assert found("model.heads", samples.facts(count), SIXTY_FOUR) == []
