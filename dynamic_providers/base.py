@@ -8,6 +8,7 @@ formatted traceback, which `sys.tracebacklimit = 0` turns into its last line.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,13 @@ import pulumi
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
+from dynamic_providers import engine_watch
+
 #: The hosts that the stack's configuration lists, in the provider's own process; None while unknown.
 _LISTED: dict[str, set[str] | None] = {"hosts": None}
 #: The engine closes the channel when it ends; a message that cannot be sent is not worth an error.
 _LOG_TIMEOUT_S = 2
+_ADDRESS = re.compile(r"[\w.-]+:\d+")
 
 
 class Provider(ResourceProvider):
@@ -32,6 +36,7 @@ class Provider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Runs once in the provider's process."""
         sys.tracebacklimit = 0
+        engine_watch.end_with(_engine())
         _LISTED["hosts"] = listed(req.config.get("nodes"), req.config.get("headOnly"))
 
 
@@ -91,8 +96,8 @@ def warn() -> Callable[[str], None]:
 
 
 def _speaker(severity: engine_pb2.LogSeverity.ValueType, ephemeral: bool) -> Callable[[str], None]:
-    address, urn = (sys.argv[1] if len(sys.argv) > 1 else ""), _urn()
-    if ":" not in address:
+    address, urn = _engine(), _urn()
+    if not address:
         return lambda _text: None
     stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
 
@@ -106,6 +111,12 @@ def _speaker(severity: engine_pb2.LogSeverity.ValueType, ephemeral: bool) -> Cal
             return
 
     return say
+
+
+def _engine() -> str:
+    """Where the engine listens, HOST:PORT; "" outside the providers' process."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    return word if _ADDRESS.fullmatch(word) else ""
 
 
 def _urn() -> str:

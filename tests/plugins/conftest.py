@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def wait_for(port: int, seconds: float = 10) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s"
+        time.sleep(0.05)
 
 
 def tool_settings() -> dict[str, str]:
