@@ -12,12 +12,14 @@ from pulumi.runtime.config import CONFIG, is_config_secret  # noqa: E402
 from cluster.config import load  # noqa: E402
 from cluster.errors import TrtSparkError  # noqa: E402
 from components.stack import deploy  # noqa: E402
+from dynamic_providers import engine_watch  # noqa: E402
 from remote.logins import connections, private_key  # noqa: E402
 from remote.preflight import look  # noqa: E402
 
 
 def main() -> None:
     """One run of the program; a user's mistake ends it with its sentence and nothing else."""
+    engine_watch.end_with_parent()
     stack = pulumi.get_stack()
     try:
         settings = load(CONFIG.get(), pulumi.get_project(), is_config_secret)

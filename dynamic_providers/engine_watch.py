@@ -1,8 +1,8 @@
-"""The providers' process ends with the engine that started it.
+"""The processes of ours end with the engine that started them.
 
 `pulumi` ends its plugins when it ends. One that is killed (SIGKILL, out of memory) tells nobody, and the
 SDK's own process for dynamic providers waits for ever: it would go on with an operation while the next `up`
-does the same, and then stay.
+does the same, and then stay. The program waits for ever likewise, for answers to what it registered.
 """
 
 from __future__ import annotations
@@ -28,6 +28,19 @@ def end_with(address: str) -> None:
     """
     if address and _watching.acquire(blocking=False):
         threading.Thread(target=_watch, args=(address, lambda: os._exit(1)), daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: for the program, whose parent is the language
+    host, which ends with the engine.
+    """
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_S)
+    os._exit(1)
 
 
 def _watch(address: str, end: Callable[[], object], pause: float = LOOK_S) -> None:

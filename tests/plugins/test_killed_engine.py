@@ -1,4 +1,4 @@
-"""The process of the dynamic providers ends when `pulumi` is killed, and not before."""
+"""What `pulumi` started ends when it is killed, and not before: the dynamic providers and the program."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class Slow(Resource, module="trial", name="Slow"):
         super().__init__(SlowProvider(), name, props)
 """
 PROGRAM = """
-import json
+import json, os, pathlib
+from dynamic_providers import engine_watch
 from slow import Slow
+engine_watch.end_with_parent()
+pathlib.Path("program").write_text(str(os.getpid()))
 Slow("slow", json.load(open("case.json")))
 """
 
@@ -60,10 +63,11 @@ def test_a_killed_engine_takes_it_along(slow):
         wait_until(lambda: begun.exists() and begun.read_text().endswith("\n"), 60)
         host = int(begun.read_text())
         parent = Path(f"/proc/{host}/stat").read_text().rpartition(") ")[2].split()[1]
+        program = int((slow.folder / "program").read_text())
         assert running(host)
+        assert running(program)
         os.kill(engine.pid, 9)
-    wait_until(lambda: not running(host), 30)
-    wait_until(lambda: not running(int(parent)), 30)
+    wait_until(lambda: not any(map(running, (host, int(parent), program))), 30)
     assert not (slow.folder / "ended").exists()
 
 
