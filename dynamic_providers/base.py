@@ -21,8 +21,9 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 from dynamic_providers import engine_watch
 
-#: The hosts that the stack's configuration lists, in the provider's own process; None while unknown.
-_LISTED: dict[str, set[str] | None] = {"hosts": None}
+#: The hosts of the stack's configuration, in the provider's own process: those that serve, and `all` that it
+#: lists (more with headOnly); None while unknown.
+_LISTED: dict[str, set[str] | None] = {"hosts": None, "all": None}
 #: The engine closes the channel when it ends; a message that cannot be sent is not worth an error.
 _LOG_TIMEOUT_S = 2
 _ADDRESS = re.compile(r"[\w.-]+:\d+")
@@ -37,7 +38,8 @@ class Provider(ResourceProvider):
         """Runs once in the provider's process."""
         sys.tracebacklimit = 0
         engine_watch.end_with(_engine())
-        _LISTED["hosts"] = listed(req.config.get("nodes"), req.config.get("headOnly"))
+        nodes = req.config.get("nodes")
+        _LISTED.update(hosts=listed(nodes, req.config.get("headOnly")), all=listed(nodes, None))
 
 
 def changed(
@@ -59,6 +61,12 @@ def listed(nodes: str | None, head_only: str | None) -> set[str] | None:
     except (ValueError, TypeError, LookupError):
         return None
     return set(hosts[:1] if head_only == "true" else hosts)
+
+
+def left(host: str) -> bool:
+    """Whether the configuration no longer lists this host; one that headOnly leaves out is listed."""
+    hosts = _LISTED["all"]
+    return hosts is not None and host not in hosts
 
 
 @contextmanager

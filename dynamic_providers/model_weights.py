@@ -5,13 +5,13 @@ The work is in remote/weights.py, imported when there is some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, progress
+from dynamic_providers.base import Provider, changed, given_up, left, progress, warn
 
 _COMPARED = ("model", "revision", "hfCache", "hosts", "files", "extras", "missing", "deleteOnDestroy")
 #: How it is done, not what there shall be: a change of these alone is no reason for an update.
@@ -36,8 +36,9 @@ _CONFIGURED: dict[str, Any] = {}
 
 
 class ModelWeightsProvider(Provider):
-    """`stack`, `model`, `revision`, `files`, … (see _INPUTS) -> bytes. `missing` says what a node lacks:
-    {} is what there shall be.
+    """`stack`, `model`, `revision`, `files`, … (see _INPUTS) -> bytes, aside. `missing` says what a node
+    lacks: {} is what there shall be. `aside`: connections of nodes that headOnly leaves out and that still
+    have our records.
     """
 
     def configure(self, req: ConfigureRequest) -> None:
@@ -47,21 +48,26 @@ class ModelWeightsProvider(Provider):
         _CONFIGURED["weights"] = req.config.get("weights")
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Nodes count: a new one needs the files too."""
+        """Nodes count: a new one needs the files too, and one that left has our records."""
         olds, news = ({**p, "hosts": _hosts(p)} for p in (_olds, _news))
-        return changed(olds, news, _COMPARED, replaces=("stack",) if "stack" in _olds else ())
+        olds["left"], news["left"] = bool(_others(_olds, _news, gone=True)), False
+        return changed(olds, news, (*_COMPARED, "left"), replaces=("stack",) if "stack" in _olds else ())
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Fetch, copy and verify what is not there yet."""
         from remote.weights import ensure
 
-        return CreateResult(id_="weights", outs=ensure(props, _token(), progress()))
+        return CreateResult(id_="weights", outs={**ensure(props, _token(), progress()), "aside": []})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """The new model, or what is missing of the old one. The old model's files stay."""
+        """The new model, or what is missing of the old one. The old model's files stay; a node that left the
+        configuration keeps them too (unless deleteOnDestroy), without our records.
+        """
         from remote.weights import ensure
 
-        return UpdateResult(outs=ensure(_news, _token(), progress()))
+        outs = ensure(_news, _token(), progress())
+        _forget(_olds, _others(_olds, _news, gone=True), bool(_news["deleteOnDestroy"]))
+        return UpdateResult(outs={**outs, "aside": _others(_olds, _news, gone=False)})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """What is missing or damaged on each node, by the records; by checksums where verify is full."""
@@ -74,11 +80,7 @@ class ModelWeightsProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Weights stay, they are the user's and dear; unless deleteOnDestroy, and then what we fetched."""
-        if "halves" not in _props:
-            return
-        from remote.weights import forget
-
-        forget(_props, bool(_props["deleteOnDestroy"]))
+        _forget(_props, _had(_props), bool(_props.get("deleteOnDestroy")))
 
 
 def _token() -> str:
@@ -94,6 +96,35 @@ def _hosts(props: Mapping[str, Any]) -> list[str]:
     return [connection["host"] for connection in props.get("connections", [])]
 
 
+def _had(props: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Connections of all nodes with our records."""
+    return [*props.get("connections", []), *(props.get("aside") or [])]
+
+
+def _others(olds: Mapping[str, Any], news: Mapping[str, Any], gone: bool) -> list[Mapping[str, Any]]:
+    """Of the nodes with our records, those that do not serve now: `gone` from the configuration, or aside."""
+    serving = _hosts(news)
+    return [one for one in _had(olds) if one["host"] not in serving and left(one["host"]) is gone]
+
+
+def _forget(props: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], delete: bool) -> None:
+    """Take our records from these nodes, as far as they can be reached or are listed no longer."""
+    if "halves" not in props or not nodes:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    from remote.weights import forget
+
+    say = warn()
+
+    def one(connection: Mapping[str, Any]) -> None:
+        with given_up(connection["host"], say):
+            forget({**props, "connections": [connection]}, delete)
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        list(pool.map(one, nodes))
+
+
 class ModelWeights(Resource, module="trtspark", name="ModelWeights"):
     """The files of one model at one revision, on every node."""
 
@@ -101,4 +132,4 @@ class ModelWeights(Resource, module="trtspark", name="ModelWeights"):
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """`props`: see _INPUTS; `hfCache` as configured (~ is the node's user's home)."""
-        super().__init__(ModelWeightsProvider(), name, {**props, "bytes": None}, opts)
+        super().__init__(ModelWeightsProvider(), name, {**props, "bytes": None, "aside": None}, opts)

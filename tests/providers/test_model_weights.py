@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dynamic_providers import model_weights
+from cluster.errors import Unreachable
+from dynamic_providers import base, model_weights
 from dynamic_providers.model_weights import ModelWeightsProvider
 from lab.hub.server import Hub
 from tests.weights import Cluster
@@ -18,8 +19,18 @@ MODEL = "lab/bulk-2x1M"
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
     """Two nodes whose logins are folders of this machine."""
+    yield from nodes(tmp_path, monkeypatch, 2)
+
+
+@pytest.fixture
+def trio(tmp_path, monkeypatch):
+    """Three of them."""
+    yield from nodes(tmp_path, monkeypatch, 3)
+
+
+def nodes(tmp_path, monkeypatch, count):
     with Hub() as hub:
-        cluster = Cluster(tmp_path, 2, MODEL, hub.url)
+        cluster = Cluster(tmp_path, count, MODEL, hub.url)
         monkeypatch.setattr("remote.weights.SshShell", cluster.shell)
         for name in ("ensure", "damage", "forget"):
             real = getattr(__import__("remote.weights", fromlist=[name]), name)
@@ -89,3 +100,89 @@ def test_the_token_comes_from_the_configuration_and_is_in_no_output(pair, monkey
         assert pair.token not in str(outs)
     finally:
         model_weights._CONFIGURED.clear()
+
+
+def only(pair, *numbers):
+    """The inputs for some of the nodes."""
+    pick = {key: [pair.props[key][n] for n in numbers] for key in ("connections", "halves")}
+    return {**pair.props, **pick}
+
+
+def listing(monkeypatch, *hosts):
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {hosts[0]}, "all": set(hosts)})
+
+
+def records(pair, number):
+    return (pair.homes[number] / ".local").exists()
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_replaced_node_loses_our_record(trio, monkeypatch, delete):
+    provider = ModelWeightsProvider()
+    outs = provider.create(only(trio, 0, 1)).outs
+    listing(monkeypatch, "node-0", "node-2")
+    news = {**only(trio, 0, 2), "deleteOnDestroy": delete}
+    assert provider.diff("weights", outs, news).changes is True
+    outs = provider.update("weights", outs, news).outs
+    assert [records(trio, n) for n in range(3)] == [True, False, True]
+    assert [trio.whole(n) for n in range(3)] == [True, not delete, True]
+    assert provider.diff("weights", outs, news).changes is False
+
+
+def test_one_that_does_not_serve_for_now_keeps_it_until_it_leaves(trio, monkeypatch):
+    provider = ModelWeightsProvider()
+    outs = provider.create({**only(trio, 0, 1, 2), "deleteOnDestroy": True}).outs
+    alone = {**only(trio, 0), "deleteOnDestroy": True}
+    listing(monkeypatch, "node-0", "node-1", "node-2")
+    outs = provider.update("weights", outs, alone).outs
+    assert all(records(trio, n) and trio.whole(n) for n in range(3))
+    outs = provider.read("weights", outs).outs
+    assert provider.diff("weights", outs, alone).changes is False
+    listing(monkeypatch, "node-0", "node-1")
+    assert provider.diff("weights", outs, alone).changes is True
+    outs = provider.update("weights", outs, alone).outs
+    assert [records(trio, n) for n in range(3)] == [True, True, False]
+    assert provider.diff("weights", outs, alone).changes is False
+    provider.delete("weights", outs)
+    assert not any(records(trio, n) or trio.whole(n) for n in range(3))
+
+
+def test_back_among_those_that_serve_it_is_no_longer_aside(trio, monkeypatch):
+    provider = ModelWeightsProvider()
+    outs = provider.create(only(trio, 0, 1)).outs
+    listing(monkeypatch, "node-0", "node-1")
+    outs = provider.update("weights", outs, only(trio, 0)).outs
+    assert [one["host"] for one in outs["aside"]] == ["node-1"]
+    assert provider.update("weights", outs, only(trio, 0, 1)).outs["aside"] == []
+
+
+def test_a_dead_node_is_let_go_once_it_is_not_listed(trio, monkeypatch):
+    provider = ModelWeightsProvider()
+    outs = provider.create(only(trio, 0, 1)).outs
+
+    def dead(*_args, **_more):
+        raise Unreachable("node-1", "no route to host.", "Is it on?")
+
+    trio.shells["node-1"].run = dead
+    listing(monkeypatch, "node-0", "node-2")
+    outs = provider.update("weights", outs, only(trio, 0, 2)).outs
+    assert outs["aside"] == []
+    assert records(trio, 1)
+
+
+def test_destroy_waits_for_a_listed_one_and_tidies_the_others(trio, monkeypatch):
+    provider = ModelWeightsProvider()
+    outs = provider.create(only(trio, 0, 1)).outs
+    real = trio.shells["node-0"].run
+
+    def dead(*_args, **_more):
+        raise Unreachable("node-0", "no route to host.", "Is it on?")
+
+    trio.shells["node-0"].run = dead
+    listing(monkeypatch, "node-0", "node-1")
+    with pytest.raises(Unreachable, match="Take it out of nodes"):
+        provider.delete("weights", outs)
+    assert [records(trio, n) for n in range(2)] == [True, False]
+    trio.shells["node-0"].run = real
+    provider.delete("weights", outs)
+    assert not records(trio, 0)
