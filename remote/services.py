@@ -20,6 +20,8 @@ POLL_S = 0.05
 #: Swarm's words for a version that is not the newest, and how often that may happen in a row.
 OUT_OF_SEQUENCE = "out of sequence"
 TRIES = 5
+#: Of a task that Swarm has given up, the desired state is "shutdown".
+_WANTED = ("ready", "running")
 #: No such service; this node is in no Swarm or does not manage it (which code depends on the version).
 _GONE = (404, 406, 503)
 
@@ -60,9 +62,12 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
     there = _plain(found["Spec"], spec)
-    restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
+    other = bool(_other_image(props))
+    restarts = other or any(
+        observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode")
+    )
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
-    stale = not _containers(props) or _other_image(props)
+    stale = other or not (_containers(props) or _expected(manager, found["ID"]))
     if stale and spec["Mode"]["Replicated"]["Replicas"]:
         # It may have ended too often, also before somebody stopped it, or it runs another image: Swarm starts
         # a changed task anew, and no other.
@@ -85,6 +90,14 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     _end(props, old, _grace_s(found["Spec"]))
     _wait_until_gone(props, old)
     return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
+
+
+def _expected(manager: Any, service: str) -> bool:
+    """Whether Swarm still means to run it: it waits for a node or its GPU, or starts it right now. Told to
+    start it anew, it would stop it again at once, and take rank 0 along.
+    """
+    tasks = manager.tasks(filters={"service": service})
+    return any(task["DesiredState"] in _WANTED for task in tasks)
 
 
 def _pause(manager: Any, server: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ class Swarm:
         self.labels: dict[str, str] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.services: dict[str, dict[str, Any]] = {}
+        self.tasks: list[dict[str, Any]] = []
+        """What Swarm means to run, for the tests that care; it starts and ends nothing by itself."""
         self.configs: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
 
@@ -214,6 +216,9 @@ class Engine:
         task |= {"ForceUpdate": task.get("ForceUpdate", 0), "Runtime": "container"}
         whole = {"Name": name, "Labels": labels, "TaskTemplate": task, "Mode": mode}
         return copy.deepcopy({**whole, "UpdateConfig": update_config, "EndpointSpec": {"Mode": "vip"}})
+
+    def tasks(self, filters: dict[str, str]) -> list[dict[str, Any]]:
+        return [task for task in self.managed().tasks if task["ServiceID"] == filters["service"]]
 
     # containers
 

@@ -219,6 +219,7 @@ def test_a_container_of_another_image_than_its_services_is_drift_and_started_ane
     forced = there(world)["TaskTemplate"]["ForceUpdate"]
     update(outs)
     assert there(world)["TaskTemplate"]["ForceUpdate"] == forced + 1
+    assert world[WORKER].signals == [("new", "SIGTERM")]
 
 
 def test_an_image_by_name_is_not_compared_with_what_docker_makes_of_it(world):
@@ -278,6 +279,16 @@ def test_a_stopped_server_is_started_whatever_it_has_been_through(world):
     world[WORKER].running = {}
     update(outs)
     assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
+
+
+@pytest.mark.parametrize(("desired", "forced"), [("running", 0), ("ready", 0), ("shutdown", 1)])
+def test_what_swarm_is_about_to_start_is_not_started_twice(world, desired, forced):
+    """A worker whose GPU has just come back starts while `up` runs; another start would end rank 0."""
+    outs = create()
+    world[WORKER].running = {}
+    world[HEAD].managed().tasks = [{"ServiceID": outs["serviceId"], "DesiredState": desired}]
+    update(outs)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == forced
 
 
 def test_files_taken_away_by_hand_are_drift(world):
