@@ -10,8 +10,10 @@ import base64
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from cluster.errors import NodeError, Unreachable
 CONNECT_TIMEOUT_S = 8
 #: How long an idle shared connection stays, so that the next command needs no new login.
 PERSIST_S = 60
+UNHEARD_TIMEOUT_S = 0.5
 #: ssh's own exit code for its own failures; a command's codes are below.
 SSH_FAILED = 255
 
@@ -180,8 +183,11 @@ class SshShell:
     def forward(self, remote_socket: str) -> str:
         """A local unix socket that leads to `remote_socket` on the node, over the shared connection."""
         self.run("true")
-        name = f"{Path(control_path(self.connection)).name}.{os.getpid()}"
-        local = runtime_folder() / name
+        control = Path(control_path(self.connection))
+        # ssh leaves its sockets behind when it ends.
+        for left in control.parent.glob(f"{control.name}.*"):
+            _unlink_unheard(left)
+        local = control.parent / f"{control.name}.{os.getpid()}"
         local.unlink(missing_ok=True)
         self._control("forward", "-L", f"{local}:{remote_socket}")
         return str(local)
@@ -212,6 +218,18 @@ class SshShell:
 
     def _destination(self) -> str:
         return f"{self.connection.user}@{self.connection.host}"
+
+
+def _unlink_unheard(path: Path) -> None:
+    """Remove a unix socket that nobody listens on any more; a new one may be about to be listened on."""
+    with socket.socket(socket.AF_UNIX) as trying, suppress(OSError):
+        if time.time() - path.stat().st_mtime < PERSIST_S:
+            return
+        trying.settimeout(UNHEARD_TIMEOUT_S)
+        try:
+            trying.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
 
 
 class FreshShell(SshShell):

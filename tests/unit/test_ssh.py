@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from cluster.config import Settings
 from cluster.errors import ConfigError, Unreachable
 from remote import logins, ssh
-from remote.ssh import Connection
+from remote.ssh import Connection, SshShell
 from tests import samples
 
 ED25519 = samples.HOST_KEY
@@ -71,6 +73,24 @@ def test_a_folder_for_sockets_that_others_may_read_is_refused(tmp_path, monkeypa
     folder.chmod(0o755)
     with pytest.raises(Exception, match="not this user's alone"):
         ssh.runtime_folder()
+
+
+def test_sockets_that_ssh_left_behind_are_removed_before_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(SshShell, "run", lambda *_: None)
+    monkeypatch.setattr(SshShell, "_control", lambda *_: None)
+    here = ssh.control_path(connection())
+    names = {name: f"{here}.{name}" for name in ("heard", "unheard", "new")}
+    names["other"] = ssh.control_path(connection(port=23)) + ".unheard"
+    with socket.socket(socket.AF_UNIX) as heard:
+        for name, path in names.items():
+            with socket.socket(socket.AF_UNIX) as one:
+                (heard if name == "heard" else one).bind(path)
+            if name != "new":
+                os.utime(path, (1, 1))
+        heard.listen()
+        SshShell(connection()).forward("/run/docker.sock")
+    assert {name for name, path in names.items() if Path(path).exists()} == {"heard", "new", "other"}
 
 
 @pytest.mark.parametrize(
