@@ -95,6 +95,11 @@ class Stack:
             content["config"][f"{PROJECT}:{key}"] = value
         path.write_text(yaml.safe_dump(content))
 
+    def get(self, key: str) -> Any:
+        """What the configuration says; None where it says nothing."""
+        content = yaml.safe_load((self.folder / "Pulumi.lab.yaml").read_text())
+        return content["config"].get(f"{PROJECT}:{key}")
+
     def output(self, name: str) -> Any:
         return json.loads(self.pulumi("stack", "output", "--json").text)[name]
 
