@@ -62,20 +62,23 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
     there = _plain(found["Spec"], spec)
+    wanted, here = runs(spec), _fingerprints(props)
     other = bool(_other_image(props))
-    restarts = other or any(
-        observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode")
-    )
+    differs = {part for part in spec if observed(spec[part], there.get(part)) != spec[part]}
+    if not differs and not other and (set(here.values()) or {NOTHING}) == {wanted}:
+        # Adopted as it is, after a lost state: what serves goes on serving.
+        return {**props, "serviceId": found["ID"], "applied": str(found["Version"]["Index"])}
+    # An interrupted update has changed the service, and Swarm may not have come to the container yet.
+    restarts = other or bool(differs & {"TaskTemplate", "Mode"}) or bool(set(here.values()) - {wanted})
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
-    stale = other or not (_containers(props) or _expected(manager, found["ID"]))
-    if stale and spec["Mode"]["Replicated"]["Replicas"]:
+    if wanted != NOTHING and (other or not (here or _expected(manager, found["ID"]))):
         # It may have ended too often, also before somebody stopped it, or it runs another image: Swarm starts
         # a changed task anew, and no other.
         forced += 1
     spec["TaskTemplate"]["ForceUpdate"] = forced
     if restarts and props.get("server"):
         _pause(manager, props["server"])
-    old = _containers(props) if restarts else set()
+    old = set(here) if restarts else set()
     manager.update_service(
         found["ID"],
         found["Version"]["Index"],
@@ -165,9 +168,14 @@ def _other_image(props: Mapping[str, Any]) -> str:
 
 def _running(props: Mapping[str, Any]) -> str:
     """The fingerprint of the spec that this rank's container was started from; NOTHING without one."""
+    return next(iter(_fingerprints(props).values()), NOTHING)
+
+
+def _fingerprints(props: Mapping[str, Any]) -> dict[str, str]:
+    """Of this rank's running containers on its node, by id, newest first."""
     client = connect(Connection.from_props(props["node"]))
-    labels = [entry.get("Labels") or {} for entry in client.containers(filters=_labels(props))]
-    return str(labels[0].get(SPEC_LABEL, "")) if labels else NOTHING
+    found = client.containers(filters=_labels(props))
+    return {entry["Id"]: str((entry.get("Labels") or {}).get(SPEC_LABEL, "")) for entry in found}
 
 
 def remove(props: Mapping[str, Any]) -> None:

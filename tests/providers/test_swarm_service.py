@@ -147,10 +147,30 @@ def test_an_update_that_meets_swarms_own_is_begun_again(world, monkeypatch):
     assert container(world)["Image"] == "release@sha256:2"
 
 
+def test_what_runs_as_it_should_is_adopted_without_a_touch(world, monkeypatch):
+    """After a lost state: an update, even an equal one, may make Swarm start it anew."""
+    outs = create()
+    world[WORKER].running = {"mine": {**OURS, SPEC_LABEL: runs(outs["spec"])}}
+    monkeypatch.setattr(type(world[HEAD]), "update_service", None)
+    assert create() == outs
+
+
+def test_what_swarm_has_not_replaced_yet_is_ended(world):
+    """An interrupted update told Swarm the new spec; the container of the one before still runs."""
+    outs = create()
+    world[WORKER].running = {"before": {**OURS, SPEC_LABEL: "0123456789"}}
+    assert create()["applied"] != outs["applied"]
+    assert world[WORKER].signals == [("before", "SIGTERM")]
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == 0
+
+
 def test_an_update_that_restarts_nothing_ends_nothing(world):
     outs = create()
+    world[WORKER].running = {"mine": {**OURS, SPEC_LABEL: runs(outs["spec"])}}
+    there(world)["UpdateConfig"]["Order"] = "start-first"
     update(outs)
-    assert list(world[WORKER].running) == ["old", "theirs"]
+    assert there(world)["UpdateConfig"]["Order"] == "stop-first"
+    assert list(world[WORKER].running) == ["mine"]
 
 
 def test_every_change_shows_so_that_the_gate_asks_again(world):
