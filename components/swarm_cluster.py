@@ -52,6 +52,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 for spark in nodes
             ],
             [s.args.connection.host for s in nodes if EXPIRED in s.args.facts.docker.swarm.error],
+            [s.args.connection.host for s in nodes if s.args.facts.docker.swarm.state == "inactive"],
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
         self.ready: list[pulumi.Resource] = [swarm]

@@ -18,14 +18,15 @@ from dynamic_providers.base import Provider, changed, output
 class SwarmProvider(Provider):
     """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined, nodeIds.
 
-    `expired`: the nodes whose certificate the look before the plan found run out.
+    `expired`: the nodes whose certificate the look before the plan found run out; `outside`: those that it
+    found in no Swarm.
     """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Connections are how we get there, not what there should be."""
         olds, news = ({**p, "nodes": _identity(p["nodes"])} for p in (_olds, _news))
         different = changed(olds, news, ("nodes",), replaces=("stack",))
-        different.changes = bool(different.changes or _news.get("expired"))
+        different.changes = bool(different.changes or _news.get("expired") or _news.get("outside"))
         return different
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -52,7 +53,8 @@ class SwarmProvider(Provider):
         known, names = machines(props), present(props)
         found = [node for node in known if node["name"] in names]
         outs = {**props, "nodes": found, "machines": known}
-        inputs = {"stack": props["stack"], "nodes": found, "expired": props.get("expired", [])}
+        looks = {key: props.get(key, []) for key in ("expired", "outside")}
+        inputs = {"stack": props["stack"], "nodes": found, **looks}
         return ReadResult(id_, outs, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -77,10 +79,14 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         stack: str,
         nodes: Sequence[Mapping[str, Any]],
         expired: Sequence[str] = (),
+        outside: Sequence[str] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`nodes` are plain data, head first: name, address, gpu (UUID), connection; `expired` are names."""
-        props = {"stack": stack, "nodes": list(nodes), "expired": list(expired)}
+        """`nodes` are plain data, head first: name, address, gpu (UUID), connection; `expired` and `outside`
+        are names.
+        """
+        looks = {"expired": list(expired), "outside": list(outside)}
+        props = {"stack": stack, "nodes": list(nodes), **looks}
         outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
         self.swarm_id = output(self, "swarmId")

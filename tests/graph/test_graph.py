@@ -255,6 +255,25 @@ def test_a_rank_that_swarm_is_about_to_replace_is_not_taken_for_the_configured_o
     assert recorder.inputs("trtllm-rank-1")["found"] == "nothing"
 
 
+@pytest.mark.parametrize("state", ["inactive", "active"])
+def test_a_worker_that_the_look_found_in_no_swarm_is_told(monkeypatch, state):
+    look = samples.look(2)
+    head, worker = (
+        dataclasses.replace(
+            facts,
+            docker=dataclasses.replace(
+                facts.docker, swarm=dataclasses.replace(facts.docker.swarm, state=word)
+            ),
+        )
+        for facts, word in zip(look.facts, ("active", state), strict=True)
+    )
+    found = dataclasses.replace(look, facts=(head, worker))
+    monkeypatch.setattr(samples, "look", lambda _count: found)
+    recorder, _ = run()
+    wanted = [samples.connections(2)[1].host] if state == "inactive" else []
+    assert recorder.inputs("cluster-swarm")["outside"] == wanted
+
+
 def test_environment_is_each_ranks_own_and_the_users_word_is_last():
     recorder, _ = run(nccl={"NCCL_IB_GID_INDEX": "5"})
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]

@@ -138,6 +138,16 @@ def test_a_node_that_left(stack):
     repaired(stack)
 
 
+def test_a_node_that_left_is_seen_by_a_preview_too(stack):
+    """Not only by a refresh: rank 1 could not start, and `up` would wait for it."""
+    stacks.inside(stack.lab, 1, "docker swarm leave")
+    text = stack.pulumi("preview", "--diff").text
+    assert "cluster-swarm" in text
+    assert "outside" in text
+    assert stack.lab["nodes"][1]["host"] in text
+    repaired(stack)
+
+
 def test_the_head_alone_and_back(stack):
     stack.set("headOnly", True)
     stack.up()

@@ -316,7 +316,9 @@ def test_an_expired_worker_that_we_did_not_take_in_is_left_with_the_way_out(worl
         update(state, A, B)
 
 
-def test_an_expired_certificate_that_the_look_found_is_a_change():
-    state = {**props(A, B), "expired": [A]}
+@pytest.mark.parametrize("key", ["expired", "outside"])
+def test_what_the_look_found_is_a_change(key):
+    """A certificate that ran out, a node that left; the next look finds it mended, which is none."""
+    state = {**props(A, B), key: [A]}
     assert not SwarmProvider().diff("id", state, props(A, B)).changes
     assert SwarmProvider().diff("id", props(A, B), state).changes
