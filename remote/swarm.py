@@ -68,6 +68,9 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
         manager = clients[head].info()["Swarm"]["NodeAddr"]
         _parallel(lambda name: _join(clients[name], by_name[name], manager, token), joins)
+        for name in set(joins) & joined:
+            # It left by hand: what it was in the Swarm before is listed as down for ever.
+            _forget(by_name[head], (olds.get("nodeIds") or {}).get(name, ""))
         joined |= set(joins)
     if made or joins:
         members = _members(clients)
@@ -214,6 +217,8 @@ def _leave(node: Mapping[str, Any]) -> None:
 
 
 def _forget(head: Mapping[str, Any], node_id: str) -> None:
+    if not node_id:
+        return
     try:
         _client(head).remove_node(node_id, force=True)
     except APIError as error:
@@ -279,11 +284,24 @@ def present(props: Mapping[str, Any]) -> set[str]:
     if not client.info()["Swarm"].get("ControlAvailable"):
         return set()
     listed = {entry["ID"]: entry for entry in client.nodes()}
+    ids = props.get("nodeIds") or {}
+    inside = _parallel(lambda node: _inside(node, ids.get(node["name"], "")), known)
     found = set()
     for rank, node in enumerate(known):
-        entry = listed.get((props.get("nodeIds") or {}).get(node["name"], ""))
+        entry = listed.get(ids.get(node["name"], ""))
         labels = (entry or {}).get("Spec", {}).get("Labels") or {}
         ours = labels.get(STACK_LABEL) == props["stack"] and labels.get(RANK_LABEL) == str(rank)
-        if entry and ours and entry["Status"]["State"] == "ready" and node["gpu"] in _offered(entry):
+        ready = entry and inside[rank] and entry["Status"]["State"] == "ready"
+        if entry and ours and ready and node["gpu"] in _offered(entry):
             found.add(node["name"])
     return found
+
+
+def _inside(node: Mapping[str, Any], node_id: str) -> bool:
+    """Whether a machine is that node by its own word: its manager learns of a leave seconds later. One
+    that cannot be asked is for the manager to judge.
+    """
+    try:
+        return bool(_client(node).info()["Swarm"]["NodeID"] == node_id)
+    except (TrtSparkError, DockerException):
+        return True

@@ -208,6 +208,20 @@ def test_drift_is_mended_by_an_update(world, kind):
     assert read(update(found, A, B)) == [A, B]
 
 
+def test_a_node_that_left_is_missed_before_its_manager_knows(world):
+    state = create(A, B)
+    world[B].leave_swarm(force=True)
+    world[A].managed().nodes[state["nodeIds"][B]]["Status"]["State"] = "ready"
+    assert read(state) == [A]
+
+
+def test_a_node_that_left_is_taken_in_as_one_node_not_two(world):
+    state = create(A, B)
+    world[B].leave_swarm(force=True)
+    update(state, A, B)
+    assert {node["ID"] for node in world[A].nodes()} == {world[A].node_id, world[B].node_id}
+
+
 def test_a_swarm_that_is_gone_reads_as_no_nodes_and_is_made_again(world):
     state = create(A, B)
     for host in (B, A):
