@@ -11,6 +11,7 @@ from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
 from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs, seen
+from cluster.spec_drift import given, in_shape, plain, whole_numbers
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -52,14 +53,14 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
             mode=spec["Mode"],
             update_config=spec["UpdateConfig"],
         )
-        return {**props, "serviceId": created["ID"], "applied": _version(manager, name)}
+        return _outs(props, created["ID"], _version(manager, name))
     if (found["Spec"].get("Labels") or {}).get(STACK_LABEL) != spec["Labels"][STACK_LABEL]:
         raise NodeError(
             Connection.from_props(props["manager"]).host,
             f"a service named {name} is there already and is not ours.",
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
-    there = _plain(found["Spec"], spec)
+    there = plain(found["Spec"], spec)
     restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
     stale = not _containers(props) or _other_image(props)
@@ -84,7 +85,12 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     # that are not there; a task that ends by itself is replaced at once. So the old container is asked now.
     _end(props, old, _grace_s(found["Spec"]))
     _wait_until_gone(props, old)
-    return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
+    return _outs(props, found["ID"], _version(manager, name))
+
+
+def _outs(props: Mapping[str, Any], service: str, version: str) -> dict[str, Any]:
+    kept = given(props["spec"], props["image"])
+    return {**props, "serviceId": service, "applied": version, "given": kept}
 
 
 def _pause(manager: Any, server: Mapping[str, Any]) -> None:
@@ -126,7 +132,7 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
         if error.status_code in _GONE:
             return None
         raise
-    spec = _without_ids(observed(props["spec"], _plain(found["Spec"], props["spec"])))
+    spec = in_shape(props["spec"], found["Spec"])
     running = seen(_running(props), runs(found["Spec"]))
     image = spec_image(found["Spec"])
     if image == props["image"]:
@@ -189,7 +195,7 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
         container[f"{kind}s"] = [
             {**reference, f"{kind}ID": ids[reference[f"{kind}Name"]]} for reference in references
         ]
-    whole: dict[str, Any] = _whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
+    whole: dict[str, Any] = whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
     return whole
 
 
@@ -235,30 +241,3 @@ def _in_time(deadline: float, props: Mapping[str, Any], left: set[str]) -> None:
             f"{min(left)[:12]} to end. `docker kill` it there, then run the same again."
         )
     time.sleep(POLL_S)
-
-
-def _plain(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine names the host network by its id: where there is one network as wanted, it is that."""
-    task = dict(actual["TaskTemplate"])
-    if len(task.get("Networks") or []) == len(wanted["TaskTemplate"]["Networks"]):
-        task["Networks"] = wanted["TaskTemplate"]["Networks"]
-    return {**actual, "TaskTemplate": task}
-
-
-def _without_ids(spec: dict[str, Any]) -> dict[str, Any]:
-    container = spec["TaskTemplate"]["ContainerSpec"]
-    for kind in ("Config", "Secret"):
-        container[f"{kind}s"] = [
-            {key: value for key, value in reference.items() if key != f"{kind}ID"}
-            for reference in container[f"{kind}s"] or []
-        ]
-    return spec
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Pulumi carries numbers as floats; the Engine API wants integers."""
-    if isinstance(value, dict):
-        return {key: _whole_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -19,6 +19,7 @@ from cluster.errors import ConfigError
 if TYPE_CHECKING:
     from pulumi import automation
 
+    from cluster.spec_drift import Given
     from remote.ssh import Connection
 
 PROJECT = "trtllm-dgx-spark"
@@ -88,6 +89,21 @@ class Stack:
         return {name: out.value for name, out in self.pulumi.outputs().items() if not out.secret}
 
     @cached_property
+    def services(self) -> list[Given]:
+        """The ranks' services as the last `up` gave them to Swarm. Secrets in the state stay encrypted."""
+        from pulumi import automation
+
+        from cluster.spec_drift import of_state
+
+        words = ["stack", "export", "--stack", self.name, "--non-interactive"]
+        try:
+            done = _command().run(words, cwd=str(self.folder), additional_env={})
+        except automation.CommandError as error:
+            raise ConfigError(f"stack {self.name}: {said(error)}") from None
+        deployment = json.loads(done.stdout).get("deployment") or {}
+        return of_state(deployment.get("resources") or [])
+
+    @cached_property
     def connections(self) -> list[Connection]:
         """A login per active node, head first."""
         from remote.logins import connections
@@ -106,8 +122,8 @@ class Stack:
         return {"true": True, "false": False}.get(text, text)
 
     def forget(self) -> None:
-        """Ask Pulumi again next time: the configuration was changed."""
-        for name in ("config", "settings", "connections"):
+        """Ask Pulumi again next time: the configuration was changed, or what is deployed."""
+        for name in ("config", "settings", "connections", "outputs", "services"):
             self.__dict__.pop(name, None)
 
     def endpoint(self) -> str:

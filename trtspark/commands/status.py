@@ -82,7 +82,15 @@ def look(stack: Stack, eyes: Watch) -> State:
         load=load,
         running=settings.running,
         ranks=len(settings.active_nodes),
+        given=stack.services,
     )
+
+
+def _again(stack: Stack, eyes: Watch, before: State | None) -> State:
+    """The next look; after a drift Pulumi is asked anew, as an `up` may have mended it."""
+    if before is not None and before.drift:
+        stack.forget()
+    return look(stack, eyes)
 
 
 def show(state: State, as_json: bool) -> None:
@@ -105,7 +113,7 @@ def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:
     try:
         if as_json or not terminal.out.is_terminal:
             while True:
-                state = look(stack, eyes)
+                state = _again(stack, eyes, state)
                 if as_json:
                     terminal.out.print(json.dumps(state.document()), markup=False)
                 else:
@@ -116,7 +124,7 @@ def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:
         with Live(console=terminal.out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 began = time.monotonic()
-                state = look(stack, eyes)
+                state = _again(stack, eyes, state)
                 live.update(rendered(state, terminal.out.width), refresh=True)
                 time.sleep(max(0.0, interval - (time.monotonic() - began)))
     except KeyboardInterrupt:
