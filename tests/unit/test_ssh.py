@@ -83,6 +83,12 @@ def test_a_folder_for_sockets_that_others_may_read_is_refused(tmp_path, monkeypa
             "ssh-copy-id -p 2222 nvidia@spark-2",
         ),
         (
+            "Received disconnect from 10.0.0.2 port 2222:2: Too many authentication failures\r\n"
+            "Disconnected from 10.0.0.2 port 2222\r\n",
+            "the login of user nvidia was refused.",
+            "your agent's many keys: name the one that is there as sshKey",
+        ),
+        (
             "ssh: Could not resolve hostname spark-2: Name or service not known\r\n",
             "the host name is unknown",
             "nodes[].host",
