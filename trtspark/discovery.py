@@ -12,6 +12,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 SERVICE = "_ssh._tcp.local"
@@ -88,21 +89,34 @@ def understood(packets: Iterable[bytes]) -> list[Neighbour]:
 
 
 def _asked(wait: float) -> list[Neighbour]:
-    packets = []
+    packets, began = [], time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-        try:
-            sock.sendto(question(), GROUP)
-        except OSError:
+        if not _ask_everywhere(sock):
             return []
-        deadline = time.monotonic() + wait
-        while (left := deadline - time.monotonic()) > 0:
-            sock.settimeout(left)
-            try:
+        again = began + wait / 2  # one packet may be lost, as on a wireless network
+        while (left := began + wait - time.monotonic()) > 0:
+            if again and time.monotonic() >= again:
+                again = 0.0
+                _ask_everywhere(sock)
+            sock.settimeout(min(left, max(again - time.monotonic(), 0.01)) if again else left)
+            with suppress(OSError):
                 packets.append(sock.recv(9000))
-            except OSError:
-                break
     return understood(packets)
+
+
+def _ask_everywhere(sock: socket.socket) -> bool:
+    """Send the question out of every interface: by itself it takes only the default route's, and a Spark may
+    be on another. Whether it could be sent at all.
+    """
+    sent = False
+    for index, _ in socket.if_nameindex():
+        with suppress(OSError):  # down, or without IPv4
+            # struct ip_mreqn: group, address, interface
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", b"", b"", index))
+            sock.sendto(question(), GROUP)
+            sent = True
+    return sent
 
 
 def _records(packet: bytes) -> Iterable[tuple[str, int, bytes, int]]:
