@@ -61,10 +61,15 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
     there = plain(found["Spec"], spec)
-    restarts = any(observed(spec[part], there[part]) != spec[part] for part in ("TaskTemplate", "Mode"))
+    differs = {part for part in spec if observed(spec[part], there.get(part)) != spec[part]}
+    restarts = bool(differs & {"TaskTemplate", "Mode"})
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
-    stale = not _containers(props) or _other_image(props)
-    if stale and spec["Mode"]["Replicated"]["Replicas"]:
+    wanted = bool(spec["Mode"]["Replicated"]["Replicas"])
+    stale = wanted and (not _containers(props) or bool(_other_image(props)))
+    if not differs and not stale:
+        # Adopted as it is, after a lost state: what serves goes on serving.
+        return _outs(props, found["ID"], str(found["Version"]["Index"]))
+    if stale:
         # It may have ended too often, also before somebody stopped it, or it runs another image: Swarm starts
         # a changed task anew, and no other.
         forced += 1

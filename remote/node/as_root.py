@@ -9,26 +9,46 @@ import subprocess
 
 from remote.node import stop
 
+#: Longer than systemd gives Docker to stop and to start.
+TIMEOUT_S = 240
+
+
+def run(words, root=False, text=None, timeout=TIMEOUT_S):
+    """{"rc", "out", "err"}, never an exception: 127 for a command that is not there, 124 for no answer."""
+    command = list(words) if not root or os.geteuid() == 0 else ["sudo", "-n", *words]
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            stdin=None if text is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        return {"rc": 124, "out": "", "err": "no answer within %d s" % timeout}
+    except OSError as error:
+        return {"rc": 127, "out": "", "err": "%s: %s" % (words[0], error.strerror)}
+    return {"rc": done.returncode, "out": done.stdout, "err": done.stderr}
+
+
+def last(done):
+    """The last thing that a command said."""
+    return ((done["err"].strip() or done["out"].strip()).splitlines() or ["exit code %d" % done["rc"]])[-1]
+
 
 def sudo(*words, text=None):
     """What the command printed, run as root without a password. Raises Stop with what it said."""
-    command = list(words) if os.geteuid() == 0 else ["sudo", "-n", *words]
-    done = subprocess.run(
-        command,
-        input=text,
-        stdin=None if text is not None else subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        said = done.stderr.strip() or "exit code %d" % done.returncode
-        if "password is required" in said or "a terminal is required" in said:
+    done = run(words, root=True, text=text)
+    if done["rc"]:
+        if "password is required" in done["err"] or "a terminal is required" in done["err"]:
             raise stop.Stop(
                 "sudo asks for a password for `%s`. Allow it without: docs/preparing.md has the lines."
                 % " ".join(words)
             )
-        raise stop.Stop("`%s` failed: %s" % (" ".join(words), said.splitlines()[0]))
-    return done.stdout
+        raise stop.Stop("`%s` failed: %s" % (" ".join(words), last(done)))
+    return done["out"]
 
 
 def read(path):

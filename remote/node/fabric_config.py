@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import time
 
+from remote.node import as_root, stop
+
 NAME = "40-trtspark-fabric.yaml"
 FILE = "/etc/netplan/" + NAME
 TRIAL = "/run/netplan/" + NAME
@@ -29,10 +31,6 @@ APPLY_TRIES = 3
 DEFAULT_MTU = 1500
 POLL_S = 0.1
 ENDS = ("kept", "restored", "removed")
-
-
-class Stop(Exception):
-    """Ends the program with this sentence."""
 
 
 def main(args):
@@ -49,7 +47,7 @@ def look(args):
     waited = busy()
     if waited:
         wait_for(lambda: not busy(), args["wait_s"])
-    merged = run(["netplan", "get"], root=True)
+    merged = as_root.run(["netplan", "get"], root=True, timeout=APPLY_S)
     return {
         "waited": waited,
         "record": json.loads(text_of(RECORD) or "null"),
@@ -84,7 +82,7 @@ def neighbours(netdevs):
             ping.wait()
     found = {}
     for name in netdevs:
-        shown = run(["ip", "-j", "-6", "neigh", "show", "dev", name])["out"]
+        shown = as_root.run(["ip", "-j", "-6", "neigh", "show", "dev", name])["out"]
         rows = json.loads(shown or "[]")
         found[name] = sorted({row["lladdr"] for row in rows if row.get("lladdr")})
     return found
@@ -103,7 +101,7 @@ def read(args):
 
 def links():
     """{interface: its entry in `ip -j addr`}: with -4 those without an address would be left out."""
-    shown = run(["ip", "-j", "addr", "show"])
+    shown = as_root.run(["ip", "-j", "addr", "show"])
     return {link["ifname"]: link for link in json.loads(shown["out"] or "[]") if "ifname" in link}
 
 
@@ -168,14 +166,14 @@ def attempt(args, lock):
     if ours() == args["file"] and not lacking(args):
         finish()
         return {"phase": "kept", "reason": "", "gids": gids(args)}
-    sudo("mkdir", "-p", os.path.dirname(TRIAL))
-    sudo("install", "-m", "600", "/dev/stdin", TRIAL, text=args["file"])
-    done = run(["netplan", "generate"], root=True)
+    as_root.sudo("mkdir", "-p", os.path.dirname(TRIAL))
+    as_root.sudo("install", "-m", "600", "/dev/stdin", TRIAL, text=args["file"])
+    done = as_root.run(["netplan", "generate"], root=True, timeout=APPLY_S)
     if done["rc"]:
         drop_trial()
         put_back(before)
         finish()
-        raise Stop("netplan does not take the new file: %s. Nothing was changed." % last(done))
+        raise stop.Stop("netplan does not take the new file: %s. Nothing was changed." % as_root.last(done))
     if not lacking(args):  # the addresses are there, the file is not: nothing to apply
         keep(args["file"])
         finish()
@@ -188,23 +186,23 @@ def attempt(args, lock):
 def guard(args, before):
     """Apply, wait for the verdict, and end as kept or restored."""
     time.sleep(HEAD_START_S)
-    done = run(["netplan", "apply"], root=True)
+    done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
     if done["rc"]:
-        verdict = "`netplan apply` failed: %s" % last(done)
+        verdict = "`netplan apply` failed: %s" % as_root.last(done)
     else:
         status("waiting")
         verdict = wait_for(lambda: text_of(GUARD + "/verdict"), args["keep_s"]) or "nobody confirmed it"
     if verdict == "keep":
         try:
             keep(args["file"])
-        except Stop as error:
+        except stop.Stop as error:
             verdict = str(error)
         else:
             status("kept")
             return
     drop_trial()
     for _ in range(APPLY_TRIES):
-        done = run(["netplan", "apply"], root=True)
+        done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
         if done["rc"] == 0:
             break
         time.sleep(1)
@@ -224,8 +222,8 @@ def keep(text):
 
 def drop_trial():
     """Without it what is in /etc counts. An error is of no use here: the next boot takes it away."""
-    run(["rm", "-f", TRIAL], root=True)
-    run(["rmdir", "--ignore-fail-on-non-empty", os.path.dirname(TRIAL)], root=True)
+    as_root.run(["rm", "-f", TRIAL], root=True)
+    as_root.run(["rmdir", "--ignore-fail-on-non-empty", os.path.dirname(TRIAL)], root=True)
 
 
 def confirm(args):
@@ -272,7 +270,7 @@ def removal(args, lock):
         finish()
         return {"phase": "removed", "reason": "", "gids": {}}
     there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
-    sudo("rm", "-f", FILE)
+    as_root.sudo("rm", "-f", FILE)
     if TRIAL in there:
         drop_trial()
     if not there and not any(ipv4(link) & set(record["addresses"].values()) for link in links().values()):
@@ -286,23 +284,23 @@ def removal(args, lock):
 
 def taking_back(addresses, mtu):
     time.sleep(HEAD_START_S)
-    done = run(["netplan", "apply"], root=True)
+    done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
     give_back(addresses, mtu)
     put_back(None)
-    status("removed", "`netplan apply` failed: %s" % last(done) if done["rc"] else "")
+    status("removed", "`netplan apply` failed: %s" % as_root.last(done) if done["rc"] else "")
 
 
 def give_back(addresses, mtu):
     """What `netplan apply` left of ours on an interface: systemd-networkd forgets interfaces that no file
     names any more. An address that some other file names now is no longer ours.
     """
-    merged = run(["netplan", "get"], root=True)["out"]
+    merged = as_root.run(["netplan", "get"], root=True, timeout=APPLY_S)["out"]
     for name, address in addresses.items():
         link = links().get(name)
         if ipv4(link) == {address} and address not in merged:
-            run(["ip", "-4", "address", "flush", "dev", name], root=True)
+            as_root.run(["ip", "-4", "address", "flush", "dev", name], root=True)
         if link and link["mtu"] == mtu and "mtu: %d" % mtu not in merged:
-            run(["ip", "link", "set", "dev", name, "mtu", str(DEFAULT_MTU)], root=True)
+            as_root.run(["ip", "link", "set", "dev", name, "mtu", str(DEFAULT_MTU)], root=True)
 
 
 def put_back(record):
@@ -310,8 +308,8 @@ def put_back(record):
     if record is not None:
         put(RECORD, record, "644")
     elif os.path.exists(RECORD):
-        sudo("rm", "-f", RECORD)
-        sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
+        as_root.sudo("rm", "-f", RECORD)
+        as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
 
 
 # --- the guard's own files ---------------------------------------------------------------------------
@@ -324,7 +322,7 @@ def locked(wait_s):
     lock = os.open(GUARD + "/lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         if not wait_for(lambda: try_lock(lock), wait_s):
-            raise Stop("Another change of the fabric is under way here. Try the same again in a minute.")
+            raise stop.Stop("Another change of the fabric is under way here. Try the same again in a minute.")
         for name in ("status", "verdict"):
             if os.path.exists(GUARD + "/" + name):
                 os.remove(GUARD + "/" + name)
@@ -406,7 +404,7 @@ def wait_for(condition, seconds):
 
 def ours():
     """Our file's text as root reads it; None when it is not there."""
-    return sudo("cat", FILE) if os.path.exists(FILE) else None
+    return as_root.sudo("cat", FILE) if os.path.exists(FILE) else None
 
 
 def text_of(path):
@@ -419,43 +417,6 @@ def text_of(path):
 
 def put(path, text, mode):
     """A file of root's, whole or not at all; netplan does not read names that end otherwise."""
-    sudo("mkdir", "-p", os.path.dirname(path))
-    sudo("install", "-m", mode, "/dev/stdin", path + ".trtspark-new", text=text)
-    sudo("mv", "-f", path + ".trtspark-new", path)
-
-
-def run(words, root=False, text=None):
-    """{"rc", "out", "err"}, never an exception: 127 for a command that is not there, 124 for no answer."""
-    command = list(words) if not root or os.geteuid() == 0 else ["sudo", "-n", *words]
-    try:
-        done = subprocess.run(
-            command,
-            input=text,
-            stdin=None if text is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=APPLY_S,
-        )
-    except subprocess.TimeoutExpired:
-        return {"rc": 124, "out": "", "err": "no answer within %d s" % APPLY_S}
-    except OSError as error:
-        return {"rc": 127, "out": "", "err": "%s: %s" % (words[0], error.strerror)}
-    return {"rc": done.returncode, "out": done.stdout, "err": done.stderr}
-
-
-def last(done):
-    """The last thing that a command said."""
-    return ((done["err"].strip() or done["out"].strip()).splitlines() or ["exit code %d" % done["rc"]])[-1]
-
-
-def sudo(*words, text=None):
-    done = run(words, root=True, text=text)
-    if done["rc"]:
-        if "password is required" in done["err"] or "a terminal is required" in done["err"]:
-            raise Stop(
-                "sudo asks for a password for `%s`. Allow it without: docs/preparing.md has the lines."
-                % " ".join(words)
-            )
-        raise Stop("`%s` failed: %s" % (" ".join(words), last(done)))
-    return done["out"]
+    as_root.sudo("mkdir", "-p", os.path.dirname(path))
+    as_root.sudo("install", "-m", mode, "/dev/stdin", path + ".trtspark-new", text=text)
+    as_root.sudo("mv", "-f", path + ".trtspark-new", path)

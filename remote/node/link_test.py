@@ -16,6 +16,8 @@ import subprocess
 import threading
 import time
 
+from remote.node import stop
+
 CHUNK = 1 << 20
 TOKEN_CHARS = 32
 CONNECT_S = 3
@@ -23,10 +25,6 @@ CONNECT_S = 3
 PING_INTERVAL_S = 0.2
 PING_COUNT = 3
 IP_AND_ICMP_BYTES = 28
-
-
-class Stop(Exception):
-    """Ends the program with a sentence."""
 
 
 def main(args):
@@ -85,7 +83,7 @@ def listen(args):
         try:
             listeners[address] = socket.create_server((address, 0), backlog=64)
         except OSError as error:
-            raise Stop("cannot listen at %s: %s" % (address, error.strerror)) from None
+            raise stop.Stop("cannot listen at %s: %s" % (address, error.strerror)) from None
     token = secrets.token_hex(TOKEN_CHARS // 2)
     if os.fork() == 0:
         try:

@@ -11,16 +11,12 @@ import os
 import re
 import shutil
 
-from remote.node import hub_cache
+from remote.node import hub_cache, stop
 
 #: The names the Hub's client gives; anything else in the folder is not a model.
 FOLDER = re.compile(r"models--[A-Za-z0-9][\w.-]*--[A-Za-z0-9][\w.-]*")
 #: What is in a model's folder, and nothing else: else it is somebody's own.
 PARTS = {"blobs", "refs", "snapshots", ".no_exist", ".trtspark", ".cache"}
-
-
-class Stop(Exception):
-    """Ends the program with this sentence."""
 
 
 def look(args):
@@ -51,7 +47,7 @@ def prune(args):
                 continue
             strange = sorted(set(os.listdir(path)) - PARTS)
             if strange:
-                raise Stop(
+                raise stop.Stop(
                     "%s holds %s, which is no part of a model; nothing of it was removed" % (path, strange[0])
                 )
             own, _ = _sizes(hub, path)
@@ -134,7 +130,7 @@ def _quiet():
         except OSError:
             for one in held:
                 one.close()
-            raise Stop("files are being fetched here right now; try again when that is done") from None
+            raise stop.Stop("files are being fetched here right now; try again when that is done") from None
     try:
         yield
     finally:

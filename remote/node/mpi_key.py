@@ -10,12 +10,10 @@ import shutil
 import subprocess
 import tempfile
 
+from remote.node import stop
+
 LABEL = "trtspark.public-key"
 TIMEOUT_S = 30
-
-
-class Stop(Exception):
-    """Ends the program with this sentence."""
 
 
 def main(args):
@@ -28,7 +26,7 @@ def main(args):
         public = json.loads(found.stdout)[0]["Spec"]["Labels"].get(LABEL)
         if public:
             return {"public": public}
-        raise Stop("the Docker secret %s is there but is not ours. Remove or rename it." % args["name"])
+        raise stop.Stop("the Docker secret %s is there but is not ours. Remove or rename it." % args["name"])
     folder = tempfile.mkdtemp(prefix="trtspark-", dir="/dev/shm")
     try:
         path = os.path.join(folder, "key")
@@ -39,7 +37,7 @@ def main(args):
             timeout=TIMEOUT_S,
         )
         if made.returncode:
-            raise Stop("ssh-keygen failed: %s" % made.stderr.strip())
+            raise stop.Stop("ssh-keygen failed: %s" % made.stderr.strip())
         with open(path + ".pub", encoding="utf-8") as handle:
             public = " ".join(handle.read().split()[:2])
         with open(path, "rb") as handle:
@@ -60,7 +58,7 @@ def _docker(words, data=None, may_fail=False):
         timeout=TIMEOUT_S,
     )
     if done.returncode and not may_fail:
-        raise Stop(
+        raise stop.Stop(
             "docker %s failed: %s" % (" ".join(words[:2]), done.stderr.decode(errors="replace").strip())
         )
     return done

@@ -6,13 +6,11 @@ Leaves every other byte of authorized_keys as it was. What was not there before 
 import os
 import stat
 
+from remote.node import stop
+
 MARK = "trtspark-mpi"
 #: In our folder while authorized_keys is a file that we made.
 MADE = "made-authorized-keys"
-
-
-class Stop(Exception):
-    """Ends the program with this sentence."""
 
 
 def main(args):
@@ -52,7 +50,7 @@ def put_line(path, comment, line):
     except FileNotFoundError:
         text = ""
     except OSError as error:
-        raise Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
+        raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
     lines = text.split("\n")
     mine = [entry for entry in lines if entry.endswith(" " + comment)]
     if mine == ([line] if line else []):

@@ -131,6 +131,34 @@ def test_up_again_does_nothing(stack, hub):
     assert hub.fetched() == []
 
 
+def test_a_disk_that_fills_up_in_the_middle_is_said_and_the_rest_comes_later(stack, lab, hub):
+    """Somebody else's file takes the room of the second node while the model arrives there."""
+    folder = f"{CACHE}/models--{BULK.replace('/', '--')}"
+    stacks.inside(
+        lab, 1, f"mkdir {folder} && mount -t tmpfs -o size=40m tmpfs {folder} && chown 1000:1000 {folder}"
+    )
+    try:
+        hub.slow(8e6)
+        stack.set("model", BULK)
+        up = stack.start("up", "--yes", "--skip-preview")
+        stacks.until(lambda: len(hub.fetched()) >= 1, 120, "the download to begin")
+        stacks.inside(lab, 1, f"head -c 30M /dev/zero >{folder}/theirs")
+        assert up.wait(120) != 0
+        assert serves(stack) == NEW
+        again = stack.up(ok=False)
+        assert again.code != 0
+        assert re.search(rf"{lab['nodes'][1]['host']}.*no space is left on the disk", again.text), again.text
+        stacks.inside(lab, 1, f"rm {folder}/theirs")
+        stack.up()
+        assert serves(stack) == BULK
+        assert sum(one["sent"] for one in hub.fetched()) < 1.2 * 4 * 8 * (1 << 20)
+        stack.set("model", NEW)
+        stack.up()
+    finally:
+        stacks.inside(lab, 1, f"umount {folder}; rmdir {folder}")
+        stacks.inside(lab, 0, f"rm -r {folder}")
+
+
 def test_a_killed_up_goes_on_where_it_was(stack, lab, hub):
     hub.slow(3e6)
     stack.set("model", BULK)

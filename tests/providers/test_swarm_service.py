@@ -147,6 +147,13 @@ def test_an_update_that_meets_swarms_own_is_begun_again(world, monkeypatch):
     assert container(world)["Image"] == "release@sha256:2"
 
 
+def test_what_runs_as_it_should_is_adopted_without_a_touch(world, monkeypatch):
+    """After a lost state: an update, even an equal one, may make Swarm start it anew."""
+    outs = create()
+    monkeypatch.setattr(type(world[HEAD]), "update_service", None)
+    assert create() == outs
+
+
 def test_an_update_that_restarts_nothing_ends_nothing(world):
     outs = create()
     update(outs)

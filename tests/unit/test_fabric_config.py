@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from cluster import netplan
-from remote.node import fabric_config
+from remote.node import as_root, fabric_config, stop
 
 ROOT = Path(__file__).parents[2]
 HALF0, HALF1 = "enp1s0f0np0", "enP2p1s0f0np0"
@@ -51,7 +51,7 @@ class Machine:
         monkeypatch.setattr(self.program, "GUARD", str(root / "home/.trtspark/fabric-guard"))
         monkeypatch.setattr(self.program, "HEAD_START_S", 0)
         monkeypatch.setattr(self.program, "POLL_S", 0.01)
-        monkeypatch.setattr(self.program, "run", self.run)
+        monkeypatch.setattr(as_root, "run", self.run)
         monkeypatch.setattr(self.program, "detached", self.detached)
         (root / "etc/netplan").mkdir(parents=True)
 
@@ -76,7 +76,9 @@ class Machine:
         for guard in self.guards:
             guard.join()
 
-    def run(self, words: Any, root: bool = False, text: str | None = None) -> dict[str, Any]:
+    def run(
+        self, words: Any, root: bool = False, text: str | None = None, timeout: float = 0
+    ) -> dict[str, Any]:
         if root:
             self.used.add(tuple(word.replace(str(self.root), "") for word in words))
         match list(words):
@@ -206,7 +208,7 @@ def test_addresses_that_do_not_come_are_not_kept(machine, monkeypatch):
 
 def test_a_file_that_netplan_refuses_changes_nothing(machine):
     machine.refuses = "90-NM-1.yaml:7:3: Error in network definition: unknown key 'x'"
-    with pytest.raises(machine.program.Stop, match=r"unknown key 'x'\. Nothing was changed\."):
+    with pytest.raises(stop.Stop, match=r"unknown key 'x'\. Nothing was changed\."):
         machine.ask("begin")
     assert machine.applied == 0
     assert machine.files() == set()
@@ -236,7 +238,7 @@ def test_an_interrupted_change_is_waited_for(machine):
 
 def test_another_change_that_does_not_end_is_said(machine):
     machine.ask("begin", keep_s=1)
-    with pytest.raises(machine.program.Stop, match="under way"):
+    with pytest.raises(stop.Stop, match="under way"):
         machine.ask("begin", wait_s=0.1)
 
 

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from remote.node import authorized_key, models_cache
+from remote.node import authorized_key, models_cache, stop
 
 COMMIT = "a" * 40
 
@@ -103,7 +103,7 @@ def test_what_is_no_model_folder_is_never_touched(cache, tmp_path):
 def test_a_folder_with_something_of_the_owners_stays_whole(cache):
     base = add(cache, "a/b", {"x": b"1"})
     (base / "notes.txt").write_text("mine")
-    with pytest.raises(models_cache.Stop, match=r"notes\.txt, which is no part of a model"):
+    with pytest.raises(stop.Stop, match=r"notes\.txt, which is no part of a model"):
         prune(cache, "a/b")
     assert (base / "snapshots" / COMMIT / "x").exists()
 
@@ -123,7 +123,7 @@ def test_nothing_goes_while_files_arrive(cache, tmp_path):
     folder.mkdir(parents=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(models_cache.Stop, match="being fetched"):
+        with pytest.raises(stop.Stop, match="being fetched"):
             prune(cache, "a/b")
     assert base.exists()
     prune(cache, "a/b")

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from trtspark.bench.load import Run
+from trtspark.bench.results import Distribution
 from trtspark.bench.stream import Answer
 
 PERCENTILES = (50, 90, 95, 99)
@@ -24,20 +25,6 @@ LAG_LIMIT_S = 0.010
 CPU_LIMIT = 0.9
 #: The pieces of a stream and the tokens of `usage` may differ by so much before it is worth a word.
 PIECES_TOLERANCE = 0.02
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A distribution in figures; None of them where there is nothing to measure."""
-
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    min: float
-    max: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -93,14 +80,16 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def spread(values: Iterable[float]) -> Spread | None:
+def spread(values: Iterable[float]) -> Distribution | None:
     """None for no values."""
     ordered = sorted(values)
     if not ordered:
         return None
     p50, p90, p95, p99 = (quantile(ordered, p / 100) for p in PERCENTILES)
     mean = math.fsum(ordered) / len(ordered)
-    return Spread(mean, p50, p90, p95, p99, ordered[0], ordered[-1], len(ordered))
+    return Distribution(
+        mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, min=ordered[0], max=ordered[-1], count=len(ordered)
+    )
 
 
 def good(answer: Answer) -> bool:
@@ -215,5 +204,5 @@ def notes(run: Run, requests: Sequence[Request]) -> list[str]:
     return found
 
 
-def _plain(found: Spread | None) -> Mapping[str, Any] | None:
-    return None if found is None else asdict(found)
+def _plain(found: Distribution | None) -> Mapping[str, Any] | None:
+    return None if found is None else found.model_dump()
