@@ -6,6 +6,7 @@ There is no second configuration: everything here is read from Pulumi, each time
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Stack:
     def __init__(self, folder: Path, name: str) -> None:
         """`folder` is where Pulumi.yaml is."""
         self.folder, self.name = folder, name
+        self.asked_at = time.monotonic()
 
     @cached_property
     def pulumi(self) -> automation.Stack:
@@ -125,6 +127,7 @@ class Stack:
         """Ask Pulumi again next time: the configuration was changed, or what is deployed."""
         for name in ("config", "settings", "connections", "outputs", "services"):
             self.__dict__.pop(name, None)
+        self.asked_at = time.monotonic()
 
     def endpoint(self) -> str:
         """The API's URL. Raises ConfigError while nothing is deployed."""

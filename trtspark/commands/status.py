@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Between the two looks of a single status: rates and flows are differences.
 BETWEEN_S = 1.0
+#: Asking Pulumi takes a second or two.
+ASK_AGAIN_S = 10.0
 
 
 def run(
@@ -87,8 +89,8 @@ def look(stack: Stack, eyes: Watch) -> State:
 
 
 def _again(stack: Stack, eyes: Watch, before: State | None) -> State:
-    """The next look; after a drift Pulumi is asked anew, as an `up` may have mended it."""
-    if before is not None and before.drift:
+    """The next look; after a drift Pulumi is asked anew now and then, as an `up` may have mended it."""
+    if before is not None and before.drift and time.monotonic() - stack.asked_at > ASK_AGAIN_S:
         stack.forget()
     return look(stack, eyes)
 
