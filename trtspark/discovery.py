@@ -35,7 +35,13 @@ class Neighbour:
 
 
 def neighbours(wait: float = WAIT_S) -> list[Neighbour]:
-    """Everything on this network that offers ssh by mDNS; [] where nothing can be asked. `wait`: seconds."""
+    """Everything on this network that offers ssh by mDNS, once per address that there is a way to; [] where
+    nothing can be asked. `wait`: seconds.
+    """
+    return [one for one in _heard(wait) if _routed(one.address)]
+
+
+def _heard(wait: float) -> list[Neighbour]:
     if shutil.which("avahi-browse"):
         words = ["avahi-browse", "--resolve", "--parsable", "--terminate", "--no-db-lookup", "_ssh._tcp"]
         try:
@@ -66,7 +72,8 @@ def question() -> bytes:
 
 def understood(packets: Iterable[bytes]) -> list[Neighbour]:
     """The machines in mDNS answers. What is no valid answer is passed over: anybody may send it."""
-    instances, services, addresses = set(), {}, {}
+    instances, services = set(), {}
+    addresses: dict[str, set[str]] = {}
     for packet in packets:
         try:
             records = list(_records(packet))
@@ -79,12 +86,11 @@ def understood(packets: Iterable[bytes]) -> list[Neighbour]:
                 (port,) = struct.unpack_from(">H", data, 4)
                 services[name] = (_name(packet, start + 6)[0], port)
             elif kind == A and len(data) == 4:
-                addresses[name] = socket.inet_ntoa(data)
+                addresses.setdefault(name, set()).add(socket.inet_ntoa(data))
     found = []
     for instance in instances & services.keys():
         host, port = services[instance]
-        if host in addresses:
-            found.append(Neighbour(host.removesuffix(".local"), addresses[host], port))
+        found += [Neighbour(host.removesuffix(".local"), one, port) for one in addresses.get(host, ())]
     return _sorted(found)
 
 
@@ -103,6 +109,16 @@ def _asked(wait: float) -> list[Neighbour]:
             with suppress(OSError):
                 packets.append(sock.recv(9000))
     return understood(packets)
+
+
+def _routed(address: str) -> bool:
+    """Whether this machine has a way there; sends nothing. A Spark tells its cables' addresses, too."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 22))
+        except OSError:
+            return False
+    return True
 
 
 def _ask_everywhere(sock: socket.socket) -> bool:
@@ -153,4 +169,5 @@ def _name(packet: bytes, place: int) -> tuple[str, int]:
 
 
 def _sorted(found: Iterable[Neighbour]) -> list[Neighbour]:
-    return sorted(set(found), key=lambda one: (one.name, one.address))
+    """By name; a link-local address, as cables have, after the machine's others."""
+    return sorted(set(found), key=lambda one: (one.name, one.address.startswith("169.254."), one.address))

@@ -29,17 +29,11 @@ def within(namespace: str, *words: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def sparks(lab):
-    """Both nodes answer mDNS questions."""
+    """Both nodes answer mDNS questions, on their cables too: the switch has no way to those addresses."""
     with ExitStack() as stack:
         for node in lab["nodes"]:
-            words = within(
-                LAB.node(node["name"]).namespace,
-                sys.executable,
-                str(ADVERT),
-                node["name"],
-                node["host"],
-                "22",
-            )
+            advert = [sys.executable, str(ADVERT), node["name"], node["host"], *node["fabric"]]
+            words = within(LAB.node(node["name"]).namespace, *advert)
             process = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
             stack.callback(process.terminate)
             assert process.stdout.readline() == "ready\n"
