@@ -180,7 +180,7 @@ def rank_service(rank: Rank) -> dict[str, Any]:
 def fingerprint(spec: Mapping[str, Any]) -> str:
     """What a spec is told by, ten hex digits: as its containers' label it says what really runs."""
     task = spec["TaskTemplate"]
-    labels = {k: v for k, v in task["ContainerSpec"]["Labels"].items() if k != SPEC_LABEL}
+    labels = {k: v for k, v in (task["ContainerSpec"]["Labels"] or {}).items() if k != SPEC_LABEL}
     container = {**task["ContainerSpec"], "Labels": labels}
     text = json.dumps({**task, "ContainerSpec": container}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -200,7 +200,12 @@ def runs(spec: Mapping[str, Any]) -> str:
     """What a look at the node should find of this spec: its fingerprint, or NOTHING when it is stopped."""
     if not spec["Mode"]["Replicated"]["Replicas"]:
         return NOTHING
-    labels = spec["TaskTemplate"]["ContainerSpec"].get("Labels") or {}  # an edit by hand may have none
+    return mark(spec)
+
+
+def mark(spec: Mapping[str, Any]) -> str:
+    """The fingerprint among its containers' labels; "" where an edit by hand left none."""
+    labels = spec["TaskTemplate"]["ContainerSpec"].get("Labels") or {}
     return str(labels.get(SPEC_LABEL, ""))
 
 

@@ -52,7 +52,9 @@ class Rank:
 
 @dataclass(frozen=True)
 class Vitals:
-    """One node now. Memory in bytes, shared with the GPU; `problem` is "" or a sentence."""
+    """One node now. Memory in bytes, shared with the GPU; `services`: the specs of the ranks' services by
+    rank, as Swarm's manager has them (None elsewhere); `problem` is "" or a sentence.
+    """
 
     node: str
     gpu: Gpu = Gpu()
@@ -60,6 +62,7 @@ class Vitals:
     available: int = 0
     ranks: tuple[Rank, ...] = ()
     ports: tuple[Port, ...] = ()
+    services: Mapping[int, Mapping[str, Any]] | None = None
     problem: str = ""
 
 
@@ -84,7 +87,7 @@ def number(text: str) -> float | None:
 def vitals(node: str, sample: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> Vitals:
     """A node's sample as facts; flows by the difference to the one `before`."""
     cells = [number(cell.strip()) for cell in sample["gpu"].split(",")] if sample["gpu"] else []
-    memory = sample["meminfo"]
+    memory, services = sample["meminfo"], sample.get("services")
     return Vitals(
         node=node,
         gpu=Gpu(*cells[:4]) if len(cells) == 4 else Gpu(),
@@ -92,6 +95,7 @@ def vitals(node: str, sample: Mapping[str, Any], before: Mapping[str, Any] | Non
         available=1024 * int(memory.get("MemAvailable", 0)),
         ranks=_ranks(sample["ranks"]),
         ports=tuple(_port(port, sample, before) for port in sample["ports"]),
+        services=None if services is None else {int(one["rank"]): one["spec"] for one in services},
         problem=sample["problem"],
     )
 

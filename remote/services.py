@@ -11,6 +11,7 @@ from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady
 from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs, seen
+from cluster.spec_drift import given, in_shape, plain, whole_numbers
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -54,20 +55,20 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
             mode=spec["Mode"],
             update_config=spec["UpdateConfig"],
         )
-        return {**props, "serviceId": created["ID"], "applied": _version(manager, name)}
+        return _outs(props, created["ID"], _version(manager, name))
     if (found["Spec"].get("Labels") or {}).get(STACK_LABEL) != spec["Labels"][STACK_LABEL]:
         raise NodeError(
             Connection.from_props(props["manager"]).host,
             f"a service named {name} is there already and is not ours.",
             f"Remove it (`docker service rm {name}`) or rename it.",
         )
-    there = _plain(found["Spec"], spec)
+    there = plain(found["Spec"], spec)
     wanted, here = runs(spec), _fingerprints(props)
     other = bool(_other_image(props))
     differs = {part for part in spec if observed(spec[part], there.get(part)) != spec[part]}
     if not differs and not other and (set(here.values()) or {NOTHING}) == {wanted}:
         # Adopted as it is, after a lost state: what serves goes on serving.
-        return {**props, "serviceId": found["ID"], "applied": str(found["Version"]["Index"])}
+        return _outs(props, found["ID"], str(found["Version"]["Index"]))
     # An interrupted update has changed the service, and Swarm may not have come to the container yet.
     restarts = other or bool(differs & {"TaskTemplate", "Mode"}) or bool(set(here.values()) - {wanted})
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
@@ -92,7 +93,12 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     # that are not there; a task that ends by itself is replaced at once. So the old container is asked now.
     _end(props, old, _grace_s(found["Spec"]))
     _wait_until_gone(props, old)
-    return {**props, "serviceId": found["ID"], "applied": _version(manager, name)}
+    return _outs(props, found["ID"], _version(manager, name))
+
+
+def _outs(props: Mapping[str, Any], service: str, version: str) -> dict[str, Any]:
+    kept = given(props["spec"], props["image"])
+    return {**props, "serviceId": service, "applied": version, "given": kept}
 
 
 def _expected(manager: Any, service: str) -> bool:
@@ -142,7 +148,7 @@ def inspect(props: Mapping[str, Any]) -> dict[str, Any] | None:
         if error.status_code in _GONE:
             return None
         raise
-    spec = _without_ids(observed(props["spec"], _plain(found["Spec"], props["spec"])))
+    spec = in_shape(props["spec"], found["Spec"])
     running = seen(_running(props), runs(found["Spec"]))
     image = spec_image(found["Spec"])
     if image == props["image"]:
@@ -210,7 +216,7 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
         container[f"{kind}s"] = [
             {**reference, f"{kind}ID": ids[reference[f"{kind}Name"]]} for reference in references
         ]
-    whole: dict[str, Any] = _whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
+    whole: dict[str, Any] = whole_numbers({**spec, "TaskTemplate": {**task, "ContainerSpec": container}})
     return whole
 
 
@@ -256,30 +262,3 @@ def _in_time(deadline: float, props: Mapping[str, Any], left: set[str]) -> None:
             f"{min(left)[:12]} to end. `docker kill` it there, then run the same again."
         )
     time.sleep(POLL_S)
-
-
-def _plain(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine names the host network by its id: where there is one network as wanted, it is that."""
-    task = dict(actual["TaskTemplate"])
-    if len(task.get("Networks") or []) == len(wanted["TaskTemplate"]["Networks"]):
-        task["Networks"] = wanted["TaskTemplate"]["Networks"]
-    return {**actual, "TaskTemplate": task}
-
-
-def _without_ids(spec: dict[str, Any]) -> dict[str, Any]:
-    container = spec["TaskTemplate"]["ContainerSpec"]
-    for kind in ("Config", "Secret"):
-        container[f"{kind}s"] = [
-            {key: value for key, value in reference.items() if key != f"{kind}ID"}
-            for reference in container[f"{kind}s"] or []
-        ]
-    return spec
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Pulumi carries numbers as floats; the Engine API wants integers."""
-    if isinstance(value, dict):
-        return {key: _whole_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -254,6 +254,12 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
         "the login of user {user} was refused.",
         "Check nodes[].user, and that your key is there: `ssh-copy-id -p {port} {user}@{host}`.",
     ),
+    (
+        "Too many authentication failures",
+        "the login of user {user} was refused.",
+        "It gave up on your agent's many keys: name the one that is there as sshKey, or keep fewer in the "
+        "agent (`ssh-add -d`).",
+    ),
     ("Could not resolve", "the host name is unknown.", "Check nodes[].host."),
     (
         "Connection refused",

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 SERVICE = "_ssh._tcp.local"
@@ -34,7 +35,13 @@ class Neighbour:
 
 
 def neighbours(wait: float = WAIT_S) -> list[Neighbour]:
-    """Everything on this network that offers ssh by mDNS; [] where nothing can be asked. `wait`: seconds."""
+    """Everything on this network that offers ssh by mDNS, once per address that there is a way to; [] where
+    nothing can be asked. `wait`: seconds.
+    """
+    return [one for one in _heard(wait) if _routed(one.address)]
+
+
+def _heard(wait: float) -> list[Neighbour]:
     if shutil.which("avahi-browse"):
         words = ["avahi-browse", "--resolve", "--parsable", "--terminate", "--no-db-lookup", "_ssh._tcp"]
         try:
@@ -65,7 +72,8 @@ def question() -> bytes:
 
 def understood(packets: Iterable[bytes]) -> list[Neighbour]:
     """The machines in mDNS answers. What is no valid answer is passed over: anybody may send it."""
-    instances, services, addresses = set(), {}, {}
+    instances, services = set(), {}
+    addresses: dict[str, set[str]] = {}
     for packet in packets:
         try:
             records = list(_records(packet))
@@ -78,31 +86,53 @@ def understood(packets: Iterable[bytes]) -> list[Neighbour]:
                 (port,) = struct.unpack_from(">H", data, 4)
                 services[name] = (_name(packet, start + 6)[0], port)
             elif kind == A and len(data) == 4:
-                addresses[name] = socket.inet_ntoa(data)
+                addresses.setdefault(name, set()).add(socket.inet_ntoa(data))
     found = []
     for instance in instances & services.keys():
         host, port = services[instance]
-        if host in addresses:
-            found.append(Neighbour(host.removesuffix(".local"), addresses[host], port))
+        found += [Neighbour(host.removesuffix(".local"), one, port) for one in addresses.get(host, ())]
     return _sorted(found)
 
 
 def _asked(wait: float) -> list[Neighbour]:
-    packets = []
+    packets, began = [], time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-        try:
-            sock.sendto(question(), GROUP)
-        except OSError:
+        if not _ask_everywhere(sock):
             return []
-        deadline = time.monotonic() + wait
-        while (left := deadline - time.monotonic()) > 0:
-            sock.settimeout(left)
-            try:
+        again = began + wait / 2  # one packet may be lost, as on a wireless network
+        while (left := began + wait - time.monotonic()) > 0:
+            if again and time.monotonic() >= again:
+                again = 0.0
+                _ask_everywhere(sock)
+            sock.settimeout(min(left, max(again - time.monotonic(), 0.01)) if again else left)
+            with suppress(OSError):
                 packets.append(sock.recv(9000))
-            except OSError:
-                break
     return understood(packets)
+
+
+def _routed(address: str) -> bool:
+    """Whether this machine has a way there; sends nothing. A Spark tells its cables' addresses, too."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 22))
+        except OSError:
+            return False
+    return True
+
+
+def _ask_everywhere(sock: socket.socket) -> bool:
+    """Send the question out of every interface: by itself it takes only the default route's, and a Spark may
+    be on another. Whether it could be sent at all.
+    """
+    sent = False
+    for index, _ in socket.if_nameindex():
+        with suppress(OSError):  # down, or without IPv4
+            # struct ip_mreqn: group, address, interface
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", b"", b"", index))
+            sock.sendto(question(), GROUP)
+            sent = True
+    return sent
 
 
 def _records(packet: bytes) -> Iterable[tuple[str, int, bytes, int]]:
@@ -139,4 +169,5 @@ def _name(packet: bytes, place: int) -> tuple[str, int]:
 
 
 def _sorted(found: Iterable[Neighbour]) -> list[Neighbour]:
-    return sorted(set(found), key=lambda one: (one.name, one.address))
+    """By name; a link-local address, as cables have, after the machine's others."""
+    return sorted(set(found), key=lambda one: (one.name, one.address.startswith("169.254."), one.address))

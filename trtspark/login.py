@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from cluster.errors import ConfigError, NodeError, TrtSparkError, Unreachable
 from remote import node
-from remote.ssh import Connection, SshShell, explained, options
+from remote.ssh import SSH_FAILED, Connection, SshShell, explained, options
 from trtspark import terminal
 from trtspark.questions import Questions
 
 #: In the order in which ssh itself looks for them.
 _NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 REFUSED = "was refused"
+#: ssh's own word, and how often a person may mistype.
+DENIED = "Permission denied"
+PROMPTS = 3
 
 
 def ensure(ask: Questions, connection: Connection, install: bool | None) -> None:
@@ -49,27 +53,85 @@ def public_key(identity: str | None) -> str:
 
 
 def put_key(connection: Connection, key: str) -> None:
-    """Add the key to the node's authorized_keys. ssh itself asks for the password on the terminal."""
-    words = [
+    """Add the key to the node's authorized_keys. ssh itself asks for the password on the terminal: it goes
+    nowhere else. Raises NodeError or Unreachable, and then nothing was changed there.
+    """
+    if not _can_ask():
+        raise NodeError(
+            connection.target,
+            "ssh has no terminal to ask for the password on.",
+            f"Run the same in one, or `{_by_hand(connection)}`.",
+        )
+    script = node.program(authorized_key="main")
+    for left in reversed(range(PROMPTS)):
+        done = subprocess.run(
+            _asking(connection, key),
+            input=script,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode != SSH_FAILED or DENIED not in done.stderr:
+            break
+        if not _takes_passwords(done.stderr):
+            raise NodeError(
+                connection.target,
+                "it takes no passwords, keys only.",
+                f"Add this line to ~/.ssh/authorized_keys there, on its own screen: {key}",
+            )
+        if left:
+            terminal.err.print(
+                f"{connection.target}: that password was not accepted; try again.", markup=False
+            )
+    if done.returncode == SSH_FAILED:
+        if DENIED in done.stderr:
+            raise NodeError(
+                connection.target,
+                f"no password of {PROMPTS} was accepted, and nothing was changed.",
+                "Check the user's name and password on its own screen.",
+            )
+        raise explained(connection, done.stderr)
+    try:
+        added = node.answer(done.stdout)["authorized_key"]["added"]
+    except (ValueError, KeyError, TrtSparkError):
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NodeError(
+            connection.target, f"the key could not be put there ({said}).", f"Try `{_by_hand(connection)}`."
+        ) from None
+    terminal.hint(f"{connection.target}: {'the key is there now' if added else 'the key was there already'}.")
+
+
+def _asking(connection: Connection, key: str) -> list[str]:
+    """ssh's command line. A prompt each: between two we say what was wrong."""
+    return [
         "ssh",
         # The first value of an option counts: here, and only here, ssh may ask.
         *("-o", "BatchMode=no", "-o", "ControlMaster=no", "-o", "ControlPath=none"),
         *("-o", "PreferredAuthentications=keyboard-interactive,password", "-o", "PubkeyAuthentication=no"),
-        *("-o", "NumberOfPasswordPrompts=3"),
+        *("-o", "NumberOfPasswordPrompts=1"),
         *options(connection),
         *("-p", str(connection.port), f"{connection.user}@{connection.host}"),
         node.command({"authorized_key": {"key": key}}),
     ]
-    script = node.program(authorized_key="main")
-    done = subprocess.run(words, input=script, stdout=subprocess.PIPE, stderr=None, text=True, check=False)
-    if done.returncode == 255:
-        raise explained(connection, "Permission denied")
+
+
+def _takes_passwords(stderr: str) -> bool:
+    """By ssh's last words: "user@host: Permission denied (publickey,password)."."""
+    offered = stderr.rpartition(DENIED)[2]
+    return "password" in offered or "keyboard-interactive" in offered
+
+
+def _can_ask() -> bool:
+    """Whether ssh finds somebody to ask: the terminal (a pipe may be our input), or a graphical prompt."""
+    if os.environ.get("SSH_ASKPASS") or os.environ.get("DISPLAY"):
+        return True
     try:
-        added = node.answer(done.stdout)["authorized_key"]["added"]
-    except (ValueError, KeyError, TrtSparkError):
-        raise NodeError(
-            connection.target,
-            "the key could not be put there.",
-            f"Try `ssh-copy-id -p {connection.port} {connection.user}@{connection.host}`.",
-        ) from None
-    terminal.hint(f"{connection.target}: {'the key is there now' if added else 'the key was there already'}.")
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def _by_hand(connection: Connection) -> str:
+    return f"ssh-copy-id -p {connection.port} {connection.user}@{connection.host}"

@@ -6,6 +6,7 @@ There is no second configuration: everything here is read from Pulumi, each time
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cluster.errors import ConfigError
 if TYPE_CHECKING:
     from pulumi import automation
 
+    from cluster.spec_drift import Given
     from remote.ssh import Connection
 
 PROJECT = "trtllm-dgx-spark"
@@ -47,6 +49,7 @@ class Stack:
     def __init__(self, folder: Path, name: str) -> None:
         """`folder` is where Pulumi.yaml is."""
         self.folder, self.name = folder, name
+        self.asked_at = time.monotonic()
 
     @cached_property
     def pulumi(self) -> automation.Stack:
@@ -88,6 +91,21 @@ class Stack:
         return {name: out.value for name, out in self.pulumi.outputs().items() if not out.secret}
 
     @cached_property
+    def services(self) -> list[Given]:
+        """The ranks' services as the last `up` gave them to Swarm. Secrets in the state stay encrypted."""
+        from pulumi import automation
+
+        from cluster.spec_drift import of_state
+
+        words = ["stack", "export", "--stack", self.name, "--non-interactive"]
+        try:
+            done = _command().run(words, cwd=str(self.folder), additional_env={})
+        except automation.CommandError as error:
+            raise ConfigError(f"stack {self.name}: {said(error)}") from None
+        deployment = json.loads(done.stdout).get("deployment") or {}
+        return of_state(deployment.get("resources") or [])
+
+    @cached_property
     def connections(self) -> list[Connection]:
         """A login per active node, head first."""
         from remote.logins import connections
@@ -106,9 +124,10 @@ class Stack:
         return {"true": True, "false": False}.get(text, text)
 
     def forget(self) -> None:
-        """Ask Pulumi again next time: the configuration was changed."""
-        for name in ("config", "settings", "connections"):
+        """Ask Pulumi again next time: the configuration was changed, or what is deployed."""
+        for name in ("config", "settings", "connections", "outputs", "services"):
             self.__dict__.pop(name, None)
+        self.asked_at = time.monotonic()
 
     def endpoint(self) -> str:
         """The API's URL. Raises ConfigError while nothing is deployed."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.fit.constants import GIB
+from cluster.spec_drift import Given, differences
 from cluster.vitals import Load, Port, Rank, Vitals
 
 
@@ -29,6 +30,8 @@ class State:
     load: Load
     running: bool = True
     ranks: int = 0
+    given: Sequence[Given] = ()
+    """The ranks' services as the last `up` gave them to Swarm."""
 
     @property
     def uptime(self) -> float | None:
@@ -56,7 +59,13 @@ class State:
             found.append(f"{self.model} is configured, {self.deployed} deployed: `pulumi up`")
         if self.served and self.served != self.deployed:
             found.append(f"{self.served} is served, {self.deployed} deployed")
-        there = {rank.number for node in self.nodes for rank in node.ranks if rank.state == "running"}
+        specs = {
+            rank.number: rank.spec for node in self.nodes for rank in node.ranks if rank.state == "running"
+        }
+        there = set(specs)
+        services = next((node.services for node in self.nodes if node.services is not None), None)
+        if services is not None:
+            found += differences(self.given, services, specs)
         lost = sorted(set(range(self.ranks)) - there)
         if self.running and lost and not any(node.problem for node in self.nodes):
             found.append(f"rank {', '.join(map(str, lost))} does not run")
@@ -80,10 +89,15 @@ class State:
             "uptime": self.uptime,
             "transport": list(self.transport),
             "load": asdict(self.load),
-            "nodes": [asdict(node) for node in self.nodes],
+            "nodes": [_figures(node) for node in self.nodes],
             "drift": self.drift,
             "healthy": self.healthy,
         }
+
+
+def _figures(node: Vitals) -> dict[str, Any]:
+    """Without the specs: what matters of them is the drift."""
+    return {name: value for name, value in asdict(node).items() if name != "services"}
 
 
 def rendered(state: State, width: int) -> RenderableType:

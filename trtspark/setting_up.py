@@ -84,7 +84,7 @@ def ask_nodes(
             found.append(_settled(ask, flags, plan, node_of(text, user), before))
         return found
     _show(seen, ())
-    listed = [_written(one) for one in before] or [f"{user}@{one.address}" for one in seen[:2]]
+    listed = [_written(one) for one in before] or _first_two(seen, user)
     head = _node_asked(ask, "The head (number or [user@]host)", listed[0] if listed else None, seen, user)
     found.append(_settled(ask, flags, plan, head, before))
     keys = set(cabled(connection_of(found[0], flags.ssh_key or plan.get("sshKey"))))
@@ -108,7 +108,9 @@ def ask_nodes(
 
 def _match(seen: Sequence[Neighbour], found: Sequence[Mapping[str, Any]], keys: set[str]) -> list[Neighbour]:
     """The machines that are left, the one at the other end of the cable first, told by its host key."""
-    left = [one for one in seen if one.address != found[0]["host"] and one.name != found[0]["host"]]
+    # A machine may be offered once for each of its addresses.
+    head = {one.name for one in seen if found[0]["host"] in (one.address, one.name, f"{one.name}.local")}
+    left = [one for one in seen if one.name not in head]
     if not keys:
         return left
 
@@ -119,6 +121,12 @@ def _match(seen: Sequence[Neighbour], found: Sequence[Mapping[str, Any]], keys: 
             return False
 
     return sorted(left, key=lambda one: not wired(one))
+
+
+def _first_two(seen: Sequence[Neighbour], user: str) -> list[str]:
+    """Two machines as they are typed, each by the first of its addresses."""
+    firsts = {one.name: one for one in reversed(seen)}
+    return [f"{user}@{firsts[name].address}" for name in sorted(firsts)[:2]]
 
 
 def _show(seen: Sequence[Neighbour], keys: Any) -> None:

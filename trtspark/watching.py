@@ -28,9 +28,9 @@ HTTP_S = 4.0
 class NodeWatch:
     """One node: a sample whenever it is asked for, over one session, begun anew when that ended."""
 
-    def __init__(self, connection: Connection, stack: str) -> None:
-        """Nothing is dialled until the first sample."""
-        self.connection, self.stack = connection, stack
+    def __init__(self, connection: Connection, stack: str, manager: bool = False) -> None:
+        """Nothing is dialled until the first sample. `manager`: it is asked for the Swarm's services, too."""
+        self.connection, self.stack, self.manager = connection, stack, manager
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._before: dict[str, Any] | None = None
@@ -105,7 +105,7 @@ class NodeWatch:
         assert process.stdin is not None
         threading.Thread(target=_read, args=(process, self._lines), daemon=True).start()
         with suppress(OSError):
-            process.stdin.write(node.session("vitals", {"stack": self.stack}))
+            process.stdin.write(node.session("vitals", {"stack": self.stack, "manager": self.manager}))
         return process
 
     def _gone(self, process: subprocess.Popen[str]) -> TrtSparkError:
@@ -177,7 +177,7 @@ class Watch:
 
     def __init__(self, connections: Sequence[Connection], stack: str, url: str, drain: bool = True) -> None:
         """`url`: the API's, or "" where nothing is deployed."""
-        self.nodes = [NodeWatch(one, stack) for one in connections]
+        self.nodes = [NodeWatch(one, stack, not index) for index, one in enumerate(connections)]
         self.engine = EngineWatch(url, drain) if url else None
         self._pool = ThreadPoolExecutor(len(self.nodes) + 1)
 

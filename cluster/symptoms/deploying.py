@@ -66,6 +66,14 @@ DEPLOYING: Sequence[Symptom] = (
         checks=("swarm.member",),
     ),
     Symptom(
+        "Pulumi says: failed to load checkpoint: EOF",
+        "`pulumi` was killed while it wrote the attributes beside a state file of a local backend; the state "
+        "itself is whole",
+        "`find ~/.pulumi -name '*.attrs' -empty -delete` (or below the folder of your `file://` backend); "
+        "`pulumi login 'file://~?metadata=skip'` writes none",
+        "`pulumi stack export`",
+    ),
+    Symptom(
         "`its Swarm is locked.`",
         "autolock, after a restart of Docker",
         "`docker swarm unlock` there",

@@ -21,15 +21,17 @@ DOCKER_TIMEOUT_S = 5
 
 
 def look(args):
-    """`args`: {"stack"}. {"time", "gpu": text of one csv row or "", "meminfo": {kB}, "ranks": [{"rank",
-    "name", "state", "status", "age" in seconds, "spec"}] newest first, "ports": [{"device", "netdev",
-    "rate", "in", "out"}] (bytes since the machine started), "problem"}.
+    """`args`: {"stack", "manager": whether to ask Swarm for services}. {"time", "gpu": text of one csv row
+    or "", "meminfo": {kB}, "ranks": [{"rank", "name", "state", "status", "age" in seconds, "spec"}] newest
+    first, "ports": [{"device", "netdev", "rate", "in", "out"}] (bytes since the machine started),
+    "services": [{"rank", "spec": Swarm's own}] or None where nobody can say, "problem"}.
     """
     answer = {
         "time": time.monotonic(),
         "gpu": _smi(),
         "meminfo": _meminfo(),
         "ports": _ports(),
+        "services": _services(args["stack"]) if args.get("manager") else None,
         "problem": "",
     }
     try:
@@ -95,6 +97,20 @@ def _ranks(stack):
                 }
             )
     return found
+
+
+def _services(stack):
+    wanted = json.dumps({"label": ["trtspark.stack=" + stack]})
+    try:
+        listed = _docker("/services?filters=" + urllib.parse.quote(wanted))
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    labelled = [(one["Spec"].get("Labels") or {}, one["Spec"]) for one in listed]
+    return [
+        {"rank": labels["trtspark.rank"], "spec": spec}
+        for labels, spec in labelled
+        if "trtspark.rank" in labels
+    ]
 
 
 def _docker(path):

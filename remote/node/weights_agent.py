@@ -245,7 +245,10 @@ class Agent:
         def sink(block, offset):
             if self.stopping.is_set():
                 raise cache.Stop("stopped")
-            incoming.write(block, offset, attempt)
+            try:
+                incoming.write(block, offset, attempt)
+            except OSError as error:  # the disk's, which no other connection would mend
+                raise cache.Stop(_sentence(error)) from None
             reached[0] = offset + len(block)
 
         try:

@@ -119,7 +119,7 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     ).stdout
     names = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
     env = {**os.environ, **{name: "".join(shlex.split(value)) for name, value in names.items()}}
-    env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "HOME": str(folder)}
+    env |= {"PULUMI_BACKEND_URL": f"file://{folder}/state?metadata=skip", "HOME": str(folder)}
     env.pop("SSH_AUTH_SOCK", None)
     # Whatever another lab of this checkout is up: the nodes' own copies, unless a test asks its lab's Hub.
     env.pop("HF_ENDPOINT", None)

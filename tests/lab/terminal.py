@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
 import time
 from pathlib import Path
 
 PROMPT = "ready$ "
+#: A server that is just ending takes a new one of its name with it.
+_NUMBER = itertools.count()
 
 
 class Terminal:
@@ -15,7 +19,7 @@ class Terminal:
     def __init__(
         self, name: str, folder: Path, env: dict[str, str], width: int = 80, height: int = 24
     ) -> None:
-        self.base = ["tmux", "-L", f"trtspark-{name}", "-f", "/dev/null"]
+        self.base = ["tmux", "-L", f"trtspark-{name}-{os.getpid()}-{next(_NUMBER)}", "-f", "/dev/null"]
         shell = f"env PS1='{PROMPT}' bash --norc --noprofile"
         size = ["-x", str(width), "-y", str(height)]
         words = [*self.base, "new-session", "-d", *size, "-c", str(folder), shell]

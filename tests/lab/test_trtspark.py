@@ -121,6 +121,17 @@ def test_up_and_status(stack, lab):
     assert found["load"]["running"] == 0
 
 
+def test_an_edit_by_hand_is_seen_and_repaired(stack, lab):
+    stacks.inside(lab, 0, "docker service update --quiet --env-add X=1 trtspark-lab-rank-0")
+    done = run(stack, "status", "--json", ok=False)
+    assert done.returncode == 1
+    [line] = [line for line in json.loads(done.stdout)["drift"] if "spec" in line]
+    # The command sorts the mounts as well, so Env is not all.
+    assert line.startswith("rank 0 runs another spec than the last `up` gave it (Env")
+    stack.pulumi("up", "--refresh", "--yes", "--skip-preview")
+    assert json.loads(run(stack, "status", "--json").stdout)["drift"] == []
+
+
 def test_watching_fits_a_small_terminal_and_ctrl_c_leaves_it_sane(stack, terminal):
     screen = terminal(60, 24)
     screen.type(f"{COMMAND} status --watch --interval 0.5")

@@ -7,7 +7,8 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtspark.discovery import PTR, SERVICE, SRV, A, Neighbour, browsed, question, understood
+from trtspark import discovery
+from trtspark.discovery import PTR, SERVICE, SRV, A, Neighbour, browsed, neighbours, question, understood
 
 AVAHI = """\
 +;eth0;IPv4;spark-1a2b;_ssh._tcp;local
@@ -46,6 +47,20 @@ def answer() -> bytes:
 def test_an_answer_of_our_own_question():
     assert understood([answer()]) == [Neighbour("spark-1a2b", "192.168.1.11")]
     assert question()[12:].startswith(b"\x04_ssh\x04_tcp\x05local\x00")
+
+
+def test_a_machine_answers_with_the_address_of_each_wire():
+    def other(*address: int) -> bytes:
+        return packet(record(name("spark-1a2b.local"), A, bytes(address)))
+
+    found = understood([other(169, 254, 3, 4), answer(), other(10, 0, 0, 1), answer()])
+    assert [one.address for one in found] == ["10.0.0.1", "192.168.1.11", "169.254.3.4"]
+
+
+def test_what_there_is_no_way_to_is_not_offered(monkeypatch):
+    heard = [Neighbour("here", "127.0.0.1"), Neighbour("nowhere", "255.255.255.255")]  # refused by the kernel
+    monkeypatch.setattr(discovery, "_heard", lambda _wait: heard)
+    assert neighbours() == heard[:1]
 
 
 def test_questions_of_others_are_no_answers():

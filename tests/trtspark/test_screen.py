@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from cluster.service_spec import mark
+from cluster.spec_drift import of_state
 from cluster.vitals import Gpu, Load, Port, Rank, Vitals
+from tests.unit.test_service_spec import inspected, spec
 from trtspark.screen import State, duration, rendered
 
+IMAGE = "release@sha256:1"
 PORTS = (Port("rocep1s0f0", "enp1s0f0np0", 200.0, 1.5, 0.25), Port("roceP2p1s0f0", "enP2p1s0f0np0", 200.0))
 
 
@@ -91,6 +95,19 @@ def test_drift_in_a_line(changes, said):
     one = state(**changes)
     assert said in "; ".join(one.drift)
     assert not one.healthy
+
+
+def test_a_spec_that_up_did_not_give_is_drift_and_stays_out_of_the_document():
+    resource = {"type": "x:dynamic/trtspark:SwarmService", "outputs": {"spec": spec(rank=0), "image": IMAGE}}
+    wanted, there = of_state([resource]), inspected(spec(rank=0))
+    ranks = (Rank(0, "running", "Up", 200.0, 0, mark(spec(rank=0))),)
+    one = state(nodes=[node(0, ranks=ranks, services={0: there}), node(1)], given=wanted)
+    assert one.healthy
+    there["TaskTemplate"]["ContainerSpec"]["Env"].append("X=1")
+    assert [line for line in one.drift if line.startswith("rank 0 runs another spec")]
+    assert "X=1" not in str(one.document())
+    unasked = state(nodes=[node(0, ranks=ranks), node(1)], given=wanted)
+    assert unasked.healthy  # no manager could say
 
 
 def test_stopped_on_purpose_is_healthy():

@@ -9,6 +9,7 @@ import pytest
 from cluster.errors import ConfigError
 from tests import samples
 from trtspark import setting_up, writing
+from trtspark.discovery import Neighbour
 from trtspark.questions import Questions
 
 
@@ -38,6 +39,13 @@ def test_what_the_stack_knows_more_of_a_machine_stays():
     found = setting_up.merged({"host": "10.0.0.1", "user": "new"}, before)
     assert found == {"host": "10.0.0.1", "user": "new", "fabric": ["192.168.100.11"]}
     assert setting_up.merged({"host": "10.0.0.2"}, before) == {"host": "10.0.0.2"}
+
+
+def test_a_machine_with_two_addresses_is_one_machine():
+    seen = [Neighbour("a", "10.0.0.1"), Neighbour("a", "169.254.1.1"), Neighbour("b", "10.0.0.2")]
+    assert setting_up._first_two(seen, "me") == ["me@10.0.0.1", "me@10.0.0.2"]
+    for head in ("10.0.0.1", "169.254.1.1", "a", "a.local"):
+        assert setting_up._match(seen, [{"host": head}], set()) == seen[2:]
 
 
 def test_only_what_differs_is_written():

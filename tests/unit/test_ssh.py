@@ -103,6 +103,12 @@ def test_sockets_that_ssh_left_behind_are_removed_before_a_new_one(tmp_path, mon
             "ssh-copy-id -p 2222 nvidia@spark-2",
         ),
         (
+            "Received disconnect from 10.0.0.2 port 2222:2: Too many authentication failures\r\n"
+            "Disconnected from 10.0.0.2 port 2222\r\n",
+            "the login of user nvidia was refused.",
+            "your agent's many keys: name the one that is there as sshKey",
+        ),
+        (
             "ssh: Could not resolve hostname spark-2: Name or service not known\r\n",
             "the host name is unknown",
             "nodes[].host",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Between the two looks of a single status: rates and flows are differences.
 BETWEEN_S = 1.0
+#: Asking Pulumi takes a second or two.
+ASK_AGAIN_S = 10.0
 
 
 def run(
@@ -82,7 +84,15 @@ def look(stack: Stack, eyes: Watch) -> State:
         load=load,
         running=settings.running,
         ranks=len(settings.active_nodes),
+        given=stack.services,
     )
+
+
+def _again(stack: Stack, eyes: Watch, before: State | None) -> State:
+    """The next look; after a drift Pulumi is asked anew now and then, as an `up` may have mended it."""
+    if before is not None and before.drift and time.monotonic() - stack.asked_at > ASK_AGAIN_S:
+        stack.forget()
+    return look(stack, eyes)
 
 
 def show(state: State, as_json: bool) -> None:
@@ -105,7 +115,7 @@ def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:
     try:
         if as_json or not terminal.out.is_terminal:
             while True:
-                state = look(stack, eyes)
+                state = _again(stack, eyes, state)
                 if as_json:
                     terminal.out.print(json.dumps(state.document()), markup=False)
                 else:
@@ -116,7 +126,7 @@ def follow(stack: Stack, eyes: Watch, interval: float, as_json: bool) -> None:
         with Live(console=terminal.out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 began = time.monotonic()
-                state = look(stack, eyes)
+                state = _again(stack, eyes, state)
                 live.update(rendered(state, terminal.out.width), refresh=True)
                 time.sleep(max(0.0, interval - (time.monotonic() - began)))
     except KeyboardInterrupt:
