@@ -98,12 +98,13 @@ def forgotten(
 ) -> list[Rejoin]:
     """Workers of a Swarm that is no more, or that has forgotten them: a dead worker was taken out, or the
     Swarm was ended while the worker had no power. The head can be in one Swarm only, so a worker that knows
-    no other manager, and that the head does not list, is in none any more.
+    no other manager, and that the head does not list, is in none any more. Where Docker was started since, it
+    is refused ("was removed from swarm") and says pending for ever.
     """
     return [
         Rejoin(name)
         for name in nodes[1:]
-        if members[name].state == "active"
+        if members[name].state in ("active", "pending")
         and not members[name].manager
         and members[name].node_id not in listed
         and set(members[name].managers) == {head_address}

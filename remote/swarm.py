@@ -44,7 +44,7 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     head = names[0]
     made, joined = bool(olds.get("made")), set(olds.get("joined") or [])
 
-    members = _members(clients)
+    members = _settled(clients, head)
     if renewed := renewals(names, members, joined):
         for gone in renewed:
             _leave(by_name[gone.node])
@@ -161,6 +161,18 @@ def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
         )
         for name, info in zip(clients, infos, strict=True)
     }
+
+
+def _settled(clients: Mapping[str, Any], head: str) -> dict[str, Member]:
+    """`_members`, once those that the head lists, and whose Docker has just started, are back in touch."""
+    deadline = time.monotonic() + JOIN_DEADLINE_S
+    while True:
+        members = _members(clients)
+        listed = _listed(clients[head], members[head])
+        waiting = [one for one in members.values() if one.state == "pending" and one.node_id in listed]
+        if not waiting or time.monotonic() > deadline:
+            return members
+        time.sleep(POLL_S)
 
 
 def _listed(client: Any, member: Member) -> dict[str, Listed]:

@@ -66,6 +66,10 @@ class Engine:
         self.signals: list[tuple[str, str]] = []
         self.expired = False
         """Whether its certificate ran out while it was off."""
+        self.restarted = False
+        """Whether its Docker was started since it joined: then a node that was removed is never active."""
+        self.pending = 0
+        """How often it still says so after that, before it is in touch with its manager."""
 
     # membership
 
@@ -78,7 +82,10 @@ class Engine:
                 "Swarm": {"LocalNodeState": "error", "NodeID": "", "ControlAvailable": False, "Error": said}
             }
         manager = self.swarm.manager == self.host
-        found = {"LocalNodeState": "active", "NodeID": self.node_id, "ControlAvailable": manager}
+        removed = self.restarted and self.node_id not in self.swarm.nodes
+        self.pending -= bool(self.pending)
+        state = "pending" if removed or self.pending else "active"
+        found = {"LocalNodeState": state, "NodeID": self.node_id, "ControlAvailable": manager}
         return {
             "Swarm": {
                 **found,
@@ -114,7 +121,7 @@ class Engine:
             self.swarm.manager = ""
         if self.node_id in self.swarm.nodes:  # its manager may have forgotten it
             self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
-        self.swarm, self.node_id, self.expired = None, "", False
+        self.swarm, self.node_id, self.expired, self.restarted = None, "", False, False
 
     def _enter(self, swarm: Swarm) -> None:
         self.swarm, self.node_id = swarm, f"node-{next(self.world.numbers)}"

@@ -91,12 +91,21 @@ def test_a_worker_whose_swarm_was_ended_while_it_had_no_power_is_taken_in_again(
     assert outs["joined"] == [B]
 
 
-def test_a_worker_that_was_forgotten_while_it_had_no_power_is_taken_in_again(world):
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_worker_that_was_forgotten_is_taken_in_again(world, restarted):
+    """While it had no network, or no power."""
     outs = create(A, B)
     world[A].remove_node(outs["nodeIds"][B], force=True)
+    world[B].restarted = restarted
     outs = create(A, B)
     assert world[B].labels() == labels(1)
     assert outs["nodeIds"][B] in world[A].managed().nodes
+
+
+def test_a_worker_that_has_just_started_is_waited_for(world):
+    outs = create(A, B)
+    world[B].restarted, world[B].pending = True, 4
+    assert update(outs, A, B)["nodeIds"] == outs["nodeIds"]
 
 
 def test_a_member_of_another_swarm_is_refused_and_left_there(world):
