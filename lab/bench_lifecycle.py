@@ -45,6 +45,8 @@ POLL_S = 0.02
 NODES = 8
 """As many as a Swarm of ours may have; all of the lab's share this machine's cores."""
 LOOKS = 9
+#: Of waiting without a core, as for a slow program of the node: what asking all at once is worth.
+WAIT_S = 2
 PROBE = {"hf_cache": "~/.cache/huggingface", "port": 8355}
 #: The server and all of its parts, for a destroy that leaves the nodes prepared and the Swarm formed.
 DEPLOYMENT = "urn:pulumi:lab::trtllm-dgx-spark::trtspark:index:TrtLlmDeployment**"
@@ -180,12 +182,17 @@ def probing(lab: dict[str, Any]) -> None:
         )
     print(f"probing {len(logins)} against 1: {all_ / one:.2f} times")
     print(f"CPU for one node: {theirs * 1000:.0f} ms on it, {ours * 1000:.0f} ms of ssh here")
+    waited = [timed(partial(_documents, logins[:count], WAIT_S)) for count in (1, len(logins))]
+    print(f"with {WAIT_S} s of waiting on each node, which needs no core: {waited[1] / waited[0]:.2f} times")
     print(f"floor of {len(logins)} on {cores} cores: {floor * 1000:.0f} ms; that {all_ / floor:.2f} times")
 
 
-def _documents(logins: list[Connection]) -> list[Any]:
-    """The look itself: what preflight sends, to all at once, without judging the answers."""
-    script, command = node.program(probe="look"), node.command({"probe": PROBE})
+def _documents(logins: list[Connection], wait_s: float = 0) -> list[Any]:
+    """The look itself: what preflight sends, to all at once, without judging the answers.
+
+    `wait_s`: so long each node does nothing before.
+    """
+    script, command = node.program(probe="look"), f"sleep {wait_s}; {node.command({'probe': PROBE})}"
     with ThreadPoolExecutor(len(logins)) as pool:
         answers = list(pool.map(lambda one: SshShell(one).run(command, script, 60), logins))
     return [node.answer(answer.out)["probe"] for answer in answers]
