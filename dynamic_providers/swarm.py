@@ -16,7 +16,8 @@ from dynamic_providers.base import Provider, changed, output
 
 
 class SwarmProvider(Provider):
-    """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined, nodeIds.
+    """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined,
+    nodeIds, bare (the nodes on which Docker made its bridge for this Swarm).
 
     `expired`: the nodes whose certificate the look before the plan found run out; `outside`: those that it
     found in no Swarm.
@@ -87,6 +88,6 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         """
         looks = {"expired": list(expired), "outside": list(outside)}
         props = {"stack": stack, "nodes": list(nodes), **looks}
-        outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None}
+        outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None, "bare": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
         self.swarm_id = output(self, "swarmId")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from docker.errors import APIError, DockerException
@@ -24,8 +24,7 @@ from cluster.swarm_plan import (
     plan,
     renewals,
 )
-from remote.engine import connect
-from remote.ssh import Connection
+from remote.swarm_nodes import dial, forget, label, leave, parallel, unlabel, without_bridge
 
 #: Node certificates are renewed while a node runs; ten years bear a pair that was off for months.
 CERT_EXPIRY_NS = 10 * 365 * 24 * 3600 * 1_000_000_000
@@ -39,27 +38,29 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the Swarm to `props`; outputs remember what we made, so that delete undoes only that."""
     nodes: Sequence[Mapping[str, Any]] = props["nodes"]
     names = [node["name"] for node in nodes]
-    clients = dict(zip(names, _parallel(_client, nodes), strict=True))
+    clients = dict(zip(names, parallel(dial, nodes), strict=True))
     by_name = {node["name"]: node for node in nodes}
     head = names[0]
     made, joined = bool(olds.get("made")), set(olds.get("joined") or [])
+    bare = set(olds.get("bare") or [])
 
     members = _settled(clients, head)
     if renewed := renewals(names, members, joined):
         for gone in renewed:
-            _leave(by_name[gone.node])
+            leave(by_name[gone.node], bare)
             if members[head].manager:
-                _forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
+                forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
         members = _members(clients)
     listed = _listed(clients[head], members[head])
     if stale := forgotten(names, by_name[head]["address"], members, listed):
         for gone in stale:
-            _leave(by_name[gone.node])
+            leave(by_name[gone.node], bare)
         members = _members(clients)
     if members[head].manager and _made_for(clients[head], props["stack"]):
         # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
         made, joined = True, joined | {name for name in names[1:] if members[name].state == "active"}
     steps = plan(props["stack"], names, members, listed)
+    bare |= {s.node for s in steps if isinstance(s, Init | Join) and without_bridge(clients[s.node])}
     if any(isinstance(step, Init) for step in steps):
         _init(clients[head], by_name[head], props["stack"])
         made = True
@@ -67,26 +68,27 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     if joins:
         token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
         manager = clients[head].info()["Swarm"]["NodeAddr"]
-        _parallel(lambda name: _join(clients[name], by_name[name], manager, token), joins)
+        parallel(lambda name: _join(clients[name], by_name[name], manager, token), joins)
         for name in set(joins) & joined:
             # It left by hand: what it was in the Swarm before is listed as down for ever.
-            _forget(by_name[head], (olds.get("nodeIds") or {}).get(name, ""))
+            forget(by_name[head], (olds.get("nodeIds") or {}).get(name, ""))
         joined |= set(joins)
     if made or joins:
         members = _members(clients)
     for step in steps:
         if isinstance(step, Unlabel):
-            _unlabel(clients[head], step.node_id)
+            unlabel(clients[head], step.node_id)
     for step in steps:
         if isinstance(step, Label):
             labels = {STACK_LABEL: props["stack"], RANK_LABEL: str(step.rank)}
-            _label(clients[head], members[step.node].node_id, labels)
+            label(clients[head], members[step.node].node_id, labels)
     _wait_for_gpus(clients[head], nodes, members)
     return {
         **props,
         "swarmId": clients[head].inspect_swarm()["ID"],
         "made": made,
         "joined": sorted(joined & set(names)),
+        "bare": sorted(bare & set(names)),
         "nodeIds": {name: members[name].node_id for name in names},
     }
 
@@ -95,8 +97,8 @@ def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Map
     """Nodes that are no longer listed leave, if it was we who took them in; a dead one is forgotten."""
     for node in gone:
         if node["name"] in (olds.get("joined") or []):
-            _leave(node)
-            _forget(head, olds["nodeIds"].get(node["name"], ""))
+            leave(node, olds.get("bare") or [])
+            forget(head, olds["nodeIds"].get(node["name"], ""))
 
 
 def machines(props: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -110,8 +112,9 @@ def dissolve(props: Mapping[str, Any]) -> None:
     nodes = machines(props)
     head = nodes[0]
     joined = [node for node in nodes[1:] if node["name"] in (props.get("joined") or [])]
+    bare = props.get("bare") or []
     try:
-        client = _client(head)
+        client = dial(head)
         if not client.info()["Swarm"].get("ControlAvailable"):
             return
     except (TrtSparkError, DockerException) as error:
@@ -126,30 +129,19 @@ def dissolve(props: Mapping[str, Any]) -> None:
         if s["Spec"].get("Labels", {}).get(STACK_LABEL) != props["stack"]
     ]
     if props.get("made") and not foreign:
-        _parallel(_leave, joined)
-        client.leave_swarm(force=True)
+        parallel(partial(leave, bare=bare), joined)
+        leave(head, bare)
         return
     for node_id in props.get("nodeIds", {}).values():
-        _unlabel(client, node_id)
+        unlabel(client, node_id)
     if not foreign:
         for node in joined:
-            _leave(node)
-            _forget(head, props["nodeIds"].get(node["name"], ""))
-
-
-def _client(node: Mapping[str, Any]) -> Any:
-    return connect(Connection.from_props(node["connection"]))
-
-
-def _parallel(work: Any, items: Sequence[Any]) -> list[Any]:
-    if not items:
-        return []
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(work, items))
+            leave(node, bare)
+            forget(head, props["nodeIds"].get(node["name"], ""))
 
 
 def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
-    infos = _parallel(lambda client: client.info()["Swarm"], list(clients.values()))
+    infos = parallel(lambda client: client.info()["Swarm"], list(clients.values()))
     return {
         name: Member(
             state=info["LocalNodeState"],
@@ -217,51 +209,6 @@ def _join(client: Any, node: Mapping[str, Any], manager: str, token: str) -> Non
         time.sleep(POLL_S)
 
 
-def _leave(node: Mapping[str, Any]) -> None:
-    """A machine that cannot be reached cannot be told; its entry in the Swarm is removed all the same."""
-    try:
-        _client(node).leave_swarm(force=True)
-    except APIError as error:
-        if error.status_code != 503:  # "not part of a swarm": gone already
-            raise
-    except (TrtSparkError, DockerException):
-        return
-
-
-def _forget(head: Mapping[str, Any], node_id: str) -> None:
-    if not node_id:
-        return
-    try:
-        _client(head).remove_node(node_id, force=True)
-    except APIError as error:
-        if error.status_code != 404:
-            raise
-
-
-def _label(client: Any, node_id: str, labels: Mapping[str, str | None]) -> None:
-    """Write labels over a node's own; a concurrent change of the node's version is tried again."""
-    for _ in range(5):
-        found = client.inspect_node(node_id)
-        merged = {**(found["Spec"].get("Labels") or {}), **labels}
-        spec = {**found["Spec"], "Labels": {k: v for k, v in merged.items() if v is not None}}
-        try:
-            client.update_node(node_id, found["Version"]["Index"], node_spec=spec)
-        except APIError as error:
-            if "out of sequence" not in str(error):
-                raise
-        else:
-            return
-    raise NotReady(f"Swarm node {node_id}: its labels could not be written in 5 tries.")
-
-
-def _unlabel(client: Any, node_id: str) -> None:
-    try:
-        _label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None})
-    except APIError as error:
-        if error.status_code != 404:
-            raise
-
-
 def _offered(listed: Mapping[str, Any]) -> list[str]:
     resources = listed["Description"].get("Resources", {}).get("GenericResources") or []
     named = [entry.get("NamedResourceSpec") or {} for entry in resources]
@@ -292,12 +239,12 @@ def _wait_for_gpus(client: Any, nodes: Sequence[Mapping[str, Any]], members: Map
 def present(props: Mapping[str, Any]) -> set[str]:
     """The names of the nodes that are in the Swarm, with our labels, ready and with their GPU offered."""
     known = machines(props)
-    client = _client(known[0])
+    client = dial(known[0])
     if not client.info()["Swarm"].get("ControlAvailable"):
         return set()
     listed = {entry["ID"]: entry for entry in client.nodes()}
     ids = props.get("nodeIds") or {}
-    inside = _parallel(lambda node: _inside(node, ids.get(node["name"], "")), known)
+    inside = parallel(lambda node: _inside(node, ids.get(node["name"], "")), known)
     found = set()
     for rank, node in enumerate(known):
         entry = listed.get(ids.get(node["name"], ""))
@@ -314,6 +261,6 @@ def _inside(node: Mapping[str, Any], node_id: str) -> bool:
     that cannot be asked is for the manager to judge.
     """
     try:
-        return bool(_client(node).info()["Swarm"]["NodeID"] == node_id)
+        return bool(dial(node).info()["Swarm"]["NodeID"] == node_id)
     except (TrtSparkError, DockerException):
         return True

@@ -68,6 +68,9 @@ class Engine:
         """Whether its certificate ran out while it was off."""
         self.restarted = False
         """Whether its Docker was started since it joined: then a node that was removed is never active."""
+        self.bridges: set[str] = set()
+        self.bridge_in_use = 0
+        """How often Docker refuses to remove its bridge, after it has left a Swarm."""
         self.pending = 0
         """How often it still says so after that, before it is in touch with its manager."""
 
@@ -123,7 +126,19 @@ class Engine:
             self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
         self.swarm, self.node_id, self.expired, self.restarted = None, "", False, False
 
+    def networks(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"Name": name} for name in names if name in self.bridges]
+
+    def remove_network(self, name: str) -> None:
+        if name not in self.bridges:
+            raise refused(404, "no such network")
+        if self.bridge_in_use:
+            self.bridge_in_use -= 1
+            raise refused(403, "network docker_gwbridge has active endpoints")
+        self.bridges.remove(name)
+
     def _enter(self, swarm: Swarm) -> None:
+        self.bridges.add("docker_gwbridge")
         self.swarm, self.node_id = swarm, f"node-{next(self.world.numbers)}"
         resource = {"NamedResourceSpec": {"Kind": "NVIDIA_GPU", "Value": self.gpu}}
         swarm.nodes[self.node_id] = {

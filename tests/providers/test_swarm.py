@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import NodeError, NotReady, Unreachable
 from dynamic_providers.swarm import SwarmProvider
-from remote import swarm
+from remote import swarm, swarm_nodes
 from tests import samples
 from tests.providers.fake_swarm import Engines, refused
 
@@ -18,7 +18,7 @@ A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 @pytest.fixture
 def world(monkeypatch):
     made = Engines(A, B, C)
-    monkeypatch.setattr(swarm, "connect", made.dial)
+    monkeypatch.setattr(swarm_nodes, "connect", made.dial)
     monkeypatch.setattr(swarm, "RESOURCE_DEADLINE_S", 0)
     return made
 
@@ -238,6 +238,24 @@ def test_a_swarm_that_is_gone_reads_as_no_nodes_and_is_made_again(world):
     found = SwarmProvider().read("id", state).outs
     assert found["nodes"] == []
     assert read(update(found, A, B)) == [A, B]
+
+
+def test_the_bridge_that_docker_makes_for_a_swarm_goes_with_it_where_there_was_none(world):
+    world[B].bridges.add("docker_gwbridge")  # from a Swarm of before
+    world[A].bridge_in_use = 2
+    outs = create(A, B, C)
+    assert outs["bare"] == [A, C]
+    outs = update(outs, A, B)
+    assert (world[C].bridges, outs["bare"]) == (set(), [A])
+    SwarmProvider().delete("id", outs)
+    assert [world[host].bridges for host in (A, B)] == [set(), {"docker_gwbridge"}]
+
+
+def test_a_bridge_that_somebody_uses_stays(world, monkeypatch):
+    monkeypatch.setattr(swarm_nodes, "BRIDGE_DEADLINE_S", 0)
+    world[A].bridge_in_use = 10**6
+    SwarmProvider().delete("id", create(A))
+    assert world[A].bridges == {"docker_gwbridge"}
 
 
 def test_deleting_what_we_made_leaves_nothing(world):

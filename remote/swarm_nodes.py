@@ -1,0 +1,102 @@
+"""One machine and its Swarm: labels, leaving, and what a Swarm leaves on it; for remote/swarm.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from docker.errors import APIError, DockerException, NotFound
+
+from cluster.errors import NotReady, TrtSparkError
+from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from remote.engine import connect
+from remote.ssh import Connection
+
+BRIDGE = "docker_gwbridge"
+BRIDGE_DEADLINE_S = 5
+POLL_S = 0.05
+
+
+def dial(node: Mapping[str, Any]) -> Any:
+    return connect(Connection.from_props(node["connection"]))
+
+
+def parallel(work: Any, items: Sequence[Any]) -> list[Any]:
+    if not items:
+        return []
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(work, items))
+
+
+def leave(node: Mapping[str, Any], bare: Collection[str]) -> None:
+    """Take a machine out of its Swarm, and out of those `bare` the bridge that Docker makes for a Swarm.
+
+    A machine that cannot be reached cannot be told; its entry in the Swarm is removed all the same.
+    """
+    try:
+        docker = dial(node)
+        docker.leave_swarm(force=True)
+    except APIError as error:
+        if error.status_code != 503:  # "not part of a swarm": gone already
+            raise
+    except (TrtSparkError, DockerException):
+        return
+    if node["name"] in bare:
+        _unbridge(docker)
+
+
+def without_bridge(docker: Any) -> bool:
+    """Whether the machine lacks the bridge that Docker makes when it joins a Swarm, and never removes."""
+    return not docker.networks(names=[BRIDGE])
+
+
+def _unbridge(docker: Any) -> None:
+    """Docker takes its own part of the bridge away a moment after it has left. Who else uses it keeps it."""
+    deadline = time.monotonic() + BRIDGE_DEADLINE_S
+    while True:
+        try:
+            docker.remove_network(BRIDGE)
+        except NotFound:
+            return
+        except APIError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(POLL_S)
+        else:
+            return
+
+
+def forget(head: Mapping[str, Any], node_id: str) -> None:
+    if not node_id:
+        return
+    try:
+        dial(head).remove_node(node_id, force=True)
+    except APIError as error:
+        if error.status_code != 404:
+            raise
+
+
+def label(client: Any, node_id: str, labels: Mapping[str, str | None]) -> None:
+    """Write labels over a node's own; a concurrent change of the node's version is tried again."""
+    for _ in range(5):
+        found = client.inspect_node(node_id)
+        merged = {**(found["Spec"].get("Labels") or {}), **labels}
+        spec = {**found["Spec"], "Labels": {k: v for k, v in merged.items() if v is not None}}
+        try:
+            client.update_node(node_id, found["Version"]["Index"], node_spec=spec)
+        except APIError as error:
+            if "out of sequence" not in str(error):
+                raise
+        else:
+            return
+    raise NotReady(f"Swarm node {node_id}: its labels could not be written in 5 tries.")
+
+
+def unlabel(client: Any, node_id: str) -> None:
+    try:
+        label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None})
+    except APIError as error:
+        if error.status_code != 404:
+            raise
