@@ -138,16 +138,20 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                     # Without an init every stop costs the whole grace period.
                     "Init": True,
                     "StopGracePeriod": rank.stop_grace_s * NANOSECONDS,
+                    # In the order that `docker service update` gives them, whatever it was asked to do.
                     "Mounts": [
-                        *(
-                            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
-                            for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
-                        ),
                         {
                             "Type": "tmpfs",
                             "Target": "/dev/shm",
                             "TmpfsOptions": {"SizeBytes": SHM_BYTES, "Mode": 0o1777},
                         },
+                        *(
+                            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+                            for source, target in sorted(
+                                (source, target)
+                                for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
+                            )
+                        ),
                     ],
                     "Ulimits": [
                         {"Name": "memlock", "Soft": -1, "Hard": -1},

@@ -8,15 +8,24 @@ does the same, and then stay. The program waits for ever likewise, for answers t
 from __future__ import annotations
 
 import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 LOOK_S = 1.0
 CONNECT_TIMEOUT_S = 5.0
 #: Nothing but a closed port counts, and so often in a row.
 REFUSALS = 2
+LIST_TIMEOUT_S = 10
+#: As the SDK's script starts it: the process's number, its Python, the engine's address.
+_HOST = re.compile(r"(?m)^ *(\d+) (\S+) -u -m pulumi\.dynamic ([\w.-]+:\d+)$")
 
 _watching = threading.Lock()
 
@@ -40,7 +49,38 @@ def end_with_parent() -> None:
 def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_S)
+    with suppress(OSError, subprocess.SubprocessError):
+        end_orphans()
     os._exit(1)
+
+
+def end_orphans() -> None:
+    """End the providers' hosts of this project whose engine is gone.
+
+    One whose engine was killed before it had anything to do has loaded nothing of ours, and watches nothing.
+    """
+    for pid in _orphans() & _after_a_pause(_orphans):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _after_a_pause(look: Callable[[], set[int]]) -> set[int]:
+    time.sleep(LOOK_S)
+    return look()
+
+
+def _orphans() -> set[int]:
+    """Processes of this environment's own Python that serve an engine at a port where nobody listens."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True, timeout=LIST_TIMEOUT_S
+    ).stdout
+    found = set()
+    for pid, program, address in _HOST.findall(listed):
+        with suppress(OSError):
+            ours = Path(program).parent.samefile(Path(sys.executable).parent)
+            if ours and _closed(address):
+                found.add(int(pid))
+    return found
 
 
 def _watch(address: str, end: Callable[[], object], pause: float = LOOK_S) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from dynamic_providers import engine_watch
 from tests.plugins.conftest import wait_until
 
 pytestmark = pytest.mark.lab
@@ -69,6 +72,29 @@ def test_a_killed_engine_takes_it_along(slow):
         os.kill(engine.pid, 9)
     wait_until(lambda: not any(map(running, (host, int(parent), program))), 30)
     assert not (slow.folder / "ended").exists()
+
+
+def test_a_host_that_had_nothing_to_do_yet_is_ended_by_the_program():
+    """It has loaded nothing of ours that could watch."""
+    with socket.create_server(("127.0.0.1", 0)) as engine, socket.create_server(("127.0.0.1", 0)) as gone:
+        ports = [one.getsockname()[1] for one in (engine, gone)]
+        gone.close()
+        argv = [sys.executable, "-u", "-m", "pulumi.dynamic"]
+        hosts = [
+            subprocess.Popen([*argv, f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
+            for port in ports
+        ]
+        try:
+            assert all(host.stdout and host.stdout.readline().strip().isdigit() for host in hosts)
+            engine_watch.end_orphans()
+            assert hosts[1].wait(10) != 0
+            assert hosts[0].poll() is None
+        finally:
+            for host in hosts:
+                host.kill()
+                host.wait()
+                assert host.stdout
+                host.stdout.close()
 
 
 def test_an_engine_that_lives_is_served_to_the_end(slow):

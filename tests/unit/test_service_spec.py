@@ -120,7 +120,7 @@ def test_what_the_engine_adds_and_drops_is_no_drift(changes):
     [
         (("TaskTemplate", "ContainerSpec", "Init"), False),
         (("TaskTemplate", "ContainerSpec", "Command"), ["sleep", "1"]),
-        (("TaskTemplate", "ContainerSpec", "Mounts", 0, "ReadOnly"), False),
+        (("TaskTemplate", "ContainerSpec", "Mounts", 1, "ReadOnly"), False),
         (("TaskTemplate", "ContainerSpec", "Args"), ["--more"]),
         (("TaskTemplate", "Placement", "MaxReplicas"), 2),
         (("Mode", "Replicated", "Replicas"), 0),
