@@ -70,13 +70,16 @@ _INPUTS = ("spec", "image", "manager", "node", "found", "gate", "workers")
 
 
 def _compared(props: Mapping[str, Any]) -> dict[str, Any]:
-    gate = props.get("gate") or {}
+    # A targeted run asks with inputs that it does not know yet.
+    gate, workers = props.get("gate") or {}, props.get("workers") or []
     return {
         "name": props["spec"]["Name"],
         "spec": props["spec"],
         "image": props["image"],
-        "gate": {key: gate[key] for key in _PROVEN if key in gate},
-        "workers": [worker["applied"] for worker in props.get("workers") or []],
+        "gate": {key: gate[key] for key in _PROVEN if key in gate}
+        if isinstance(gate, Mapping)
+        else "unknown",
+        "workers": [worker["applied"] for worker in workers] if isinstance(workers, list) else "unknown",
     }
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from pulumi.output import Unknown
 
 from cluster.errors import NodeError, NotReady
 from cluster.service_spec import NOTHING, SPEC_LABEL, File, Rank, rank_service, runs
@@ -145,6 +146,12 @@ def test_an_update_that_meets_swarms_own_is_begun_again(world, monkeypatch):
     monkeypatch.setattr(world[HEAD], "inspect_service", outdated)
     update(outs, image="release@sha256:2")
     assert container(world)["Image"] == "release@sha256:2"
+
+
+def test_inputs_that_are_not_known_yet_are_a_change():
+    """As the engine asks in a run with --target."""
+    news = {**props(), "gate": Unknown(), "workers": Unknown()}
+    assert SwarmServiceProvider().diff("id", {**props(), "gate": {"url": "u"}, "workers": []}, news).changes
 
 
 def test_what_runs_as_it_should_is_adopted_without_a_touch(world, monkeypatch):
