@@ -282,23 +282,20 @@ def _clock_off(pair: Pair) -> None:
     wrong = f"LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) FAKETIME=+{CLOCK_OFF_S}"
     settings, reload = "/etc/ssh/sshd_config", "pkill -HUP -o -x sshd"
     pair.inside(WORKER, f'cp {settings} /run/right && sed -i "s|^SetEnv |&{wrong} |" {settings} && {reload}')
-    host, said = pair.lab["nodes"][WORKER]["host"], ""
-
-    def refused() -> bool:
-        nonlocal said
-        run = pair.stack.up(ok=False)
-        said = run.text
-        return run.code != 0
-
+    host, runs = pair.lab["nodes"][WORKER]["host"], []
     try:
         # A login from before, which later commands share for a minute, still has the right time.
-        stacks.until(refused, 120, "a refusal")
+        stacks.until(lambda: runs.append(pair.stack.up(ok=False)) or runs[-1].code != 0, 120, "a refusal")
         served = pair.answers()
     finally:
         pair.inside(WORKER, f"cat /run/right >{settings} && rm /run/right && {reload}")
-    _expect(f"{host}: its clock is" in said, said[-1500:])
+    _expect(f"{host}: its clock is" in runs[-1].text, runs[-1].text[-1500:])
     _expect(served, "the server does not go on")
-    stacks.until(lambda: not refused(), 120, "the right time in a new login")
+
+    def right() -> bool:
+        return pair.stack.up(ok=False).code == 0
+
+    stacks.until(right, 120, "the right time in a new login")
 
 
 FAULTS = (
