@@ -17,8 +17,6 @@ from tests.lab import stack as stacks
 #: How long the power is off, and how long a cable is out.
 POWER_OFF_S = 5
 CUT_S = 20
-#: More than the hour that Swarm's certificates bear.
-CLOCK_OFF_S = 3700
 #: No node has it: 32 MiB in four files.
 ON_HUB_ONLY = "lab/bulk-4x8M"
 ITSELF, ONE_UP = "by itself", "by one up"
@@ -277,27 +275,6 @@ def _disk_full(node: int) -> Callable[[Pair], None]:
     return act
 
 
-def _clock_off(pair: Pair) -> None:
-    """The worker's logins see another hour: `up` names the node and stops, and what serves goes on."""
-    wrong = f"LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) FAKETIME=+{CLOCK_OFF_S}"
-    settings, reload = "/etc/ssh/sshd_config", "pkill -HUP -o -x sshd"
-    pair.inside(WORKER, f'cp {settings} /run/right && sed -i "s|^SetEnv |&{wrong} |" {settings} && {reload}')
-    host, runs = pair.lab["nodes"][WORKER]["host"], []
-    try:
-        # A login from before, which later commands share for a minute, still has the right time.
-        stacks.until(lambda: runs.append(pair.stack.up(ok=False)) or runs[-1].code != 0, 120, "a refusal")
-        served = pair.answers()
-    finally:
-        pair.inside(WORKER, f"cat /run/right >{settings} && rm /run/right && {reload}")
-    _expect(f"{host}: its clock is" in runs[-1].text, runs[-1].text[-1500:])
-    _expect(served, "the server does not go on")
-
-    def right() -> bool:
-        return pair.stack.up(ok=False).code == 0
-
-    stacks.until(right, 120, "the right time in a new login")
-
-
 FAULTS = (
     Fault("engine-rank-0", "SIGKILL trtllm-serve on rank 0", _engine(HEAD, "KILL")),
     Fault("engine-rank-1", "SIGKILL the engine on rank 1", _engine(WORKER, "KILL")),
@@ -341,12 +318,11 @@ FAULTS = (
     Fault("destroy-dead-worker", "destroy while the worker has no power", _destroy_with_dead_worker, ONE_UP),
     Fault("head-alone", "worker dead, headOnly: true, and back", _head_alone, ONE_UP),
     Fault("worker-gone", "worker replaced by a third node, and back", _worker_gone, ONE_UP),
-    Fault("clock", "worker's clock off by an hour", _clock_off, outage=False),
     Fault("disk-full-head", "no room for weights on the head", _disk_full(HEAD), outage=False),
     Fault("disk-full-worker", "no room for weights on the worker", _disk_full(WORKER), outage=False),
 )
 #: Rows of the specification that the lab cannot do; they are named in the table and not counted.
 NOT_SIMULATED = {
-    "Docker's own clock off by an hour": "all nodes share this machine's clock, and logins alone see another",
+    "clock off by an hour": "all nodes share this machine's clock",
     "disk full below Docker": "a node's Docker lies on this machine's own disk",
 }
