@@ -14,7 +14,7 @@ from remote.ssh import fingerprint, runtime_folder
 from tests.lab import stack as stacks
 from tests.lab.terminal import Terminal
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 PASSWORD, WRONG = "correct-Horse/9 battery", "Wrong-mule/7 staple"
 MODEL = "openai/gpt-oss-20b"
 #: A fresh Spark's user has no ~/.ssh at all.

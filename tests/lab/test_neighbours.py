@@ -18,7 +18,7 @@ from tests.lab import stack as stacks
 from tests.lab.conftest import NAME
 from tests.lab.terminal import Terminal
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 ADVERT = Path(__file__).with_name("mdns_advert.py")
 LAB = Lab(NAME)
 

@@ -18,7 +18,7 @@ import requests
 
 from tests.lab import stack as stacks
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 OLD = "openai/gpt-oss-20b"
 #: On the lab's Hub only: 24 MiB in eight shards, and 32 MiB in four.
 NEW, BULK = "Qwen/Qwen2.5-14B-Instruct", "lab/bulk-4x8M"
