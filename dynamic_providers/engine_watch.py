@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def end_with(address: str) -> None:
     Not the parent's process: that is the SDK's shell script, which waits for us.
     """
     if address and _watching.acquire(blocking=False):
-        threading.Thread(target=_watch, args=(address, lambda: os._exit(1)), daemon=True).start()
+        threading.Thread(target=_watch, args=(address,), daemon=True).start()
 
 
 def end_with_parent() -> None:
@@ -59,14 +58,13 @@ def end_orphans() -> None:
 
     One whose engine was killed before it had anything to do has loaded nothing of ours, and watches nothing.
     """
-    for pid in _orphans() & _after_a_pause(_orphans):
+    found = _orphans()
+    if not found:
+        return
+    time.sleep(LOOK_S)
+    for pid in found & _orphans():
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
-
-
-def _after_a_pause(look: Callable[[], set[int]]) -> set[int]:
-    time.sleep(LOOK_S)
-    return look()
 
 
 def _orphans() -> set[int]:
@@ -83,12 +81,12 @@ def _orphans() -> set[int]:
     return found
 
 
-def _watch(address: str, end: Callable[[], object], pause: float = LOOK_S) -> None:
+def _watch(address: str) -> None:
     refused = 0
     while refused < REFUSALS:
-        time.sleep(pause)
+        time.sleep(LOOK_S)
         refused = refused + 1 if _closed(address) else 0
-    end()
+    os._exit(1)
 
 
 def _closed(address: str) -> bool:

@@ -192,7 +192,9 @@ def _documents(logins: list[Connection], wait_s: float = 0) -> list[Any]:
 
     `wait_s`: so long each node does nothing before.
     """
-    script, command = node.program(probe="look"), f"sleep {wait_s}; {node.command({'probe': PROBE})}"
+    script, command = node.program(probe="look"), node.command({"probe": PROBE})
+    if wait_s:
+        command = f"sleep {wait_s}; {command}"
     with ThreadPoolExecutor(len(logins)) as pool:
         answers = list(pool.map(lambda one: SshShell(one).run(command, script, 60), logins))
     return [node.answer(answer.out)["probe"] for answer in answers]

@@ -25,7 +25,7 @@ ITSELF, ONE_UP = "by itself", "by one up"
 @dataclass(frozen=True)
 class Fault:
     """`how` it comes back; `outage`: whether clients must notice; `again_s`: a generous bound on the way
-    back, in seconds.
+    back, in seconds; `late`: Swarm may repair something after it serves again.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Fault:
     how: str = ITSELF
     outage: bool = True
     again_s: float = 120.0
+    late: bool = False
 
 
 def _power(*nodes: int) -> Callable[[Pair], None]:
@@ -292,8 +293,14 @@ FAULTS = (
     Fault("power-both", "both nodes' power cut for 5 s", _power(HEAD, WORKER)),
     Fault("half", "one half of the fabric out for 20 s", _cut(WORKER, "half0"), outage=False),
     Fault("halves", "both halves of the fabric out for 20 s", _cut(WORKER, "half0", "half1")),
-    Fault("management-worker", "worker's management link out, 20 s", _cut(WORKER, "mgmt"), outage=False),
-    Fault("management-head", "head's management link out for 20 s", _cut(HEAD, "mgmt")),
+    Fault(
+        "management-worker",
+        "worker's management link out, 20 s",
+        _cut(WORKER, "mgmt"),
+        outage=False,
+        late=True,
+    ),
+    Fault("management-head", "head's management link out for 20 s", _cut(HEAD, "mgmt"), late=True),
     Fault("crash-loop", "server killed until Swarm gives it up", _crash_loop, ONE_UP),
     Fault("lost-state", "Pulumi's state is lost", _lost_state, ONE_UP, outage=False),
     Fault(

@@ -67,7 +67,7 @@ def run(pair: Pair, fault: Fault) -> Row:
         how = "not"
         _rescue(pair)
     wrong += pair.left_behind()
-    wrong += _something_to_do(pair, 2 if fault.how == ITSELF else 1)
+    wrong += _something_to_do(pair, 2 if fault.late else 1)
     return Row(fault.name, fault.done, _rounded(watch.noticed), _rounded(again), how, "; ".join(wrong))
 
 

@@ -160,8 +160,8 @@ def _settled(clients: Mapping[str, Any], head: str) -> dict[str, Member]:
     deadline = time.monotonic() + JOIN_DEADLINE_S
     while True:
         members = _members(clients)
-        listed = _listed(clients[head], members[head])
-        waiting = [one for one in members.values() if one.state == "pending" and one.node_id in listed]
+        pending = {one.node_id for one in members.values() if one.state == "pending"}
+        waiting = pending and pending & _listed(clients[head], members[head]).keys()
         if not waiting or time.monotonic() > deadline:
             return members
         time.sleep(POLL_S)

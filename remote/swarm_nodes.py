@@ -20,10 +20,12 @@ POLL_S = 0.05
 
 
 def dial(node: Mapping[str, Any]) -> Any:
+    """The engine of one of the Swarm resource's nodes ({"connection", …}). Raises TrtSparkError."""
     return connect(Connection.from_props(node["connection"]))
 
 
 def parallel(work: Any, items: Sequence[Any]) -> list[Any]:
+    """`work` of every item, all at once; the results in the items' order."""
     if not items:
         return []
     with ThreadPoolExecutor(len(items)) as pool:
@@ -69,6 +71,7 @@ def _unbridge(docker: Any) -> None:
 
 
 def forget(head: Mapping[str, Any], node_id: str) -> None:
+    """Take a node off the manager's list, whatever its state; "" and one that is not on it are nothing."""
     if not node_id:
         return
     try:
@@ -95,6 +98,7 @@ def label(client: Any, node_id: str, labels: Mapping[str, str | None]) -> None:
 
 
 def unlabel(client: Any, node_id: str) -> None:
+    """Take our labels off a node; one that the manager does not list has none."""
     try:
         label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None})
     except APIError as error:
