@@ -52,6 +52,10 @@ NET = "/sys/class/net"
 SOCKET = "/var/run/docker.sock"
 #: A command that hangs (a wedged driver, a dead NFS mount) must not hang the probe.
 DEADLINE_S = 20
+#: By which Swarm's nodes find each other. Docker keeps it for some seconds after it has left a Swarm.
+GOSSIP_PORT = 7946
+LEAVING_S = 8
+POLL_S = 0.1
 
 
 def look(args):
@@ -81,8 +85,6 @@ def look(args):
         firewalls=_firewalls(),
         rdma=[_hca(name) for name in _names(RDMA)],
         net={name: _netdev(name) for name in _names(NET)},
-        tcp=_sockets("tcp", "0A"),  # LISTEN
-        udp=_sockets("udp", "07"),  # bound
     )
     commands = {name: _finish(process, deadline) for name, process in running.items()}
     files = document["files"]
@@ -91,6 +93,7 @@ def look(args):
     asking.join(max(0.0, deadline - time.monotonic()))
     document["commands"] = commands
     document["docker"] = dict(docker)
+    document.update(_ports(document["docker"]["info"]))
     document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
     document["disks"] = _disks(args, document["docker"], document["home"])
     _hide(document)
@@ -385,6 +388,18 @@ def _netdev(name):
     base = "%s/%s" % (NET, name)
     keys = ("mtu", "operstate", "speed", "address", "dev_port")
     return {"device": _link(base + "/device"), **{key: _line("%s/%s" % (base, key)) for key in keys}}
+
+
+def _ports(info):
+    """{"tcp", "udp"}: the sockets in use. A Docker that has just left a Swarm is waited for."""
+    deadline = time.monotonic() + LEAVING_S
+    swarm = (json.loads(info["out"]) if info["rc"] == 0 else {}).get("Swarm") or {}
+    while True:
+        found = {"tcp": _sockets("tcp", "0A"), "udp": _sockets("udp", "07")}  # LISTEN; bound
+        held = any(port == GOSSIP_PORT for _, port in [*found["tcp"], *found["udp"]])
+        if not held or swarm.get("LocalNodeState") != "inactive" or time.monotonic() > deadline:
+            return found
+        time.sleep(POLL_S)
 
 
 def _sockets(protocol, state):
