@@ -42,7 +42,20 @@ ENVIRONMENT = {
     "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video",
     "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.99999",
 }
-"""As in the real image, which sets TRT_LLM_VERSION besides."""
+"""As in the real image, which sets TRT_LLM_VERSION and what is in BASES besides."""
+BASES = (
+    (
+        "1.3.0rc27",
+        {"CUDA_VERSION": "13.2.0.044", "CUDA_DRIVER_VERSION": "595.45.04", "NCCL_VERSION": "2.30.7"},
+    ),
+    (
+        "1.3.0rc1",
+        {"CUDA_VERSION": "13.1.0.036", "CUDA_DRIVER_VERSION": "590.44.01", "NCCL_VERSION": "2.28.9"},
+    ),
+    ("0.0.0", {"CUDA_VERSION": "13.0.2.006", "CUDA_DRIVER_VERSION": "580.95.05", "NCCL_VERSION": "2.27.7"}),
+)
+"""What NVIDIA's base image sets, by the first release built on it, newest first. NCCL's versions are those
+of the simulated engine; CUDA's go with them. NVIDIA_REQUIRE_CUDA is cuda>=9.0 in all of them."""
 
 
 def publish(
@@ -90,6 +103,13 @@ def release_of(version: str) -> str:
     return version.partition("-")[0]
 
 
+def base_of(version: str) -> dict[str, str]:
+    """What the base image of that release sets in the environment."""
+    found = next(names for first, names in BASES if at_least(first, version))
+    openmpi = "5.0.8" if openmpi_of(version) == 5 else "4.1.7"
+    return {**found, "NVIDIA_REQUIRE_CUDA": "cuda>=9.0", "OPENMPI_VERSION": openmpi}
+
+
 def whiteouts(paths: list[str]) -> Iterator[Member]:
     """A layer that takes these files of the layers below away."""
     for path in paths:
@@ -100,7 +120,7 @@ def whiteouts(paths: list[str]) -> Iterator[Member]:
 def image_config(layers: list[Layer], version: str) -> bytes:
     """The image's configuration document: what `docker inspect` shows."""
     created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    environment = {**ENVIRONMENT, "TRT_LLM_VERSION": version}
+    environment = {**ENVIRONMENT, **base_of(version), "TRT_LLM_VERSION": version}
     document = {
         "architecture": release_for(openmpi_of(version)).arch,
         "os": "linux",

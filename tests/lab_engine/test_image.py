@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab import image, image_layer
+from lab.engine.tensorrt_llm.executor.rank import NCCL_VERSIONS
+from lab.engine.tensorrt_llm.version import at_least
 from lab.image_base import Release, release_for
 from lab.image_push import Registry, manifest_of
 
@@ -104,6 +106,26 @@ def test_the_configuration_is_the_real_images(tmp_path):
         settings["Env"]
     )
     assert config["rootfs"]["diff_ids"] == ["sha256:i"] * 2
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.2.1", ["CUDA_DRIVER_VERSION=580.95.05", "NCCL_VERSION=2.27.7", "OPENMPI_VERSION=4.1.7"]),
+        ("1.3.0rc5", ["CUDA_DRIVER_VERSION=590.44.01", "NCCL_VERSION=2.28.9", "OPENMPI_VERSION=4.1.7"]),
+        ("1.3.0rc27", ["CUDA_DRIVER_VERSION=595.45.04", "NCCL_VERSION=2.30.7", "OPENMPI_VERSION=5.0.8"]),
+    ],
+)
+def test_the_base_of_a_release_is_in_its_environment(version, expected):
+    config = json.loads(image.image_config([], version))
+    assert {*expected, "NVIDIA_REQUIRE_CUDA=cuda>=9.0"} <= set(config["config"]["Env"])
+
+
+def test_nccl_is_the_simulated_engines():
+    """The environment and the engine's log name the same version."""
+    for first, names in image.BASES:
+        told = next((nccl for since, nccl in NCCL_VERSIONS if at_least(since, first)), "2.27.7")
+        assert names["NCCL_VERSION"] == told.partition("+")[0]
 
 
 class FakeRegistry(http.server.BaseHTTPRequestHandler):

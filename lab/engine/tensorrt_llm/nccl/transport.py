@@ -68,7 +68,8 @@ def choose(
         log.warn("Bootstrap : no socket interface found")
         raise NcclError(USAGE)
     for name in sorted(environment):
-        if name.startswith("NCCL_") and name != "NCCL_DEBUG":
+        # NCCL_VERSION is the image's own, and no setting of NCCL's.
+        if name.startswith("NCCL_") and name not in ("NCCL_DEBUG", "NCCL_VERSION"):
             log.info(f"{name} set by environment to {environment[name]}", "ENV")
     log.info(f"Bootstrap : Using {sockets[0]}", "INIT", "BOOTSTRAP")
     plugin = environment.get("NCCL_NET", "").lower()
