@@ -1,7 +1,7 @@
 """Reading the engine's log: which transport NCCL really opened, and what went wrong.
 
-Line forms: NCCL's own INFO lines (`host:pid:tid [dev] NCCL INFO NET/IB : Using …`) and TensorRT-LLM's,
-as logged on the Spark and elsewhere by versions 1.2 to 1.3.
+NCCL's lines are read by cluster/nccl_log.py; TensorRT-LLM's are as logged on the Spark and elsewhere by
+versions 1.2 to 1.3.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster import engine_causes
-
-#: HPC-X's plugin calls itself IBext_vN.
-_USING = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL INFO NET/(IB|Socket)(?:ext_v\d+)? : Using (\[0\].*)$")
-_DEVICE = re.compile(r"\[\d+\](\S+?):\d+/RoCE")
+from cluster import engine_causes, nccl_log
 
 
 @dataclass(frozen=True)
 class RankTransport:
-    """What one rank's NCCL reported."""
+    """What one rank's NCCL reported. `devices`: RDMA devices with IB, interfaces with Socket."""
 
     host: str
     transport: str
@@ -29,18 +25,16 @@ class RankTransport:
 def transports(lines: Sequence[str]) -> tuple[RankTransport, ...]:
     """The last transport each host reported, in the order of first appearance."""
     found: dict[str, RankTransport] = {}
-    for line in lines:
-        if match := _USING.search(line):
-            host, transport, rest = match.groups()
-            found[host] = RankTransport(host, transport, tuple(_DEVICE.findall(rest)))
+    for line in nccl_log.parse_all(lines):
+        if opened := line.opened:
+            found[line.host] = RankTransport(line.host, *opened)
     return tuple(found.values())
 
 
 NCCL_FAILED = engine_causes.NCCL_FAILED
-_FATAL = re.compile(
-    r"Executor worker (returned error|initialization error|died)"
-    r"|NCCL WARN Failed to initialize any NET plugin"
-)
+_FATAL = re.compile(r"Executor worker (returned error|initialization error|died)")
+#: Warnings after which NCCL's start returns an error.
+_NCCL_FATAL = ("Failed to initialize any NET plugin", "Bootstrap : no socket interface found")
 _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")
 
 
@@ -58,4 +52,6 @@ def cause(lines: Sequence[str]) -> str:
 
 def fatal(line: str) -> bool:
     """Whether a line means that this start cannot succeed any more, though nothing may end by itself."""
+    if (found := nccl_log.parse(line)) is not None:
+        return found.warning and found.text.startswith(_NCCL_FATAL)
     return bool(_FATAL.search(line))

@@ -11,16 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster import engine_causes, exits, transport_causes
+from cluster import engine_causes, exits, nccl_log, transport_causes
+from cluster.nccl_log import NcclLine
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TAG = re.compile(r"^\[\d+,(\d+)\]<std(?:out|err)>: ?")
 _RANK = re.compile(r"\[RANK (\d+)\]")
-_PROCESS = re.compile(r"(?:^|\s)([\w.-]+):(\d+):\d+ \[\d+\] NCCL ")
-_INIT_RANK = re.compile(r"ncclCommInitRank comm \S+ rank (\d+) nranks")
 #: What goes on with the line before: a traceback's lines, and the exception that ends it.
 _CONTINUES = re.compile(r"^(\s+\S|Traceback |\w+(\.\w+)*(Error|Exception|Interrupt)\b)")
-_ERROR = re.compile(r"\[E\] |\bERROR\b|NCCL WARN|^\w*(\.\w+)*(Error|Exception): |Traceback ")
+_ERROR = re.compile(r"\[E\] |\bERROR\b|^\w*(\.\w+)*(Error|Exception): |Traceback ")
 _WARNING = re.compile(r"\[W\] |\bWARN(ING)?\b")
 _EXIT = re.compile(r"\[trtspark\] ended.*exit code (\d+)")
 
@@ -45,22 +44,27 @@ class Reader:
     def __init__(self, hosts: Sequence[str] = ()) -> None:
         """`hosts[i]`: rank i's host name, by which its NCCL calls itself; [] when not known."""
         # Two machines of one name cannot be told apart by it.
-        self._hosts = {host: rank for rank, host in enumerate(hosts) if hosts.count(host) == 1}
-        self._processes: dict[tuple[str, str], int] = {}
+        names = [host.partition(".")[0] for host in hosts]
+        self._hosts = {name: rank for rank, name in enumerate(names) if names.count(name) == 1}
+        self._size = len(hosts)
+        self._processes: dict[tuple[str, int], int] = {}
         self._last: int | None = None
         self._alone = len(hosts) == 1
 
     def read(self, raw: str) -> Line:
         """The next line."""
         text = COLOUR.sub("", raw).rstrip()
-        rank, text = self._whose(text)
+        nccl = nccl_log.parse(text)
+        rank, text = self._whose(text, nccl)
         id, known, harmless = explained(text)
         level = "error" if _ERROR.search(text) else "warning" if _WARNING.search(text) else "info"
+        if nccl is not None:
+            level = "error" if nccl.warning else "info"
         if known and not harmless:
             level = "error"
         return Line(text, rank, level, known, id, harmless)
 
-    def _whose(self, text: str) -> tuple[int | None, str]:
+    def _whose(self, text: str, nccl: NcclLine | None) -> tuple[int | None, str]:
         if tag := _TAG.search(text):
             self._last = int(tag[1])
             return self._last, text[tag.end() :]
@@ -70,16 +74,16 @@ class Reader:
             self._last = 0  # only rank 0 has these: its launcher, and the HTTP server
         elif marked := _RANK.search(text):
             self._last = int(marked[1])
-        elif process := _PROCESS.search(text):
-            self._last = self._by_process((process[1], process[2]), text)
+        elif nccl is not None:
+            self._last = self._by_process(nccl)
         elif not _CONTINUES.search(text):
             self._last = None
         return self._last, text
 
-    def _by_process(self, key: tuple[str, str], text: str) -> int | None:
-        if said := _INIT_RANK.search(text):
-            self._processes.setdefault(key, int(said[1]))
-        return self._processes.get(key, self._hosts.get(key[0]))
+    def _by_process(self, line: NcclLine) -> int | None:
+        if (own := line.own_rank) and own[1] == (self._size or own[1]):
+            self._processes.setdefault(line.process, own[0])
+        return self._processes.get(line.process, self._hosts.get(line.host))
 
 
 def explained(text: str) -> tuple[str, str, bool]:

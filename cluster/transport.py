@@ -6,23 +6,18 @@ where host names differ, so a line is given to a rank by the address in it where
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import engine_log, transport_causes
+from cluster import engine_log, nccl_log, transport_causes
 from cluster.engine_log import RankTransport
 from cluster.fabric import Fabric, expected_transport
 from cluster.facts import Facts
+from cluster.nccl_log import NcclLine
 
 #: Less than this during a completion is a keepalive's doing, not a layer's (bytes, both directions).
 MOVED_BYTES = 1024
-
-_PREFIX = re.compile(r"(\S+?):(\d+):\d+ \[\d+\] NCCL ")
-#: Lines that show an address of the rank that wrote them.
-_OWN_ADDRESS = re.compile(r"(?:Bootstrap : Using |OOB |NET/Socket : Using \[0\])[^\s:]+:([\d.]+)<")
-_INIT_RANK = re.compile(r"ncclCommInitRank comm \S+ rank (\d+) nranks")
 
 Counters = Mapping[str, Sequence[int]]
 """HCA -> [bytes sent, bytes received] since some moment in the past."""
@@ -110,38 +105,42 @@ def reports(ranks: Sequence[Expected], lines: Sequence[str]) -> dict[int, RankTr
 
 def lines_of(rank: Expected, ranks: Sequence[Expected], lines: Sequence[str]) -> list[str]:
     """NCCL's lines of one rank; of ranks that cannot be told apart, the lines of all."""
-    writers = _writers(ranks, lines)
+    written = [(line, found) for line in lines if (found := nccl_log.parse(line)) is not None]
+    writers = _writers(ranks, [found for _, found in written])
     mine = []
-    for line in lines:
-        if prefix := _PREFIX.search(line):
-            named = _by_address(ranks, line)
-            candidates = {named} if named is not None else writers.get(prefix.groups(), set())
-            if rank.rank in candidates:
-                mine.append(line)
+    for line, found in written:
+        named = _by_address(ranks, found)
+        candidates = {named} if named is not None else writers[found.process]
+        if rank.rank in candidates:
+            mine.append(line)
     return mine
 
 
-def _writers(ranks: Sequence[Expected], lines: Sequence[str]) -> dict[tuple[str | Any, ...], set[int]]:
-    """(host, pid) -> the ranks it may be: by addresses, else by its own word, else by the host's name."""
-    found: dict[tuple[str | Any, ...], set[int]] = {}
-    said: dict[tuple[str | Any, ...], set[int]] = {}
+def _writers(ranks: Sequence[Expected], lines: Sequence[NcclLine]) -> dict[tuple[str, int], set[int]]:
+    """Process -> the ranks it may be: by addresses, else by the rank that it printed, else by host name."""
+    found: dict[tuple[str, int], set[int]] = {}
+    printed: dict[tuple[str, int], set[int]] = {}
     for line in lines:
-        if prefix := _PREFIX.search(line):
-            key = prefix.groups()
-            found.setdefault(key, set())
-            if (rank := _by_address(ranks, line)) is not None:
-                found[key].add(rank)
-            elif word := _INIT_RANK.search(line):
-                said.setdefault(key, set()).add(int(word[1]))
-    for key, known in found.items():
-        known |= set() if known else said.get(key, set())
-        known |= set() if known else {rank.rank for rank in ranks if rank.hostname == key[0]}
+        found.setdefault(line.process, set())
+        if (rank := _by_address(ranks, line)) is not None:
+            found[line.process].add(rank)
+        elif (own := line.own_rank) and own[1] == len(ranks):
+            # In a communicator of some of the ranks, NCCL numbers them anew.
+            printed.setdefault(line.process, set()).add(own[0])
+    for process, known in found.items():
+        known |= set() if known else printed.get(process, set())
+        known |= set() if known else {rank.rank for rank in ranks if _short(rank.hostname) == process[0]}
     return found
 
 
-def _by_address(ranks: Sequence[Expected], line: str) -> int | None:
-    shown = _OWN_ADDRESS.search(line)
-    return next((r.rank for r in ranks if shown and shown[1] in r.addresses), None)
+def _short(hostname: str) -> str:
+    """A host name as NCCL prints it."""
+    return hostname.partition(".")[0]
+
+
+def _by_address(ranks: Sequence[Expected], line: NcclLine) -> int | None:
+    shown = line.own_address
+    return next((r.rank for r in ranks if shown and shown in r.addresses), None)
 
 
 def problems(

@@ -1,6 +1,7 @@
 """Why RDMA did not come about: the table of what NCCL says, what it means, and what to do.
 
-The lines are NCCL's own, as recorded on Sparks and in its source (net_ib, socket, net plugins); some causes
+The lines are NCCL's own, as recorded (tests/fixtures/nccl-2.28.9) and in its source (net_ib, socket, net
+plugins) of 2.27 to 2.30; some causes
 show in no line but in the facts: an old toolkit, ends with different MTU, a slow link.
 """
 
@@ -12,11 +13,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
+from cluster import nccl_log
+
 if TYPE_CHECKING:
     from cluster.transport import Expected
 
 #: The first toolkit that gives containers RDMA devices.
 _MOFED = (1, 11)
+#: NCCL's own lines have at most 1024 bytes; whatever is longer is not searched to its end.
+_LONGEST = 2048
 _GIDS = re.compile(r"local GID (\S+?), remote GID (\S+)")
 
 
@@ -54,13 +59,14 @@ CAUSES: Sequence[Cause] = (
         "gid-family",
         r"ibv_modify_qp failed.*local GID fe80",
         "NCCL used a link-local GID, not the one of the IPv4 address",
-        "take NCCL_IB_GID_INDEX out of `nccl`, and `pulumi up` again so that the address's own is found",
+        "take NCCL_IB_GID_INDEX out of `nccl`: NCCL looks for the IPv4 address's GID at each start",
     ),
     Cause(
         "gid-index",
         r"ibv_modify_qp failed with (?:22|61)|ibv_query_gid failed|local GID ::, ",
-        "there is no GID at that index",
-        "take NCCL_IB_GID_INDEX out of `nccl`; or the address changed since the look: `pulumi up` again",
+        "there is no GID at that index (any more)",
+        "take NCCL_IB_GID_INDEX out of `nccl` if it is there: the index moves with restarts and cables, and "
+        "NCCL looks for it at each start; without it, the port lost its address: `ip -br addr`",
     ),
     Cause(
         "other-subnet",
@@ -69,8 +75,16 @@ CAUSES: Sequence[Cause] = (
         "in a ring or with crossed halves NCCL 2.30.7 is needed; else exchange the halves' addresses",
     ),
     Cause(
+        "link-lost",
+        # Three spellings by version: "Got async [error|fatal] event: port error", from 2.28 on "non-fatal".
+        r"Got (?:\S+ )?async (?:error |fatal )?event ?: port error",
+        "the link of that port went down while NCCL used it",
+        "check the cable and the port (`ibdev2netdev`, `sudo dmesg | grep mlx5`); ranks that do not go on by "
+        "themselves are started again when the watch sees that nothing answers, or by `pulumi up`",
+    ),
+    Cause(
         "unreachable",
-        r"ibv_modify_qp failed with 110|with status=12|IBV_WC_RETRY_EXC_ERR",
+        r"ibv_modify_qp failed with (?:101|110|113)|with status=12|IBV_WC_RETRY_EXC_ERR",
         "the other end did not answer over RDMA",
         "ping both halves both ways (`ping -M do -s 8972`), compare MTU and GID tables of the two ends, look "
         "at the cable",
@@ -95,6 +109,14 @@ CAUSES: Sequence[Cause] = (
         "compare NCCL_IB_HCA with `ls /sys/class/infiniband` there; the link may be down (`ibdev2netdev`)",
     ),
     Cause(
+        "gid-changed",
+        # 2.27 does not know the event and prints its number.
+        r"GID table change|unknown event type \(18\)",
+        "the addresses of that port changed while NCCL used it",
+        "a cable was pulled, or an address was set (`ip -br addr`); NCCL looks for the GID again at the next "
+        "start, which `pulumi up` brings about if nothing answers",
+    ),
+    Cause(
         "half-idle",
         r"stood still",
         "that half carries no traffic: NCCL's channels do not use it",
@@ -106,7 +128,7 @@ CAUSES: Sequence[Cause] = (
 
 def recognised(line: str) -> Cause | None:
     """The cause that one line of NCCL's shows by itself; None for any other line."""
-    if "NCCL " not in line:
+    if nccl_log.parse(line) is None:
         return None
     return next((cause for cause in CAUSES if _sign(cause, [line], "") is not None), None)
 
@@ -130,12 +152,16 @@ def explain(rank: Expected, ranks: Sequence[Expected], lines: Sequence[str], wha
 
 
 def told(ranks: Sequence[Expected], lines: Sequence[str], lines_of: Callable[..., list[str]]) -> str:
-    """The first rank whose NCCL said why it failed, with the cause; "" when none did."""
+    """The first rank whose NCCL said why it failed, with the cause; "" when none did.
+
+    A line that several ranks may have printed (one host name, no address) is told to all of them.
+    """
+    mine = {rank.rank: lines_of(rank, ranks, lines) for rank in ranks}
     for cause in CAUSES:
         for rank in ranks:
-            mine = lines_of(rank, ranks, lines)
-            if _sign(cause, mine, "") is not None:
-                return f"rank {rank.rank} ({rank.node}): {explain(rank, ranks, mine)}"
+            if (line := _sign(cause, mine[rank.rank], "")) is not None:
+                names = [one.name for one in ranks if any(line is other for other in mine[one.rank])]
+                return f"{' or '.join(names)}: {explain(rank, ranks, mine[rank.rank])}"
     return ""
 
 
@@ -143,13 +169,13 @@ def _sign(cause: Cause, lines: Sequence[str], what: str) -> str | None:
     """The line that shows the cause, "" when the gate's own finding does, None when nothing does."""
     if cause.id == "other-subnet":
         return next((line for line in reversed(lines) if _crossed(line)), None)
-    line = next((line for line in reversed(lines) if re.search(cause.sign, line)), None)
+    line = next((line for line in reversed(lines) if re.search(cause.sign, line[:_LONGEST])), None)
     return line if line is not None else ("" if re.search(cause.sign, what) else None)
 
 
 def _crossed(line: str) -> bool:
     """Whether a failed connection was between addresses that differ before the last octet."""
-    found = _GIDS.search(line)
+    found = _GIDS.search(line[:_LONGEST])
     if "ibv_modify_qp failed" not in line or not found:
         return False
     ends = [gid.rpartition(":")[2].rpartition(".")[0] for gid in found.groups()]
@@ -157,7 +183,8 @@ def _crossed(line: str) -> bool:
 
 
 def _text(line: str) -> str:
-    return line.partition(" NCCL ")[2].partition(" ")[2].strip()[:160]
+    found = nccl_log.parse(line)
+    return found.text[:160] if found else ""
 
 
 def _old(version: str) -> bool:

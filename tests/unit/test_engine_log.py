@@ -21,7 +21,7 @@ SOCKET = "spark-2:87:87 [0] NCCL INFO NET/Socket : Using [0]enP7s7:10.0.1.3<0>"
 def test_transport_of_every_rank():
     assert engine_log.transports(["noise", IB, "", SOCKET]) == (
         RankTransport("spark-1", "IB", ("rocep1s0f1", "roceP2p1s0f1")),
-        RankTransport("spark-2", "Socket", ()),
+        RankTransport("spark-2", "Socket", ("enP7s7",)),
     )
 
 
@@ -50,7 +50,10 @@ def test_devices_that_were_only_looked_for_prove_nothing():
         ("OSError: [Errno 98] Address already in use", "the port is taken"),
         ("Error: No such option: --max_batch_sise", "extraArgs"),
         ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached", "hf download"),
-        ("spark-1:9:9 [0] NCCL WARN Call to ibv_modify_qp failed with 110 Connection timed out", "NCCL"),
+        (
+            "spark-1:9:9 [0] a.cc:307 NCCL WARN Call to ibv_modify_qp failed with 110 Connection timed out",
+            "NCCL",
+        ),
         ("[trtspark] gave up: rank 1 at 192.168.100.12: Connection refused", "did not answer over ssh"),
         ("RuntimeError: Executor worker returned error", "crashed while loading"),
     ],
@@ -80,7 +83,7 @@ def test_nothing_wrong_has_no_cause():
     "line",
     [
         "RuntimeError: Executor worker returned error",
-        "spark-2:9:9 [0] NCCL WARN Failed to initialize any NET plugin",
+        "spark-2:9:9 [0] a.cc:307 NCCL WARN Failed to initialize any NET plugin",
     ],
 )
 def test_fatal_lines_end_the_wait(line):

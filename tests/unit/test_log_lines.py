@@ -19,7 +19,7 @@ def test_ranks_are_told_by_whatever_marks_them():
         "[trtspark] starting: mpirun",
         "[11/24/2025-14:08:55] [TRT-LLM] [RANK 1] [I] Loading",
         "spark-2:87:87 [0] NCCL INFO NET/IB : Using [0]rocep1s0f0:1/RoCE [RO]; OOB a:192.168.100.12<0>",
-        "spark-1:87:87 [0] NCCL INFO Bootstrap : Using a:192.168.100.11<0>",
+        "spark-1:87:87 [0] NCCL INFO Bootstrap: Using a:192.168.100.11<0>",
         "[1,1]<stdout>: [TensorRT-LLM] TensorRT LLM version: 1.3.0rc5",
         "INFO:     Application startup complete.",
     )
@@ -40,8 +40,8 @@ def test_a_traceback_belongs_to_the_line_before_it():
 
 def test_two_machines_of_one_name_are_told_apart_by_their_own_word():
     lines = read(
-        "spark:87:87 [0] NCCL INFO Bootstrap : Using a:192.168.100.11<0>",
-        "spark:91:91 [0] NCCL INFO ncclCommInitRank comm 0x1 rank 1 nranks 2 cudaDev 0 - Init START",
+        "spark:87:87 [0] NCCL INFO Bootstrap: Using a:192.168.100.11<0>",
+        "spark:91:91 [0] NCCL INFO ncclCommInitRankConfig comm 0x1 rank 1 nranks 2 cudaDev 0 - Init START",
         "spark:91:92 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0",
         hosts=["spark", "spark"],
     )
@@ -56,7 +56,11 @@ def test_one_node_alone_is_rank_0():
     ("text", "id", "part"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory.", "out-of-memory", "gpuMemoryFraction"),
-        ("spark-1:9:9 [0] NCCL WARN NET/IB : Unable to open device rocep1s0f0", "no-device", "RDMA devices"),
+        (
+            "spark-1:9:9 [0] init.cc:259 NCCL WARN NET/IB : Unable to open device rocep1s0f0",
+            "no-device",
+            "RDMA devices",
+        ),
         ("[trtspark] ended: x (exit code 74: a worker cannot be reached)", "exit-74", "is it on"),
         ("[trtspark] ended with exit code 137", "exit-137", "killed"),
     ],

@@ -26,7 +26,10 @@ def ranks(count: int = 2, **overrides: str) -> tuple[transport.Expected, ...]:
 
 
 def log(rank: int, text: str, host: str = "", pid: int = 200, word: str = "INFO") -> str:
-    return f"{host or f'spark-{rank + 1}'}:{pid}:{pid} [0] NCCL {word} {text}"
+    who = f"{host or f'spark-{rank + 1}'}:{pid}:{pid} [0]"
+    if word == "WARN":
+        return f"[2026-09-01 10:00:00] {who} misc/ibvwrap.cc:380 (wrap_ibv_modify_qp) NCCL WARN {text}"
+    return f"{who} NCCL {word} {text}"
 
 
 def using(rank: int, *hcas: str) -> str:
@@ -38,7 +41,7 @@ def well(count: int = 2, host: str = "") -> list[str]:
     lines = []
     for rank in range(count):
         lines += [
-            log(rank, f"Bootstrap : Using enp1s0f0np0:192.168.100.{11 + rank}<0>", host),
+            log(rank, f"Bootstrap: Using enp1s0f0np0:192.168.100.{11 + rank}<0>", host),
             log(rank, using(rank), host),
             log(rank, "Using network IB", host),
         ]
@@ -69,8 +72,8 @@ def test_equal_host_names_and_pids_are_told_apart_by_address():
 def test_a_rank_may_be_known_by_its_own_word_only():
     """Behind another bootstrap interface than planned, with a host name that nobody knows."""
     lines = [
-        log(1, "Bootstrap : Using eth9:172.16.0.9<0>", "box", 7),
-        log(1, "ncclCommInitRank comm 0x1 rank 1 nranks 2 cudaDev 0 - Init START", "box", 7),
+        log(1, "Bootstrap: Using eth9:172.16.0.9<0>", "box", 7),
+        log(1, "ncclCommInitRankConfig comm 0x1 rank 1 nranks 2 cudaDev 0 - Init START", "box", 7),
         log(1, "NET/IB : Using [0]mlx5_0:1/RoCE [RO]; OOB eth9:172.16.0.9<0>", "box", 7),
     ]
     assert transport.reports(ranks(), lines)[1].devices == ("mlx5_0",)
@@ -114,6 +117,7 @@ def test_what_moved_is_a_difference():
 
 
 MODIFY = "Call to ibv_modify_qp failed with 110 Connection timed out, on dev rocep1s0f0:1, curr state INIT, "
+GONE = "Call to ibv_modify_qp failed with 61 No data available, on dev roceP2p1s0f0:1, local GID index 3, "
 CASES = [
     (["Call to ibv_open_device failed", "NET/IB : Unable to open device rocep1s0f0"], "no-device"),
     (["NET/IB : No device found.", "Failed to initialize any NET plugin"], "filter"),
@@ -135,12 +139,19 @@ CASES = [
         "firewall",
     ),
     (["Bootstrap : no socket interface found"], "interface"),
+    (["NET/IB : rocep1s0f0:1 Got non-fatal async event: port error(10)"], "link-lost"),
+    (["NET/IB : rocep1s0f0:1 Got async error event: port error"], "link-lost"),
+    (["NET/IB : Got async fatal event: port error"], "link-lost"),
+    (["NET/IB : rocep1s0f0:1 GID table changed"], "gid-changed"),
+    (["NET/IB : rocep1s0f0:1 unknown event type (18)"], "gid-changed"),
+    (["NET/IB : rocep1s0f0:1 Got async event: GID table change"], "gid-changed"),
+    ([GONE + "local GID ::, remote GID ::ffff:192.168.100.12"], "gid-index"),
 ]
 
 
 @pytest.mark.parametrize(("texts", "id"), CASES)
 def test_what_nccl_says_has_a_cause(texts, id):
-    lines = [*well(1), log(1, "Bootstrap : Using enp1s0f0np0:192.168.100.12<0>")]
+    lines = [*well(1), log(1, "Bootstrap: Using enp1s0f0np0:192.168.100.12<0>")]
     lines += [log(1, text, word="WARN") for text in texts]
     said = transport_causes.told(ranks(), lines, transport.lines_of)
     cause = next(cause for cause in transport_causes.CAUSES if cause.id == id)
@@ -250,6 +261,7 @@ def test_a_half_that_never_moves_fails(completions):
 
 def test_sockets_will_do_where_anything_will(completions):
     lines = [log(0, "NET/Socket : Using [0]enp1s0f0np0:192.168.100.11<0>")]
-    assert remote_transport.prove(props("any"), lambda: lines, FakeNodes([])) == ["spark-1: NET/Socket"]
+    sockets = ["spark-1: NET/Socket enp1s0f0np0"]
+    assert remote_transport.prove(props("any"), lambda: lines, FakeNodes([])) == sockets
     assert remote_transport.prove(props("none"), lambda: [], FakeNodes([])) == []
     assert completions == []
