@@ -91,8 +91,7 @@ CAUSES: Sequence[Cause] = (
     ),
     Cause(
         "firewall",
-        r"socket\w*Connect\w*: connect.*(?:refused|timed out|No route)|Call to connect .*failed"
-        r"|no connection from",
+        r"socket\w*Connect\w*: connect.*(?:refused|timed out|No route)|Call to connect .*failed",
         "a TCP connection between the ranks was refused",
         "let all TCP between the nodes' addresses on the fabric pass (`sudo ufw status`, docs/preparing.md)",
     ),

@@ -3,11 +3,14 @@
 
 Recorded facts: four devices, two per QSFP cage; a cabled port says `4: ACTIVE` and 200 Gb/sec, one
 without a cable `1: DOWN`, `3: Disabled` and 40 Gb/sec; MT4129, firmware 28.45.4028; GIDs 0 and 1 are
-made from the MAC address, 2 and 3 (RoCE v1 and v2) from the IPv4 address and there only with one.
+made from the MAC address, 2 and 3 (RoCE v1 and v2) from the IPv4 address and there only with one. As in the
+kernel's table an entry keeps its place while its address is there, and a new one takes the first free place:
+an index moves when an address comes back while a queue pair holds the old entry (HELD_GIDS).
 On a real machine the types of unused GIDs cannot be read; here their files are missing.
 """
 
 import ipaddress
+import itertools
 import json
 import os
 import subprocess
@@ -19,6 +22,8 @@ VERBS = Path("/sys/class/infiniband_verbs")
 DRAFT = Path("/sys/class/.rdma-devices")  # outside the folders that programs list
 SHOWN = Path("/etc/lab/rdma.json")
 """{"rate": Gb/s, "cable": whether the ConnectX-7 is switched on, "renamed": whether it is mlx5_*}."""
+HELD_GIDS = Path("/etc/lab/held-gids")
+"""Places that no new entry can take, as text; a fault writes it."""
 PORTS = {
     "rocep1s0f0": "enp1s0f0np0",
     "rocep1s0f1": "enp1s0f1np1",
@@ -76,7 +81,7 @@ def guid(mac: str) -> str:
 
 
 def gids(link: dict[str, Any]) -> list[tuple[str, str]]:
-    """[(gid, type), …], as the kernel orders them for a port with one IPv4 address."""
+    """[(gid, type), …]: what the kernel makes of a port's MAC address and its IPv4 addresses, in order."""
     own = full("fe80::" + guid(link["address"]))
     table = [(own, "IB/RoCE v1"), (own, "RoCE v2")]
     for address in link.get("addr_info", []):
@@ -84,6 +89,23 @@ def gids(link: dict[str, Any]) -> list[tuple[str, str]]:
             mapped = full("::ffff:" + address["local"])
             table += [(mapped, "IB/RoCE v1"), (mapped, "RoCE v2")]
     return table
+
+
+def placed(
+    wanted: list[tuple[str, str]], before: dict[int, tuple[str, str]], held: set[int]
+) -> dict[int, tuple[str, str]]:
+    """The table: what is wanted and there stays in its place, what is new takes the first free one."""
+    table = {index: entry for index, entry in before.items() if entry in wanted}
+    for entry in wanted:
+        if entry not in table.values():
+            table[next(index for index in itertools.count() if index not in {*table, *held})] = entry
+    return table
+
+
+def table_of(port: Path) -> dict[int, tuple[str, str]]:
+    """What the port shows now."""
+    kinds = {int(file.name): file.read_text().strip() for file in port.glob("gid_attrs/types/*")}
+    return {index: ((port / f"gids/{index}").read_text().strip(), kind) for index, kind in kinds.items()}
 
 
 def write_port(port: Path, netdev: str, link: dict[str, Any], rate: str) -> None:
@@ -94,12 +116,13 @@ def write_port(port: Path, netdev: str, link: dict[str, Any], rate: str) -> None
     for counter in COUNTERS:
         if not (port / counter).exists():
             write(port / counter, "0")
-    table = gids(link)
-    for index, (gid, kind) in enumerate(table):
+    held = {int(word) for word in HELD_GIDS.read_text().split()} if HELD_GIDS.exists() else set()
+    table = placed(gids(link), table_of(port), held)
+    for index, (gid, kind) in table.items():
         write(port / f"gids/{index}", gid)
         write(port / f"gid_attrs/types/{index}", kind)
         write(port / f"gid_attrs/ndevs/{index}", netdev)
-    for unused in range(len(table), GIDS):
+    for unused in set(range(max(GIDS, *(index + 1 for index in table)))) - set(table):
         write(port / f"gids/{unused}", full("::"))
         (port / f"gid_attrs/types/{unused}").unlink(missing_ok=True)
         (port / f"gid_attrs/ndevs/{unused}").unlink(missing_ok=True)

@@ -143,6 +143,14 @@ def test_a_ring_from_port_0_to_port_0_cannot():
             ),
             "remote GID fe80::1",
         ),
+        (
+            (
+                Rail("127.0.1.1", None, "", "a:1", Gid(3, "::")),
+                Rail("127.0.1.2", None, "", "a:1", Gid(3, "::")),
+            ),
+            "failed with 61 No data available, on dev a:1, curr state INIT, next state RTR, "
+            "local GID index 3, local GID ::",
+        ),
     ],
 )
 def test_another_subnet_or_family_is_not_reached(monkeypatch, capsys, rails, said):

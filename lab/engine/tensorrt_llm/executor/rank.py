@@ -115,15 +115,18 @@ class Rank:
     def _meet(self) -> str:
         if self._size == 1:
             return "none"
-        log = Log()
         version = next((nccl for first, nccl in NCCL_VERSIONS if at_least(first)), "2.27.7+cuda13.0")
+        log = Log(os.environ, version)
         if self._number == 0:
-            log.version(f"NCCL version {version}")
+            log.first_line(f"NCCL version {version}")
         comm = f"comm 0x{id(self):x} rank {self._number} nranks {self._size} cudaDev 0 nvmlDev 0"
-        where = f"ncclCommInitRank {comm} busId f01000 commId 0x{os.getppid():x}"
+        # Which of the two an image's ranks call is not recorded: both forms have to be understood.
+        call = "ncclCommInitRank" if log.version < (2, 28) else "ncclCommInitRankConfig"
+        where = f"{call} {comm} busId f01000 commId 0x{os.getppid():x}"
+        named = f"[Rank {self._number}] " if log.version >= (2, 29) else ""
         try:
-            transport = choose(os.environ, log, all_interfaces(), version=version)
-            log.info(f"{where} - Init START")
+            transport = choose(os.environ, log, all_interfaces())
+            log.info(f"{named}{where} - Init START")
             self._ring = Ring(self._number, self._size, transport, self._allgather, log)
         except NcclError as error:
             text = f"Failed, NCCL error /src/tensorrt_llm/cpp/ncclCommunicator.cpp:90 '{error}'"

@@ -6,12 +6,13 @@ opens; in a container without the device nodes that last step fails, exactly as 
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 from .interfaces import Interface, Pattern
-from .log import Log
+from .log import OPEN_CALL, OPEN_DEVICE, Log
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def find(
         try:
             os.close(os.open(node, os.O_RDWR))
         except OSError:
-            log.warn("Call to ibv_open_device failed")
-            log.warn(f"NET/IB : Unable to open device {device.name}")
+            log.warn("Call to ibv_open_device failed", OPEN_CALL)
+            log.warn(f"NET/IB : Unable to open device {device.name}", OPEN_DEVICE)
             continue
         for port in sorted(device.glob("ports/*")):
             number = int(port.name)
@@ -61,41 +62,99 @@ def find(
 
 @dataclass(frozen=True)
 class Gid:
-    """An entry of a port's GID table: an IPv6 address, or an IPv4 address written as one."""
+    """An entry of a port's GID table: an IPv6 address, or an IPv4 address written as one; `::` is none."""
 
     index: int
     address: str
     kind: str = "RoCE v2"
 
     @property
+    def ipv4(self) -> IPv4Address | None:
+        """The IPv4 address that it carries."""
+        return IPv6Address(self.address).ipv4_mapped
+
+    @property
+    def there(self) -> bool:
+        """Whether the table has one at this index."""
+        return IPv6Address(self.address) != IPv6Address("::")
+
+    @property
+    def valid(self) -> bool:
+        """NCCL's `validGid`: there, and not made from the MAC address."""
+        return self.there and not IPv6Address(self.address).is_link_local
+
+    @property
     def family(self) -> str:
         """What both ends of a connection must have in common."""
-        return f"{self.kind} over {'IPv4' if ':ffff:' in self.address else 'IPv6'}"
+        return f"{self.kind} over {'IPv4' if self.ipv4 else 'IPv6'}"
 
     def __str__(self) -> str:
-        address = IPv6Address(self.address)
-        mapped = address.ipv4_mapped
-        return f"::ffff:{mapped}" if mapped else str(address)
+        return f"::ffff:{self.ipv4}" if self.ipv4 else str(IPv6Address(self.address))
 
 
-def gid(hca: Hca, index: int | None, machine: Machine | None = None) -> Gid | None:
-    """The port's GID at that index, or by default its first of RoCE v2 over IPv4; None: there is none.
+ANY = IPv4Network("0.0.0.0/0")
+
+
+@dataclass(frozen=True)
+class GidChoice:
+    """NCCL_IB_GID_INDEX (-1: not pinned), NCCL_IB_ROCE_VERSION_NUM, _ADDR_FAMILY and _ADDR_RANGE."""
+
+    index: int = -1
+    version: int = 2
+    ipv4: bool = True
+    network: IPv4Network = ANY
+
+    @classmethod
+    def parse(cls, environment: Mapping[str, str]) -> "GidChoice":
+        """From the variables; NCCL ignores what it cannot read."""
+        index = environment.get("NCCL_IB_GID_INDEX", "")
+        version = environment.get("NCCL_IB_ROCE_VERSION_NUM", "")
+        try:
+            network = IPv4Network(environment.get("NCCL_IB_ADDR_RANGE", "") or str(ANY), strict=False)
+        except ValueError:
+            network = ANY
+        return cls(
+            int(index) if index.isdigit() else -1,
+            int(version) if version.isdigit() else 2,
+            environment.get("NCCL_IB_ADDR_FAMILY", "") != "AF_INET6",
+            network,
+        )
+
+    def better(self, now: Gid, other: Gid) -> bool:
+        """NCCL's `ncclUpdateGidIndex`: whether it goes from the one to the other."""
+        right = (other.ipv4 is not None) is self.ipv4
+        inside = other.ipv4 is None or other.ipv4 in self.network
+        if right and inside and (now.ipv4 is not None) is not self.ipv4:
+            return True
+        if not right or not inside or not other.valid:
+            return False
+        return (now.kind != other.kind or not now.valid) and other.kind == f"RoCE v{self.version}"
+
+
+def gid(hca: Hca, choice: GidChoice, machine: Machine | None = None) -> Gid:
+    """The GID that NCCL takes: the pinned one, there or not, or the one that its rules end with.
 
     A port without a table (tests, and simulations of no more than names) is trusted.
     """
     machine = machine or Machine()
     port = machine.sys / f"class/infiniband/{hca.name}/ports/{hca.port}"
     if not (port / "gids").is_dir():
-        return Gid(3 if index is None else index, "::ffff:0.0.0.1")
-    table = [
-        Gid(int(file.name), text, _text(port / "gid_attrs/types" / file.name).strip() or "RoCE v2")
-        for file in sorted((port / "gids").iterdir(), key=lambda file: int(file.name))
-        if (text := _text(file).strip()).strip("0:")
-    ]
-    for entry in table:
-        if entry.index == index or (index is None and entry.family == "RoCE v2 over IPv4"):
-            return entry
-    return None
+        return Gid(3 if choice.index < 0 else choice.index, "::ffff:0.0.0.1")
+    table = {
+        int(file.name): Gid(
+            int(file.name),
+            _text(file).strip() or "::",
+            _text(port / "gid_attrs/types" / file.name).strip() or "RoCE v2",
+        )
+        for file in (port / "gids").iterdir()
+    }
+    if choice.index >= 0:
+        return table.get(choice.index, Gid(choice.index, "::"))
+    chosen = table.get(0, Gid(0, "::"))
+    for index in sorted(set(table) - {0}):
+        if choice.better(chosen, table[index]):
+            chosen = table[index]
+    return chosen
 
 
 def _pci_order(device: Path) -> tuple[str, str]:

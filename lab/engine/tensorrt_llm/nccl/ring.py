@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import counters
-from .log import REMOTE, SYSTEM, Log, NcclError
-from .transport import Rail, Transport
+from .async_events import AsyncEvents
+from .log import COMPLETION, LISTEN, MODIFY_QP, REMOTE, SOCKET_CALL, SYSTEM, Log, NcclError, Source
+from .transport import NO_DATA, Rail, Transport
 
 CONNECT_SECONDS = 15.0
 """How long a connection is tried (NCCL retries for about as long)."""
@@ -72,12 +73,14 @@ class Ring:
         self._out: dict[socket.socket, Rail] = {}
         self._in: dict[socket.socket, Rail] = {}
         self._listeners: list[socket.socket] = []
+        self._events = AsyncEvents(transport.rails, log)
         try:
             self._connect(rank, size, allgather)
             self.exchange(PROBE, CONNECT_SECONDS)
         except (NcclError, TimeoutError) as error:
             self.close()
             raise error if isinstance(error, NcclError) else NcclError(SYSTEM) from error
+        self._events.start()
         log.info("Connected all rings")
 
     def exchange(self, payload: bytes, patience: float | None = None) -> None:
@@ -109,7 +112,7 @@ class Ring:
                     if not missing[connection]:
                         del missing[connection]
             except OSError as error:
-                self._log.warn(f"NET/{self._transport.name} : peer is gone: {error}")
+                self._log.warn(*self._gone(error))
                 raise NcclError(REMOTE) from error
         for rail in self._out.values():
             if rail.counters is not None:
@@ -117,6 +120,14 @@ class Ring:
         for rail in self._in.values():
             if rail.counters is not None:
                 counters.add(rail.counters, received=len(payload))
+
+    def _gone(self, error: OSError) -> tuple[str, Source]:
+        """NCCL's line for a peer that ended or went silent."""
+        if self._transport.name == "Socket":
+            return f"socketProgress: Connection closed by remote peer: {error}", SOCKET_CALL
+        status = "12" if self._log.version < (2, 28) else "IBV_WC_RETRY_EXC_ERR(12)"
+        device = self._transport.rails[0].device.partition(":")[0]
+        return f"NET/IB: Got completion from peer with status={status} hca {device} ({error})", COMPLETION
 
     def wait(self, seconds: float) -> None:
         """Sleep, shortly only when bytes of the rank before are waiting."""
@@ -126,6 +137,7 @@ class Ring:
 
     def close(self) -> None:
         """Drop the connections."""
+        self._events.close()
         for connection in (*self._out, *self._in, *self._listeners):
             with contextlib.suppress(OSError):
                 connection.close()
@@ -157,9 +169,12 @@ class Ring:
 
     def _reachable(self, rail: Rail, own: "Place", peer: "Place") -> None:
         """RoCE resolves a peer on its own link only: no route leads to another subnet or family."""
+        if rail.gid is not None and not rail.gid.there:
+            self._log.warn(rail.failure(peer.gid, NO_DATA), MODIFY_QP)
+            raise NcclError(SYSTEM)
         if (own.network and peer.network and own.network != peer.network) or own.family != peer.family:
             time.sleep(CONNECT_SECONDS)
-            self._log.warn(rail.failure(peer.gid))
+            self._log.warn(rail.failure(peer.gid), MODIFY_QP)
             raise NcclError(SYSTEM)
 
     def _say(self, number: int, sender: int, receiver: int, side: str) -> None:
@@ -171,7 +186,7 @@ class Ring:
         try:
             listener = socket.create_server((address, 0))
         except OSError as error:
-            self._log.warn(f"Call to bind failed: {error.strerror}")
+            self._log.warn(f"Call to bind failed: {error.strerror}", LISTEN)
             raise NcclError(SYSTEM) from error
         return listener
 
@@ -193,10 +208,14 @@ class Ring:
 
     def _failed(self, rail: Rail, peer: "Place", error: OSError) -> None:
         if self._transport.name == "IB":
-            self._log.warn(rail.failure(peer.gid))
+            self._log.warn(rail.failure(peer.gid), MODIFY_QP)
         else:
             reason = error.strerror or str(error)
-            self._log.warn(f"socketPollConnect: connect to {peer.host}<{peer.port}> failed: {reason}")
+            self._log.warn(
+                f"socketPollConnect: connect to {peer.host}<{peer.port}> returned {reason}, "
+                "exceeded error retry count after 35 attempts",
+                SOCKET_CALL,
+            )
 
     def _accept(self, expected: int) -> None:
         """Take the connections of the rank before; each of its rails connects once."""
@@ -205,7 +224,7 @@ class Ring:
             left = max(until - time.monotonic(), 0)
             ready, _, _ = select.select(self._listeners, [], [], left)
             if not ready:
-                self._log.warn("socketPollConnect: no connection from the peer")
+                self._log.warn("socketProgress: Connection closed by remote peer", SOCKET_CALL)
                 raise NcclError(SYSTEM)
             for listener in ready:
                 connection, _ = listener.accept()
