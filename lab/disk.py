@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab import accounts, disk_variants, names, netplan_files
 from lab.shell import run
-from lab.state import CACHE, Lab, Node
+from lab.state import CACHE, DISKS, Lab, Node
 
 USER = "nvidia"
 HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ class _Disk:
 
     def fill(self, lab: Lab, node: Node, lan: IPv4Network) -> None:
         self.root.mkdir(parents=True, mode=0o755)
-        self._hide_the_host(lab.checkout)
+        self._hide_the_host(lab.checkout, CACHE, DISKS, lab.store)
         self._copy_system_files(
             {
                 "NAME": node.hostname,
@@ -96,13 +96,13 @@ class _Disk:
         disk_variants.apply(self.root, node)
         self.copy_tools()
 
-    def _hide_the_host(self, checkout: Path) -> None:
+    def _hide_the_host(self, *folders: Path) -> None:
         for entry in Path("/").iterdir():
             if entry.name not in SYSTEM_FOLDERS:
                 os.mknod(self.root / entry.name, stat.S_IFCHR, 0)
         for folder in OWN_FOLDERS:
             self._own(Path(folder))
-        for path in (checkout, CACHE):
+        for path in folders:
             inside = path.resolve().relative_to("/")
             # Already gone with a folder above it, or by the node's own /tmp?
             if inside.parts[0] in SYSTEM_FOLDERS - {"home", "root", "opt", "srv", "mnt", "tmp"}:

@@ -14,7 +14,7 @@ from lab import cabling, cgroups, disk, engines, names, network, node, registry
 from lab.errors import LabError
 from lab.hub import service as hub
 from lab.shell import run
-from lab.state import CACHE, Lab, Node, Plan, command, write_json
+from lab.state import CACHE, DISKS, Lab, Node, Plan, command, hand_over, orphans, write_json
 from lab.variants import TOOLKITS, Variant, parse
 
 HERE = Path(__file__).parent
@@ -42,6 +42,9 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
     """
     with lab.locked():
         plan = _plan(lab, wanted)
+        lab.make_store()
+        for left in orphans():
+            say(f"{left} belongs to a lab whose checkout is gone. Remove it: sudo rm -rf {left}")
         lan = IPv4Network(plan.subnet)
         if not network.switched_on(lab):
             for each in lab.nodes(plan):
@@ -87,7 +90,8 @@ def _plan(lab: Lab, wanted: Wanted) -> Plan:
     if old:
         _refuse_another(lab, old, count, fabric, variants if wanted.variants else None)
     subnet = old.subnet if old else str(names.subnet(lab.id, network.host_routes()))
-    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric, docker, images)
+    store = old.store if old else str(DISKS / lab.id)
+    plan = Plan(subnet, count, {**(old.variants if old else {}), **variants}, fabric, docker, images, store)
     if plan != old:
         lab.write_plan(plan)
     return plan
@@ -236,11 +240,13 @@ def _describe(lab: Lab, plan: Plan, images: dict[str, str]) -> None:
             ],
         },
     )
+    if lab.store != lab.folder:
+        hand_over(lab.folder)
 
 
 def down(lab: Lab) -> bool:
     """Remove everything the lab made, however much of it there is; return whether there was any."""
-    there = lab.folder.exists() or network.switched_on(lab)
+    there = lab.folder.exists() or lab.store.exists() or network.switched_on(lab)
     with lab.locked():
         plan = lab.read_plan()
         for each in lab.nodes(plan) if plan else []:
@@ -250,5 +256,9 @@ def down(lab: Lab) -> bool:
         registry.stop(lab)
         hub.stop(lab)
         network.remove_switch(lab)
-        shutil.rmtree(lab.folder)
+        # The plan says where the store is, so the lab's own folder goes last.
+        if lab.store.exists():
+            shutil.rmtree(lab.store)
+        if lab.folder.exists():
+            shutil.rmtree(lab.folder)
     return there

@@ -1,4 +1,6 @@
-"""A lab's addresses, keys and image in a stack's configuration file; every other key stays.
+"""Write a lab's addresses, keys and image into a stack's configuration file.
+
+A file that does not exist is created with DEFAULTS. In one that does, every other key keeps its value.
 
 usage: .venv/bin/python -m lab.stack_config LAB_JSON STACK_YAML
 """
@@ -17,6 +19,12 @@ from lab import models
 from lab.hub.routes import ENCODINGS
 
 PROJECT = "trtllm-dgx-spark"
+DEFAULTS: dict[str, Any] = {
+    f"{PROJECT}:model": "openai/gpt-oss-120b",
+    # A simulated engine starts in seconds, so a failed start need not be waited for much longer.
+    f"{PROJECT}:readyTimeout": "120",
+}
+"""What a new stack of a lab has besides the lab's own keys."""
 
 
 def settings(lab: dict[str, Any]) -> dict[str, Any]:
@@ -36,8 +44,11 @@ def settings(lab: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(lab_json: Path, stack_yaml: Path) -> bool:
-    """Whether the file had to be changed."""
-    stack = yaml.safe_load(stack_yaml.read_text()) or {}
+    """Update the file, and return whether it had to be changed."""
+    try:
+        stack = yaml.safe_load(stack_yaml.read_text()) or {}
+    except FileNotFoundError:
+        stack = {"config": dict(DEFAULTS)}
     config = stack.setdefault("config", {})
     wanted = settings(json.loads(lab_json.read_text()))
     if all(config.get(key) == value for key, value in wanted.items()):

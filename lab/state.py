@@ -21,11 +21,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trtllm-dgx-spark"
 """Shared by checkouts: what is expensive to make."""
 
+DISKS = Path(os.environ.get("TRTSPARK_LAB_DISKS") or "/var/lib/trtllm-dgx-spark/labs")
+"""Where labs keep what must not be below a Pulumi project: `pulumi new` fails at a device."""
+
 LOCK_DEADLINE = 300.0
 """Seconds to wait for another command on the same lab: the first `up` of a machine is the slowest."""
 
 
 DEFAULT_NAME = "demo"
+OWNER = "lab.json"
+"""The file in a store that names the lab's folder."""
 
 
 def command(lab_name: str, *words: str) -> str:
@@ -101,6 +106,8 @@ class Plan:
     docker: str = ""  # "29", or "" for the system's own
     images: list[str] = field(default_factory=list)
     """Versions of the serving image besides the usual one."""
+    store: str = ""
+    """The folder of the nodes' disks and the registry; "" for a lab of an older version, in the lab's own."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,21 @@ class Lab:
 
     @property
     def registry(self) -> Path:
-        return self.folder / "registry"
+        return self.store / "registry"
+
+    @property
+    def store(self) -> Path:
+        """Root's folder for the nodes' disks and the registry, outside of the checkout."""
+        plan = self.read_plan()
+        if plan is None:
+            return DISKS / self.id
+        return Path(plan.store) if plan.store else self.folder
+
+    def make_store(self) -> None:
+        """Create the folder, with a note of whose it is for `orphans`."""
+        self.store.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.store.mkdir(mode=0o700, exist_ok=True)
+        write_json(self.store / OWNER, {"lab": str(self.folder)})
 
     @property
     def switch(self) -> str:
@@ -160,7 +181,7 @@ class Lab:
             lab=self.id,
             lab_name=self.name,
             number=number,
-            folder=self.folder / "nodes" / name,
+            folder=(Path(plan.store) if plan.store else self.folder) / "nodes" / name,
             host=names.node_address(lan, number),
             wires=cabling.wires(self.id, lan, number, plan.fabric, variant),
             variant=variant,
@@ -201,6 +222,27 @@ class Lab:
                     return
             finally:
                 os.close(folder)
+
+
+def orphans() -> list[Path]:
+    """Return the stores whose lab's folder is gone: somebody removed a checkout while its lab was there."""
+    found = []
+    for note in sorted(DISKS.glob(f"*/{OWNER}")):
+        try:
+            lab = Path(json.loads(note.read_text())["lab"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not lab.exists():
+            found.append(note.parent)
+    return found
+
+
+def hand_over(folder: Path) -> None:
+    """Give a folder to the user who called sudo: Pulumi, ssh and the demo read it as that user."""
+    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+    if user and group:
+        for path in [folder, *folder.rglob("*")]:
+            os.lchown(path, int(user), int(group))
 
 
 def _lock(folder: int) -> bool:

@@ -37,6 +37,8 @@ step_python() {
   "$root/.venv/bin/python" -m pip install --disable-pip-version-check -r "${requirements[1]}"
   # The project itself, for its one command: trtspark.
   "$root/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps --editable "$root"
+  # A link to `lib`, unused where Python's libraries are there: `pulumi new` cannot copy links to folders.
+  if [[ $("$python" -c 'import sys; print(sys.platlibdir)') == lib ]]; then rm -f "$root/.venv/lib64"; fi
   printf '%s' "$wanted" >"$stamp"
   step_result="$("$root/.venv/bin/python" --version) with $(basename "${requirements[1]}")"
 }

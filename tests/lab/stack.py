@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -109,7 +108,6 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     folder.mkdir(parents=True)
     for part in PARTS:
         (folder / part).symlink_to(ROOT / part)
-    shutil.copy(ROOT / "Pulumi.lab.yaml", folder)
     lab_json = folder / "lab.json"
     lab_json.write_text(json.dumps(lab))
     write_lab(lab_json, folder / "Pulumi.lab.yaml")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.state import Lab
 from tests.lab.stack import ROOT
 
 pytestmark = pytest.mark.lab
@@ -31,6 +32,8 @@ def checkout(tmp_path_factory):
     (folder / ".venv").symlink_to(ROOT / ".venv")
     # A copy, because set-up writes this checkout's own paths into it.
     shutil.copytree(ROOT / ".tools", folder / ".tools", symlinks=True)
+    git = "git -c user.name=test -c user.email=test@example.com"
+    run(folder, f"git init --quiet && git add --all && {git} commit --quiet --message test")
     yield folder
     run(folder, "scripts/demo --down")
 
@@ -82,8 +85,15 @@ def test_the_readmes_switch(checkout):
     assert "I am openai/gpt-oss-20b" in run(checkout, "scripts/demo")
 
 
+def test_all_this_changed_no_tracked_file(checkout):
+    assert str(checkout) in (checkout / "Pulumi.lab.yaml").read_text()
+    assert run(checkout, "git status --porcelain") == ""
+
+
 def test_down_leaves_nothing(checkout):
     run(checkout, "scripts/demo --down")
-    assert (checkout / "Pulumi.lab.yaml").read_text() == (ROOT / "Pulumi.lab.yaml").read_text()
+    assert run(checkout, "git status --porcelain") == ""
+    assert not (checkout / "Pulumi.lab.yaml").exists()
+    assert not Lab("demo", checkout).store.exists()
     assert not list((checkout / ".lab").glob("demo/*"))
     assert not (checkout / ".lab" / "demo-state").exists()

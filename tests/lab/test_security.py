@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.state import Lab
 from tests.lab import stack as stacks
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -93,9 +94,11 @@ def test_the_token_is_nowhere_in_clear(stack, lab):
 def test_neither_secret_is_on_a_disk(stack, lab):
     """The nodes' disks as this machine sees them: everything written since they were booted first."""
     key = private_key(lab).splitlines()[2]
+    disks = Lab(lab["name"]).store / "nodes"
+    assert len(list(disks.iterdir())) == len(lab["nodes"])
     for secret in (stack.token, key):
         done = subprocess.run(
-            ["grep", "-rlaF", "--devices=skip", "-f", "-", str(stacks.ROOT / ".lab" / lab["name"] / "nodes")],
+            ["grep", "-rlaF", "--devices=skip", "-f", "-", str(disks)],
             input=secret,
             capture_output=True,
             text=True,

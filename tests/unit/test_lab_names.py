@@ -1,11 +1,12 @@
 """Names, addresses and variants of labs: derived, stable and never shared."""
 
+import shutil
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lab import cabling, names
+from lab import cabling, names, state
 from lab.errors import LabError
 from lab.state import Lab, Plan
 from lab.variants import parse, usages, variant_of
@@ -86,3 +87,37 @@ def test_the_contract_lists_every_variant():
     text = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text()
     for name, about in usages().items():
         assert f"| `{name.replace('|', chr(92) + '|')}` | {about} |\n" in text
+
+
+def test_what_a_lab_makes_of_devices_is_outside_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "DISKS", tmp_path / "labs")
+    lab = Lab("demo", tmp_path / "checkout")
+    assert lab.store == tmp_path / "labs" / lab.id
+    with lab.locked():
+        lab.write_plan(Plan("10.100.0.0/24", 1, store=str(lab.store)))
+        lab.make_store()
+    assert lab.nodes(Plan("10.100.0.0/24", 1, store=str(lab.store)))[0].disk.is_relative_to(lab.store)
+    assert state.orphans() == []
+    shutil.rmtree(lab.checkout)
+    assert state.orphans() == [lab.store]
+
+
+def test_a_lab_of_an_older_version_keeps_its_disks_where_they_are(tmp_path):
+    lab = Lab("demo", tmp_path)
+    lab.folder.mkdir(parents=True)
+    (lab.folder / "plan.json").write_text('{"subnet": "10.100.0.0/24", "nodes": 1}')
+    assert lab.store == lab.folder
+    assert lab.node("spark-1").disk == lab.folder / "nodes" / "spark-1" / "disk"
+
+
+def test_the_user_of_sudo_gets_the_labs_folder(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(state.os, "lchown", lambda *words: given.append(words))
+    (tmp_path / "hub").mkdir()
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    state.hand_over(tmp_path)
+    assert given == []
+    monkeypatch.setenv("SUDO_UID", "1000")
+    monkeypatch.setenv("SUDO_GID", "1001")
+    state.hand_over(tmp_path)
+    assert given == [(tmp_path, 1000, 1001), (tmp_path / "hub", 1000, 1001)]
