@@ -20,10 +20,6 @@ from cluster.fabric_links import Half, active, described, ports, rails, segments
 from cluster.fabric_subnets import PREFIX, free, host, numbers
 from cluster.facts import Facts
 
-#: The first IPv4 address of an interface gives its RDMA device GIDs 2 (RoCE v1) and 3 (RoCE v2); 0 and 1 are
-#: IPv6's. The node program checks it after applying.
-GID_INDEX = 3
-
 
 @dataclass(frozen=True)
 class NodeAddresses:
@@ -105,7 +101,8 @@ def applied(facts: Facts, addresses: Mapping[str, IPv4Interface]) -> Facts:
             hca,
             address=addresses[hca.netdev],
             mtu=netplan.MTU,
-            gid_index=hca.gid_index if hca.address == addresses[hca.netdev] and hca.gid_index else GID_INDEX,
+            has_gid=True,  # waited for when the address is set
+            others=(),
         )
         if hca.active and hca.netdev in addresses
         else hca
@@ -128,7 +125,7 @@ def taken_back(facts: Facts, addresses: Mapping[str, IPv4Interface]) -> Facts:
     return dataclasses.replace(
         facts,
         hcas=tuple(
-            dataclasses.replace(hca, address=None, gid_index=None) if hca.netdev in gone else hca
+            dataclasses.replace(hca, address=None, has_gid=False) if hca.netdev in gone else hca
             for hca in facts.hcas
         ),
         interfaces={name: () if name in gone else found for name, found in facts.interfaces.items()},

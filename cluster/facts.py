@@ -29,16 +29,19 @@ class Hca:
     netdev: str
     mtu: int
     address: IPv4Interface | None
-    gid_index: int | None
+    has_gid: bool
+    """Whether the GID table has a RoCE v2 entry for the address. Where it stands there changes by itself."""
     pci: str = ""
     half: int | None = None
     cage: int | None = None
     mac: str = ""
+    others: tuple[IPv4Interface, ...] = ()
+    """Further IPv4 addresses of the interface, which have GIDs as well."""
 
     @property
     def usable(self) -> bool:
         """Link up, with an IPv4 address and the RoCE v2 GID that comes with it."""
-        return self.active and self.address is not None and self.gid_index is not None
+        return self.active and self.address is not None and self.has_gid
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ class Facts:
             "address": str(self.address),
             "gpu": self.gpu_uuid,
             "hcas": [
-                f"{hca.name} {hca.netdev} {hca.address} gid {hca.gid_index} {hca.rate_gbps} Gb/s"
+                f"{hca.name} {hca.netdev} {hca.address} {hca.rate_gbps} Gb/s"
                 for hca in self.hcas
                 if hca.usable
             ],

@@ -55,14 +55,14 @@ def connection_args(args: SparkNodeArgs) -> remote.ConnectionArgs:
 
 def fabric_props(args: SparkNodeArgs) -> dict[str, Any]:
     """The inputs of the node's FabricAddresses."""
-    indexes = {hca.netdev: hca.gid_index for hca in args.facts.hcas if hca.usable}
+    rdma = {hca.netdev for hca in args.facts.hcas if hca.usable}
     addresses = args.fabric.addresses
     return {
         "stack": args.stack,
         "connection": args.connection.as_props(),
         "addresses": {netdev: str(address) for netdev, address in sorted(addresses.items())},
         "file": args.fabric.file,
-        "gids": {netdev: indexes[netdev] for netdev in sorted(addresses) if netdev in indexes},
+        "gids": sorted(rdma & set(addresses)),
         "repair": args.fabric.repair,
     }
 

@@ -26,8 +26,9 @@ _INPUTS = ("stack", "connection", "addresses", "file", "gids", "repair")
 
 
 class FabricAddressesProvider(Provider):
-    """`stack`, `connection`, `addresses` {interface: "a.b.c.d/24"}, `file` (its text), `gids` {interface:
-    index}, `repair` (what somebody changed, "" when nothing) -> mtu.
+    """`stack`, `connection`, `addresses` {interface: "a.b.c.d/24"}, `file` (its text), `gids` (the
+    interfaces whose address must get a RoCE v2 GID), `repair` (what somebody changed, "" when nothing)
+    -> mtu.
     """
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:

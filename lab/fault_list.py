@@ -19,6 +19,7 @@ POWER_OFF_S = 5
 CUT_S = 20
 #: No node has it: 32 MiB in four files.
 ON_HUB_ONLY = "lab/bulk-4x8M"
+FABRIC = ("half0", "half1")
 ITSELF, ONE_UP = "by itself", "by one up"
 
 
@@ -51,6 +52,39 @@ def _cut(node: int, *links: str) -> Callable[[Pair], None]:
         pair.link("down", node, *links)
         time.sleep(CUT_S)
         pair.link("up", node, *links)
+
+    return act
+
+
+#: Deletes and sets again the addresses of the fabric, as systemd-networkd does when a carrier goes and comes.
+READDRESS = r"""
+ip -o -4 addr show | awk '$2 ~ /^en(P2)?p1s0f/ { print $2, $4 }' | while read -r dev address; do
+  ip addr del "$address" dev "$dev"; sleep 0.3; ip addr add "$address" dev "$dev"
+done"""
+
+
+def _gids_move(node: int, act: Callable[[Pair], None]) -> Callable[[Pair], None]:
+    """What `act` does, while place 3 of every GID table is held: the RoCE v2 GID then stands at 4."""
+
+    def moved(pair: Pair) -> bool:
+        shown = pair.inside(node, "cat /sys/class/infiniband/*/ports/1/gid_attrs/types/4 2>/dev/null || true")
+        return shown.split("\n").count("RoCE v2") == len(FABRIC)
+
+    def all_of_it(pair: Pair) -> None:
+        pair.inside(node, "echo 3 >/etc/lab/held-gids")
+        act(pair)
+        stacks.until(lambda: moved(pair), 60, "the GIDs at index 4")
+        pair.inside(node, "rm /etc/lab/held-gids")
+
+    return all_of_it
+
+
+def _flap(node: int) -> Callable[[Pair], None]:
+    def act(pair: Pair) -> None:
+        pair.link("down", node, *FABRIC)
+        pair.inside(node, READDRESS)
+        time.sleep(CUT_S)
+        pair.link("up", node, *FABRIC)
 
     return act
 
@@ -293,6 +327,8 @@ FAULTS = (
     Fault("power-both", "both nodes' power cut for 5 s", _power(HEAD, WORKER)),
     Fault("half", "one half of the fabric out for 20 s", _cut(WORKER, "half0"), outage=False),
     Fault("halves", "both halves of the fabric out for 20 s", _cut(WORKER, "half0", "half1")),
+    Fault("gid-flap", "GIDs move from 3 to 4 with both halves out", _gids_move(WORKER, _flap(WORKER))),
+    Fault("gid-restart", "GIDs move from 3 to 4 at a power cut", _gids_move(WORKER, _power(WORKER))),
     Fault(
         "management-worker",
         "worker's management link out, 20 s",

@@ -128,7 +128,6 @@ def apply(
             "it was.",
             "Look at the file in the preview and at /etc/netplan there; docs/fabric.md has the causes.",
         )
-    _must_have_gids(connection, props["gids"], ended["gids"])
     return {**props, "mtu": netplan.MTU}
 
 
@@ -194,17 +193,6 @@ def _until_ended(
                 "Look at the machine itself: a restart brings the old network back.",
             )
         time.sleep(RETRY_S)
-
-
-def _must_have_gids(connection: Connection, planned: Mapping[str, Any], found: Mapping[str, int]) -> None:
-    wrong = {name: found.get(name) for name, index in planned.items() if found.get(name) != int(index)}
-    if wrong:
-        listed = ", ".join(f"{name} has GID index {index}" for name, index in sorted(wrong.items()))
-        raise NodeError(
-            connection.host,
-            f"the addresses are set, but {listed}, not {choosing.GID_INDEX} as planned.",
-            "Run `pulumi up` again: it plans with what is there now.",
-        )
 
 
 def _ask(shell: Shell, connection: Connection, timeout: float, **arguments: Any) -> dict[str, Any]:

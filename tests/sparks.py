@@ -56,7 +56,7 @@ def with_addresses(facts: Facts, addresses: Mapping[str, str]) -> Facts:
     return dataclasses.replace(
         facts,
         hcas=tuple(
-            dataclasses.replace(hca, address=found[hca.netdev], gid_index=3) if hca.netdev in found else hca
+            dataclasses.replace(hca, address=found[hca.netdev], has_gid=True) if hca.netdev in found else hca
             for hca in facts.hcas
         ),
         interfaces={**facts.interfaces, **{netdev: (address,) for netdev, address in found.items()}},

@@ -5,7 +5,7 @@ devices may have different names on the two sides. Shapes: one node, a pair (one
 three, up to eight nodes behind a switch. docs/decisions/0018 has the rules.
 """
 
-from cluster.fabric.environment import environment, expected_transport, overridden
+from cluster.fabric.environment import cautions, environment, expected_transport, overridden
 from cluster.fabric.plan import Wanted, plan
 from cluster.fabric.shape import Fabric, RankNetwork, Transport, Wire, pcie_order, wires
 
@@ -15,6 +15,7 @@ __all__ = [
     "Transport",
     "Wanted",
     "Wire",
+    "cautions",
     "environment",
     "expected_transport",
     "overridden",

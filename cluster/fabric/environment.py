@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cluster.fabric.shape import Fabric, Transport
+from cluster.fabric import halves
+from cluster.fabric.shape import Fabric, RankNetwork, Transport
 
 #: INIT and NET print which HCAs are opened and how ranks connect, ENV which variables NCCL took.
 DEBUG_SUBSYSTEMS = "INIT,NET,ENV"
@@ -31,6 +32,18 @@ def overridden(fabric: Fabric, overrides: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(said)
 
 
+def cautions(overrides: Mapping[str, str]) -> tuple[str, ...]:
+    """What the user's variables may break, a sentence each."""
+    index = overrides.get("NCCL_IB_GID_INDEX", "")
+    if not index or index.startswith("-"):
+        return ()
+    return (
+        f"nccl: NCCL_IB_GID_INDEX={index} applies to every RDMA device at every start, but the index moves "
+        "when a machine restarts or a cable is pulled, and the ranks then fail to connect or hang. Remove "
+        "it: NCCL finds the index itself.",
+    )
+
+
 def expected_transport(fabric: Fabric, overrides: Mapping[str, str]) -> Transport:
     """What the ranks must report: the plan's transport, unless the user turned RDMA off."""
     off = overrides.get("NCCL_IB_DISABLE") == "1" or overrides.get("NCCL_NET") == "Socket"
@@ -46,11 +59,14 @@ def _found(fabric: Fabric, rank: int) -> dict[str, str]:
         "NCCL_SOCKET_IFNAME": f"={network.interface}",
         "GLOO_SOCKET_IFNAME": network.interface,
         "OMPI_MCA_btl_tcp_if_include": ",".join(str(one) for one in fabric.networks),
+        # An interface and never an RDMA device, as in NVIDIA's recipe for two Sparks: MPI's own messages are
+        # small and gain nothing from RoCE, and UCX pairs RDMA devices by position.
+        "UCX_NET_DEVICES": network.interface,
     }
     if fabric.transport == "Socket":
-        return found | {"NCCL_IB_DISABLE": "1", "UCX_NET_DEVICES": network.interface}
+        return found | {"NCCL_IB_DISABLE": "1"}
     devices = ",".join(f"{hca.name}:1" for hca in network.hcas)
-    found |= {"NCCL_IB_HCA": f"={devices}", "UCX_NET_DEVICES": devices, **_gid(fabric, rank)}
+    found |= {"NCCL_IB_HCA": f"={devices}", **_gid(network)}
     if fabric.required:
         # By name: without a usable HCA NCCL then fails instead of taking sockets.
         found["NCCL_NET"] = "IB"
@@ -60,15 +76,18 @@ def _found(fabric: Fabric, rank: int) -> dict[str, str]:
             "NCCL_CROSS_NIC": "1",
             "NCCL_IB_MERGE_NICS": "0",
             "NCCL_NET_PLUGIN": "none",
-            # MPI's own messages are small, and UCX pairs HCAs by position too.
-            "UCX_NET_DEVICES": network.interface,
         }
     return found
 
 
-def _gid(fabric: Fabric, rank: int) -> dict[str, str]:
-    """The GID index, one variable for all HCAs of a rank; else NCCL chooses per HCA: RoCE v2 over IPv4."""
-    indexes = {hca.gid_index for hca in fabric.ranks[rank].hcas}
-    if len(indexes) == 1:
-        return {"NCCL_IB_GID_INDEX": str(indexes.pop())}
-    return {"NCCL_IB_ROCE_VERSION_NUM": "2", "NCCL_IB_ADDR_FAMILY": "AF_INET"}
+def _gid(network: RankNetwork) -> dict[str, str]:
+    """What a GID must be. NCCL then finds its index on every HCA at every start: an index is never given.
+
+    The kernel puts a GID into the first free place of its table, so that an address which comes back after a
+    restart or a link failure may stand elsewhere (3 becomes 4), and on each HCA for itself.
+    """
+    found = {"NCCL_IB_ROCE_VERSION_NUM": "2", "NCCL_IB_ADDR_FAMILY": "AF_INET"}
+    if halves.further(network.hcas) and (within := halves.address_range(network.hcas)):
+        # Of several addresses NCCL takes the first in the table unless it is told where to look.
+        found["NCCL_IB_ADDR_RANGE"] = str(within)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from cluster.fabric.shape import RankNetwork, Wire, place, subnet
 from cluster.facts import Facts, Hca
@@ -19,6 +20,7 @@ def warnings(nodes: Sequence[Facts], ranks: Sequence[RankNetwork], chosen: Seque
     return (
         *_left_out(nodes, ranks, chosen),
         *_one_subnet(nodes, ranks),
+        *_several_addresses(nodes, ranks),
         *_crossed(nodes, ranks),
     )
 
@@ -41,13 +43,29 @@ def mirrored(nodes: Sequence[Facts], wires: Sequence[Wire]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
+def further(hcas: Sequence[Hca]) -> list[IPv4Address]:
+    """Addresses of the HCAs' interfaces outside of the subnets that are used."""
+    return [other.ip for hca in hcas for other in hca.others if other.ip not in subnet(hca)]
+
+
+def address_range(hcas: Sequence[Hca]) -> IPv4Network | None:
+    """The smallest network with all addresses that are used; None if one of `further` is in it as well.
+
+    NCCL has one such range for all HCAs of a rank (NCCL_IB_ADDR_RANGE).
+    """
+    found = subnet(hcas[0])
+    while not all(subnet(hca).subnet_of(found) for hca in hcas):
+        found = found.supernet()
+    return None if any(ip in found for ip in further(hcas)) else found
+
+
 def lack(hca: Hca) -> str:
     """What keeps a half from carrying RDMA; "" when nothing does."""
     if not hca.active:
         return "has no link"
     if hca.address is None:
         return "has no IPv4 address"
-    return "" if hca.gid_index is not None else f"has no RoCE v2 GID for its address {hca.address.ip}"
+    return "" if hca.has_gid else f"has no RoCE v2 GID for its address {hca.address.ip}"
 
 
 def _left_out(nodes: Sequence[Facts], ranks: Sequence[RankNetwork], chosen: Sequence[bool]) -> Iterator[str]:
@@ -77,6 +95,21 @@ def _one_subnet(nodes: Sequence[Facts], ranks: Sequence[RankNetwork]) -> Iterato
                 yield (
                     f"{facts.node}: {' and '.join(names)} are in one subnet ({one}). That works, but the "
                     "kernel may answer for one at the other; NVIDIA's rule is one subnet per half."
+                )
+
+
+def _several_addresses(nodes: Sequence[Facts], ranks: Sequence[RankNetwork]) -> Iterator[str]:
+    """Interfaces whose addresses NCCL cannot be told to choose from."""
+    for facts, rank in zip(nodes, ranks, strict=True):
+        if not further(rank.hcas) or address_range(rank.hcas):
+            continue
+        for hca in rank.hcas:
+            if hca.others:
+                others = ", ".join(str(one) for one in hca.others)
+                yield (
+                    f"{facts.node}: {hca.netdev} has {others} beside {hca.address}, and NCCL uses the "
+                    "address that the interface got first. Remove the other one, or the ranks may not "
+                    "connect."
                 )
 
 

@@ -27,7 +27,7 @@ def hca(
     """One device with the interface it belongs to, that one's addresses, and the GID to use."""
     netdev = _netdev(raw, net)
     link = net.get(netdev, {})
-    address, index = _address(raw["gids"], interfaces.get(netdev, ()))
+    address, has_gid = _address(raw["gids"], interfaces.get(netdev, ()))
     pci = _pci(raw.get("device", ""), link.get("device", ""), netdev)
     place = _PCI.search(pci)
     return Hca(
@@ -37,11 +37,12 @@ def hca(
         netdev=netdev,
         mtu=_number(link.get("mtu", "")),
         address=address,
-        gid_index=index,
+        has_gid=has_gid,
         pci=pci,
         half=_HALF_OF_DOMAIN.get(int(place[1], 16)) if place else None,
         cage=int(place[4], 16) if place else None,
         mac=link.get("address", ""),
+        others=tuple(one for one in interfaces.get(netdev, ()) if one != address),
     )
 
 
@@ -63,8 +64,8 @@ def _netdev(raw: Mapping[str, Any], net: Mapping[str, Mapping[str, str]]) -> str
 
 def _address(
     gids: Sequence[Mapping[str, Any]], addresses: Sequence[IPv4Interface]
-) -> tuple[IPv4Interface | None, int | None]:
-    """The address to use and the RoCE v2 GID that carries it (::ffff:a.b.c.d; normally index 3).
+) -> tuple[IPv4Interface | None, bool]:
+    """The address to use, and whether a RoCE v2 GID carries it (::ffff:a.b.c.d), at whatever index.
 
     One that somebody gave counts more than a link-local one that came by itself, and one with its GID more
     than one without.
@@ -73,12 +74,12 @@ def _address(
     for address in addresses:
         octets = address.ip.packed.hex()
         wanted = f"0000:0000:0000:0000:0000:ffff:{octets[:4]}:{octets[4:]}"
-        indexes = [gid["index"] for gid in gids if (gid["type"], gid["gid"].lower()) == ("RoCE v2", wanted)]
-        found.append((not indexes, address.ip.is_link_local, address, next(iter(indexes), None)))
+        there = any((gid["type"], gid["gid"].lower()) == ("RoCE v2", wanted) for gid in gids)
+        found.append((not there, address.ip.is_link_local, address))
     if not found:
-        return None, None
-    best = min(found, key=lambda one: one[:2])
-    return best[2], best[3]
+        return None, False
+    lacking, _, best = min(found, key=lambda one: one[:2])
+    return best, not lacking
 
 
 def _pci(device: str, netdev_device: str, netdev: str) -> str:

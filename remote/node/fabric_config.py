@@ -125,13 +125,13 @@ def lacking(args):
             return "%s has %s, not %s" % (name, ", ".join(sorted(ipv4(link))) or "no address", address)
         if link["mtu"] != args["mtu"]:
             return "%s has MTU %d, not %d" % (name, link["mtu"], args["mtu"])
-        if name in args["gids"] and gid_index(name, address) is None:
+        if name in args["gids"] and not has_gid(name, address):
             return "%s has no RoCE v2 GID for %s" % (name, address)
     return ""
 
 
-def gid_index(netdev, address):
-    """The index of the RoCE v2 GID that carries an IPv4 address, or None."""
+def has_gid(netdev, address):
+    """Whether a RoCE v2 GID carries an IPv4 address."""
     packed = "".join("%02x" % int(octet) for octet in address.split("/")[0].split("."))
     wanted = "0000:0000:0000:0000:0000:ffff:%s:%s" % (packed[:4], packed[4:])
     for folder in glob.glob("/sys/class/infiniband/*/device/net/%s" % netdev):
@@ -140,8 +140,8 @@ def gid_index(netdev, address):
             index = os.path.basename(path)
             kind = (text_of("%s/gid_attrs/types/%s" % (port, index)) or "").strip()
             if kind == "RoCE v2" and (text_of(path) or "").strip().lower() == wanted:
-                return int(index)
-    return None
+                return True
+    return False
 
 
 # --- the change --------------------------------------------------------------------------------------
@@ -150,8 +150,8 @@ def gid_index(netdev, address):
 def begin(args):
     """Try `file` for `stack`: {"phase": "kept"} where nothing needs applying, else a guard takes over.
 
-    Also: `addresses` {interface: "a.b.c.d/24"}, `mtu`, `gids`; `wait_s` for another's guard to end,
-    `keep_s` for the confirmation to come.
+    Also: `addresses` {interface: "a.b.c.d/24"}, `mtu`, `gids` (interfaces whose address needs one);
+    `wait_s` for another's guard to end, `keep_s` for the confirmation to come.
     """
     with locked(args["wait_s"]) as lock:
         return attempt(args, lock)
@@ -165,7 +165,7 @@ def attempt(args, lock):
         put(RECORD, new, "644")
     if ours() == args["file"] and not lacking(args):
         finish()
-        return {"phase": "kept", "reason": "", "gids": gids(args)}
+        return {"phase": "kept", "reason": ""}
     as_root.sudo("mkdir", "-p", os.path.dirname(TRIAL))
     as_root.sudo("install", "-m", "600", "/dev/stdin", TRIAL, text=args["file"])
     done = as_root.run(["netplan", "generate"], root=True, timeout=APPLY_S)
@@ -177,10 +177,10 @@ def attempt(args, lock):
     if not lacking(args):  # the addresses are there, the file is not: nothing to apply
         keep(args["file"])
         finish()
-        return {"phase": "kept", "reason": "", "gids": gids(args)}
+        return {"phase": "kept", "reason": ""}
     status("applying")
     detached(lambda: guard(args, before), lock)
-    return {"phase": "applying", "reason": "", "gids": {}}
+    return {"phase": "applying", "reason": ""}
 
 
 def guard(args, before):
@@ -238,7 +238,7 @@ def confirm(args):
 
 def outcome(args):
     """How far it is after `wait_s` at most: {"phase": applying | waiting | kept | restored | removed,
-    "reason", "gids": {interface: index}}. Once told of an end the guard forgets it, and what is there tells.
+    "reason"}. Once told of an end the guard forgets it, and what is there tells.
     """
     wait_for(lambda: phase()["phase"] in ENDS or not busy(), args["wait_s"])
     found = phase()
@@ -249,12 +249,7 @@ def outcome(args):
         end = "kept" if kept else "restored" if args["file"] else "removed"
         found = {"phase": end, "reason": "" if kept or not args["file"] else "its guard is gone"}
         finish()
-    return {**found, "gids": gids(args)}
-
-
-def gids(args):
-    found = {name: gid_index(name, address) for name, address in args["addresses"].items()}
-    return {name: index for name, index in found.items() if index is not None}
+    return found
 
 
 def remove(args):
@@ -268,7 +263,7 @@ def removal(args, lock):
     record = json.loads(text_of(RECORD) or "null")
     if record is None or record.get("stack") != args["stack"]:
         finish()
-        return {"phase": "removed", "reason": "", "gids": {}}
+        return {"phase": "removed", "reason": ""}
     there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
     as_root.sudo("rm", "-f", FILE)
     if TRIAL in there:
@@ -276,10 +271,10 @@ def removal(args, lock):
     if not there and not any(ipv4(link) & set(record["addresses"].values()) for link in links().values()):
         put_back(None)
         finish()
-        return {"phase": "removed", "reason": "", "gids": {}}
+        return {"phase": "removed", "reason": ""}
     status("applying")
     detached(lambda: taking_back(record["addresses"], args["mtu"]), lock)
-    return {"phase": "applying", "reason": "", "gids": {}}
+    return {"phase": "applying", "reason": ""}
 
 
 def taking_back(addresses, mtu):

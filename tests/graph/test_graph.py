@@ -236,9 +236,10 @@ def test_fabric_addresses_come_first_and_the_plan_has_them(monkeypatch):
     assert recorder.names() == PAIR | {"head-fabric-addresses", "worker-1-fabric-addresses"}
     inputs = recorder.inputs("worker-1-fabric-addresses")
     assert inputs["addresses"] == {"enP2p1s0f0np0": "172.16.101.12/24", "enp1s0f0np0": "172.16.100.12/24"}
-    assert inputs["gids"] == {"enP2p1s0f0np0": 3, "enp1s0f0np0": 3}
+    assert inputs["gids"] == ["enP2p1s0f0np0", "enp1s0f0np0"]
     env = recorder.inputs("trtllm-rank-1")["spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
-    assert "NCCL_IB_GID_INDEX=3" in env
+    assert "NCCL_IB_ROCE_VERSION_NUM=2" in env
+    assert not any(word.startswith("NCCL_IB_GID_INDEX") for word in env)
     launch = launched(recorder)
     assert [rank["address"] for rank in launch["ranks"]] == ["172.16.100.11", "172.16.100.12"]
 

@@ -18,14 +18,15 @@ QUICK = (
     "container-rank-1",
     "restart-head",
     "hang-rank-1",
-    "power-worker",
+    "gid-flap",
+    "gid-restart",
     "power-head",
     "crash-loop",
     "lost-state",
     "destroy-dead-worker",
 )
 #: Noticed within so many seconds, where docs/serving.md promises something; generous, for a loaded machine.
-NOTICED_S = {"engine-rank-0": 15, "engine-rank-1": 15, "hang-rank-1": 40, "power-worker": 40}
+NOTICED_S = {"engine-rank-0": 15, "engine-rank-1": 15, "hang-rank-1": 40, "gid-restart": 40}
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ PROPS: dict[str, Any] = {
     "connection": samples.connections(1)[0].as_props(),
     "addresses": ADDRESSES,
     "file": render({name: ip_interface(text) for name, text in ADDRESSES.items()}),
-    "gids": {"enp1s0f0np0": 3.0},  # Pulumi hands numbers back as floats
+    "gids": ["enp1s0f0np0"],
     "repair": "",
 }
 
@@ -49,8 +49,8 @@ class Node:
         """Nothing is kept."""
 
 
-def at(phase: str, reason: str = "", gid: int = 3) -> dict[str, Any]:
-    return {"phase": phase, "reason": reason, "gids": {"enp1s0f0np0": gid}}
+def at(phase: str, reason: str = "") -> dict[str, Any]:
+    return {"phase": phase, "reason": reason}
 
 
 LOST = Unreachable("nvidia@10.24.11.11", "it does not answer on port 22.", "Is it on?")
@@ -91,9 +91,13 @@ def test_a_node_that_does_not_come_back_is_an_error_in_time(monkeypatch):
         fabric_addresses.apply(PROPS, lambda _text: None, node, keep_s=0.05)
 
 
-def test_a_gid_other_than_planned_asks_for_another_up():
-    with pytest.raises(NodeError, match=r"enp1s0f0np0 has GID index 5, not 3 as planned\. Run `pulumi up`"):
-        apply(Node(at("kept", gid=5)))
+def test_an_address_without_its_gid_is_an_error_wherever_the_gid_would_stand():
+    """The node looks for it, at any index; the plan of old states had {interface: index}."""
+    for gids in (["enp1s0f0np0"], {"enp1s0f0np0": 3.0}):
+        node = Node(at("restored", "enp1s0f0np0 has no RoCE v2 GID for 172.16.100.11/24"))
+        with pytest.raises(NodeError, match="enp1s0f0np0 has no RoCE v2 GID"):
+            apply(node, gids=gids)
+        assert node.asked[0]["gids"] == ["enp1s0f0np0"]
 
 
 def test_the_nodes_own_sentence_is_the_error():
@@ -116,7 +120,7 @@ def test_removing_waits_for_the_end():
         ({"repair": "it was edited"}, True),
         ({"file": "edited"}, True),
         ({"addresses": {}}, True),
-        ({"connection": {"host": "other"}, "gids": {}}, False),
+        ({"connection": {"host": "other"}, "gids": []}, False),
     ],
 )
 def test_diff(changes, expected):

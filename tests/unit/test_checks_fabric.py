@@ -13,7 +13,7 @@ from cluster.facts import Facts
 from cluster.model_shape import Heads
 from tests import samples
 
-NO_LINK = {"active": False, "address": None, "gid_index": None}
+NO_LINK = {"active": False, "address": None, "has_gid": False}
 
 
 def found(id: str, nodes: list[Facts], config: str = "", **changes: Any) -> list[Finding]:

@@ -30,7 +30,7 @@ def names(rank: fabric.RankNetwork) -> list[str]:
 
 
 DEBUG = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET,ENV"}
-NO_LINK = {"active": False, "address": None, "gid_index": None}
+NO_LINK = {"active": False, "address": None, "has_gid": False}
 
 
 def test_two_cabled_sparks_use_both_halves():
@@ -175,12 +175,13 @@ def test_environment_over_rdma():
     assert fabric.environment(found, 1, {}) == {
         **DEBUG,
         "GLOO_SOCKET_IFNAME": "enp1s0f0np0",
-        "NCCL_IB_GID_INDEX": "3",
+        "NCCL_IB_ADDR_FAMILY": "AF_INET",
         "NCCL_IB_HCA": "=rocep1s0f0:1,roceP2p1s0f0:1",
+        "NCCL_IB_ROCE_VERSION_NUM": "2",
         "NCCL_NET": "IB",
         "NCCL_SOCKET_IFNAME": "=enp1s0f0np0",
         "OMPI_MCA_btl_tcp_if_include": "192.168.100.0/24",
-        "UCX_NET_DEVICES": "rocep1s0f0:1,roceP2p1s0f0:1",
+        "UCX_NET_DEVICES": "enp1s0f0np0",
     }
 
 
@@ -196,11 +197,62 @@ def test_environment_over_sockets():
     }
 
 
-def test_different_gid_indexes_are_left_to_nccl():
-    nodes = [edited(facts, rocep1s0f0={"gid_index": 5}) for facts in samples.facts(2)]
-    mine = fabric.environment(plan(nodes), 0, {})
-    assert "NCCL_IB_GID_INDEX" not in mine
-    assert (mine["NCCL_IB_ROCE_VERSION_NUM"], mine["NCCL_IB_ADDR_FAMILY"]) == ("2", "AF_INET")
+def others(*texts: str) -> dict[str, Any]:
+    return {"others": tuple(IPv4Interface(text) for text in texts)}
+
+
+@pytest.mark.parametrize(
+    ("half_0", "half_1", "within"),
+    [
+        ([], [], None),
+        (["169.254.7.8/16"], [], "192.168.100.0/23"),
+        (["10.0.0.1/24"], ["192.168.102.9/24"], "192.168.100.0/23"),
+        # In the subnet that is used, either address will do.
+        (["192.168.100.99/24"], [], None),
+    ],
+)
+def test_of_several_addresses_nccl_is_told_where_to_look(half_0, half_1, within):
+    nodes = [
+        edited(facts, rocep1s0f0=others(*half_0), roceP2p1s0f0=others(*half_1)) for facts in samples.facts(2)
+    ]
+    found = plan(nodes)
+    assert fabric.environment(found, 0, {}).get("NCCL_IB_ADDR_RANGE") == within
+    assert found.warnings == ()
+
+
+def test_addresses_that_no_range_tells_apart_are_a_warning():
+    """Half 1 has a second address in the subnet of half 0, which has to be in the range."""
+    head, worker = samples.facts(2)
+    found = plan([edited(head, roceP2p1s0f0=others("192.168.100.50/24")), worker])
+    assert "NCCL_IB_ADDR_RANGE" not in fabric.environment(found, 0, {})
+    [warning] = found.warnings
+    assert "enP2p1s0f0np0 has 192.168.100.50/24 beside 192.168.101.11/24" in warning
+
+
+def test_no_index_of_a_gid_is_in_any_environment():
+    for count in (1, 2, 3, 8):
+        found = plan(samples.facts(count))
+        for rank in range(count):
+            assert "NCCL_IB_GID_INDEX" not in fabric.environment(found, rank, {})
+
+
+@pytest.mark.parametrize(
+    ("nccl", "warned"),
+    [({}, False), ({"NCCL_IB_GID_INDEX": "3"}, True), ({"NCCL_IB_GID_INDEX": "-1"}, False)],
+)
+def test_an_index_that_the_user_pins_is_a_warning(nccl, warned):
+    assert bool(fabric.cautions(nccl)) is warned
+    assert all("NCCL_IB_GID_INDEX=3" in text and "Remove it" in text for text in fabric.cautions(nccl))
+
+
+def test_ucx_gets_an_interface_and_never_an_rdma_device():
+    for count in (2, 3, 8):
+        nodes = samples.facts(count)
+        found = plan(nodes)
+        for rank, facts in enumerate(nodes):
+            mine = fabric.environment(found, rank, {})["UCX_NET_DEVICES"]
+            assert mine == found.ranks[rank].interface
+            assert mine in facts.interfaces
 
 
 def test_the_users_variables_win():

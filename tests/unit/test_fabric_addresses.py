@@ -383,7 +383,7 @@ def test_the_plan_after_it_is_rdma_over_both_halves():
     assert network.transport == "IB"
     assert len(network.ranks[0].hcas) == 2
     environment = fabric.environment(network, 1, {})
-    assert environment["NCCL_IB_GID_INDEX"] == "3"
+    assert environment["NCCL_IB_ROCE_VERSION_NUM"] == "2"
     assert {hca.mtu for rank in network.ranks for hca in rank.hcas} == {netplan.MTU}
 
 

@@ -156,7 +156,7 @@ OURS = {"etc/netplan/40-trtspark-fabric.yaml", "var/lib/trtspark/fabric.json"}
 def configure(machine: Machine) -> None:
     assert machine.ask("begin")["phase"] == "applying"
     machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
-    assert machine.ask("confirm") == {"phase": "kept", "reason": "", "gids": {}}
+    assert machine.ask("confirm") == {"phase": "kept", "reason": ""}
 
 
 def test_confirmed_it_stays_and_nothing_else_does(machine):
@@ -170,7 +170,7 @@ def test_confirmed_it_stays_and_nothing_else_does(machine):
 def test_unconfirmed_the_old_state_comes_back(machine):
     assert machine.ask("begin", keep_s=0.2)["phase"] == "applying"
     machine.join()
-    assert machine.ask("outcome") == {"phase": "restored", "reason": "nobody confirmed it", "gids": {}}
+    assert machine.ask("outcome") == {"phase": "restored", "reason": "nobody confirmed it"}
     assert machine.has() == {HALF0: set(), HALF1: set()}
     assert machine.files() == set()
 
@@ -257,7 +257,7 @@ def test_removed_the_machine_is_as_it_was(machine):
     configure(machine)
     assert machine.ask("remove", file="")["phase"] == "applying"
     machine.join()
-    assert machine.ask("outcome", file="") == {"phase": "removed", "reason": "", "gids": {}}
+    assert machine.ask("outcome", file="") == {"phase": "removed", "reason": ""}
     assert machine.files() == set()
     assert machine.has() == {HALF0: set(), HALF1: set()}
     assert machine.ask("remove", file="")["phase"] == "removed"

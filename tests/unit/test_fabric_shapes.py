@@ -81,9 +81,10 @@ def test_a_rings_environment():
     assert {name: mine[name] for name in mine if name not in ("NCCL_DEBUG", "NCCL_DEBUG_SUBSYS")} == {
         "GLOO_SOCKET_IFNAME": "enP7s7",
         "NCCL_CROSS_NIC": "1",
-        "NCCL_IB_GID_INDEX": "3",
+        "NCCL_IB_ADDR_FAMILY": "AF_INET",
         "NCCL_IB_HCA": "=rocep1s0f1:1,roceP2p1s0f1:1,rocep1s0f0:1,roceP2p1s0f0:1",
         "NCCL_IB_MERGE_NICS": "0",
+        "NCCL_IB_ROCE_VERSION_NUM": "2",
         "NCCL_IB_SUBNET_AWARE_ROUTING": "1",
         "NCCL_NET": "IB",
         "NCCL_NET_PLUGIN": "none",
