@@ -66,7 +66,7 @@ CATALOG: tuple[Model, ...] = (
         8192,
         gated=True,
         licence="Gemma",
-        note="the PyTorch backend of 1.2 and early 1.3 does not know its architecture",
+        note="the PyTorch backend does not know its architecture up to 1.3.0rc20 at least",
     ),
     Model("nvidia/Qwen3-8B-FP4", 6, "NVFP4"),
     Model("nvidia/Qwen3-14B-FP4", 10, "NVFP4"),

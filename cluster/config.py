@@ -261,6 +261,11 @@ class Settings(_Frozen):
         default=False,
         description="true or false: deploy even where the model does not fit in memory by our estimate",
     )
+    allow_untested_image: bool = Field(
+        default=False,
+        description="true or false: deploy even an image that is known to fail on these nodes or with this "
+        "model (docs/images.md)",
+    )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"
     )

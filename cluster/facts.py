@@ -69,6 +69,17 @@ class SwarmState:
 
 
 @dataclass(frozen=True)
+class Image:
+    """The serving image as a node's Docker has it: digests (NAME@sha256:…), platform (linux/arm64) and what
+    NVIDIA's images tell in their environment.
+    """
+
+    digests: tuple[str, ...] = ()
+    platform: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Docker:
     """The engine as the node's user sees it; `problem` is "" when it answers."""
 
@@ -95,6 +106,12 @@ class Docker:
     """The options on dockerd's command line, without their values: "--containerd"."""
     config_file: str = ""
     """Another settings file than daemon.json, where dockerd's command line names one."""
+    platform: str = ""
+    """What it runs, as images name it: linux/arm64."""
+    image: Image | None = None
+    """The configured image; None where it is not there, or nothing is known of it."""
+    image_known: bool = False
+    """Whether Docker said if the image is there."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster import image_name
 from cluster.errors import PlanError
+from cluster.facts import Image
+from cluster.release import Release
+from cluster.release import parse as parse_release
 
 
 def agreed(image: str, nodes: Sequence[str], digests: Sequence[str]) -> str:
@@ -23,6 +27,64 @@ def agreed(image: str, nodes: Sequence[str], digests: Sequence[str]) -> str:
                 "both, or set image to a digest."
             )
     return digests[0]
+
+
+def digests_of(name: str, image: Image | None) -> frozenset[str]:
+    """The digests (sha256:…) under which a node has pulled the image of that name."""
+    if image is None:
+        return frozenset()
+    wanted = image_name.parsed(name)
+    listed = [image_name.parsed(one) for one in image.digests]
+    return frozenset(
+        one.digest
+        for one in listed
+        if (one.registry, one.repository) == (wanted.registry, wanted.repository) and one.digest
+    )
+
+
+def release_of(name: str, *environments: Mapping[str, str]) -> Release | None:
+    """The release of TensorRT-LLM in an image: by the first environment that tells it, else by the tag."""
+    told = (parse_release(env.get("TRT_LLM_VERSION", "")) for env in environments)
+    return next((one for one in told if one), image_name.parsed(name).release)
+
+
+@dataclass(frozen=True)
+class DriverProblem:
+    """What is wrong with a node's driver for an image; `fatal`: nothing would start."""
+
+    fatal: bool
+    found: str
+    todo: str
+
+
+_UPGRADE = "Run there `sudo apt update && sudo apt full-upgrade` and reboot, or set an older image."
+_REQUIRED_CUDA = re.compile(r"cuda>=(\d+(?:\.\d+)?)")
+
+
+def driver_problem(env: Mapping[str, str], driver: str, cuda: str) -> DriverProblem | None:
+    """Compares what NVIDIA's images tell in their environment with a node's driver and its CUDA version.
+
+    NVIDIA's container runtime refuses a container whose NVIDIA_REQUIRE_CUDA is not met, and a driver runs
+    programs of its own CUDA generation, whatever the second number (minor version compatibility). Within
+    a branch of drivers the image's start-up text wants the one it was built with, or a later one.
+    """
+    have, built = _numbers(cuda)[:2], _numbers(env.get("CUDA_VERSION", ""))[:2]
+    required = _REQUIRED_CUDA.fullmatch(env.get("NVIDIA_REQUIRE_CUDA", "").strip())
+    least = _numbers(required[1]) if required else ()
+    if have and ((least and have < least) or (built and have[0] < built[0])):
+        needed = ".".join(map(str, max(least, built[:1])))
+        return DriverProblem(
+            True, f"its driver {driver} is for CUDA {cuda}, and the image needs CUDA {needed}.", _UPGRADE
+        )
+    mine, theirs = _numbers(driver)[:2], _numbers(env.get("CUDA_DRIVER_VERSION", ""))[:2]
+    if mine and theirs and mine[0] == theirs[0] and mine < theirs:
+        wanted = ".".join(map(str, theirs))
+        return DriverProblem(
+            False,
+            f"the image was built for NVIDIA driver {wanted} or later, and this machine has {driver}.",
+            f"{_UPGRADE} Kernels may fail until then.",
+        )
+    return None
 
 
 def _short(digest: str) -> str:

@@ -17,13 +17,18 @@ from cluster.fabric_addresses import Choice
 from cluster.facts import Facts
 from cluster.hub_files import Resolved
 from cluster.parsing import parse
+from cluster.registry import Answers
 from cluster.resolution import Found, HubUnavailable
-from remote import fabric_addresses, model, node
+from remote import fabric_addresses, model, node, registry
 from remote.hub import Hub
 from remote.ssh import Connection, Shell, SshShell
 
 PROBE_TIMEOUT_S = 45
 NO_CHOICE = Choice(())
+#: How the image's registry is asked, where a node lacks the image; None for not at all.
+AskRegistry = Callable[
+    [Settings, Sequence[Facts], Sequence[Connection], Callable[[Connection], Shell]], Answers | None
+]
 #: What these find is in the error already when the Hub cannot be asked.
 _OF_THE_FILES = ("weights.whole", "weights.revision")
 
@@ -70,9 +75,10 @@ def look(
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
     hub_of: Callable[[Settings], Hub] = model.default_hub,
+    ask_registry: AskRegistry | None = registry.ask,
 ) -> Look:
     """Facts of all nodes. Raises one error that lists every problem, a line each, before any change."""
-    found = examine(stack, settings, connections, shell, hub_of)
+    found = examine(stack, settings, connections, shell, hub_of, ask_registry)
     failed = [one.error() for one in found.findings if one.level == "FAIL"]
     if found.errors or failed:
         raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
@@ -87,13 +93,14 @@ def examine(
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
     hub_of: Callable[[Settings], Hub] = model.default_hub,
+    ask_registry: AskRegistry | None = None,
 ) -> Examination:
     """Facts of all nodes and what is wrong with them; raises nothing for a machine that is not right.
 
     Where a node cannot be reached, the others are still judged, by the checks that need no other node.
     """
     arguments = {
-        "probe": {"hf_cache": settings.hf_cache, "port": settings.port},
+        "probe": {"hf_cache": settings.hf_cache, "port": settings.port, "image": settings.image},
         "hub_cache": {"hf_cache": settings.hf_cache, "model": settings.model, "revision": settings.revision},
     }
     script, command = node.program(probe="look", hub_cache="look"), node.command(arguments)
@@ -111,16 +118,20 @@ def examine(
         except TrtSparkError as error:
             errors = (error,)
     resolved: Found | TrtSparkError | None = None
+    of_registry: Answers | None = None
     if not errors:
         names = [one.node for one in facts]
-        resolved = _settled(settings, asked.result(), names, caches, lambda: shells[0], hub_of)
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(ask_registry or _not_asked, settings, facts, connections, shell)
+            resolved = _settled(settings, asked.result(), names, caches, lambda: shells[0], hub_of)
+            of_registry = told.result()
     meant = None if isinstance(resolved, TrtSparkError) else resolved
-    context = checks.Context(stack, settings, facts, caches, meant)
-    told = _OF_THE_FILES if isinstance(resolved, HubUnavailable) else ()
+    context = checks.Context(stack, settings, facts, caches, meant, of_registry)
+    known = _OF_THE_FILES if isinstance(resolved, HubUnavailable) else ()
     findings = tuple(
         one
         for one in (checks.findings(context, alone=bool(errors)) if reached else ())
-        if one.level != "FAIL" or one.check not in told
+        if one.level != "FAIL" or one.check not in known
     )
     failed = {one.node for one in findings if one.level == "FAIL"}
     for connection, session, answer in zip(connections, shells, answers, strict=True):
@@ -131,6 +142,10 @@ def examine(
         errors = (*errors, resolved)
     notes = () if errors else tuple(fit.notes(context))
     return Examination(facts, caches, errors, findings, meant, notes, choice)
+
+
+def _not_asked(*_about: object) -> None:
+    """Where the registry's answer is of no use."""
 
 
 def _asked(settings: Settings, hub_of: Callable[[Settings], Hub]) -> Resolved | TrtSparkError:

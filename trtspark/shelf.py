@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster import catalog, fit, published
+from cluster import catalog, fit, image_table, published
+from cluster import image as images
 from cluster.checks import fit as fitting
 from cluster.config import Settings
 from cluster.errors import ConfigError
@@ -33,6 +34,10 @@ class Row:
     held: Mapping[str, float]
     current: bool
     estimate: fit.Estimate | None = None
+    image: image_table.Verdict | None = None
+    """What is known of the configured image with this model on so many nodes; None for nothing."""
+    image_notes: Sequence[str] = ()
+    """The reasons, a sentence each."""
 
     @property
     def cached(self) -> str:
@@ -81,6 +86,7 @@ def row(
     size = size or max((_bytes(cache.get(model_id)) for cache in caches.values()), default=0)
     held = {node: _part(cache.get(model_id), size) for node, cache in caches.items()}
     found = verdict(settings, stack, facts, model_id, shape) if shape else None
+    known = on_image(settings, facts, model_id, shape)
     return Row(
         number=number,
         model=entry,
@@ -90,7 +96,21 @@ def row(
         held=held,
         current=model_id == settings.model,
         estimate=found,
+        image=image_table.verdict(known),
+        image_notes=[entry.reason for entry in known],
     )
+
+
+def on_image(
+    settings: Settings, facts: Sequence[Facts], model_id: str, shape: fit.Model | None
+) -> list[image_table.Entry]:
+    """What is known of the configured image with this model, what is bad first."""
+    environments = [one.docker.image.env for one in facts if one.docker.image]
+    release = images.release_of(settings.image, *environments)
+    if release is None:
+        return []
+    model = image_table.served(model_id, shape.shape if shape else None, settings.backend)
+    return image_table.judged(release, len(settings.active_nodes), model)
 
 
 def verdict(

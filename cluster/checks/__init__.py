@@ -12,6 +12,7 @@ from cluster.checks import (  # noqa: F401  # each registers its checks
     docker,
     fabric,
     fit,
+    image,
     machine,
     network,
     parallel,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cluster.config import Settings
 from cluster.errors import NotPrepared, PlanError, TrtSparkError
 from cluster.facts import Facts
+from cluster.registry import Answers
 from cluster.resolution import Found
 
 #: NOTE: nothing is wrong, but good to know before `up`.
@@ -19,7 +20,7 @@ Level = Literal["FAIL", "WARN", "NOTE"]
 class Context:
     """Everything a check may look at. `nodes` and `caches` head first; `caches[i]` is
     remote/node/hub_cache.py's answer of node i. `found` is None where the model could not be resolved,
-    which is told elsewhere.
+    which is told elsewhere. `registry`: what the image's registry answered, where a node lacks the image.
     """
 
     stack: str
@@ -27,6 +28,7 @@ class Context:
     nodes: Sequence[Facts]
     caches: Sequence[Mapping[str, Any]]
     found: Found | None = None
+    registry: Answers | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.facts import Container, Docker, SwarmState
+from cluster.facts import Container, Docker, Image, SwarmState
 from cluster.service_spec import NOTHING, SPEC_LABEL
 
+#: The kernel's names of processors, and those of images.
+_PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}
+#: Longer ones are not what NVIDIA's images set, and a name with a digest has 71 letters after its @.
+_ENV_LETTERS, _DIGEST_LETTERS, _MOST_DIGESTS = 2000, 512, 64
 #: Policies that bring a container back when Docker itself is restarted; on-failure does not.
 _COMES_BACK = ("always", "unless-stopped")
 
@@ -51,6 +55,26 @@ def engine(answers: Mapping[str, Any]) -> Docker:
         containers=tuple(by_id(answers).values()),
         flags=tuple(sorted({word.partition("=")[0] for word in answers.get("options", ())})),
         config_file=_config_file(answers.get("options", ())),
+        platform=platform(found.get("OSType", ""), found.get("Architecture", "")),
+        image=_image(answers.get("image")),
+        image_known=answers.get("image") is not None,
+    )
+
+
+def platform(system: str, processor: str) -> str:
+    """linux/arm64 for Docker's own "linux" and "aarch64"; "" where it does not tell them."""
+    return f"{system}/{_PROCESSORS.get(processor, processor)}" if system and processor else ""
+
+
+def _image(raw: Mapping[str, Any] | None) -> Image | None:
+    """{} is an image that is not there."""
+    if not raw:
+        return None
+    digests = [str(one) for one in raw["digests"][:_MOST_DIGESTS]]
+    return Image(
+        tuple(one for one in digests if len(one) <= _DIGEST_LETTERS),
+        str(raw["platform"]),
+        {str(key): str(value)[:_ENV_LETTERS] for key, value in raw["env"].items()},
     )
 
 

@@ -52,6 +52,15 @@ NET = "/sys/class/net"
 SOCKET = "/var/run/docker.sock"
 #: A command that hangs (a wedged driver, a dead NFS mount) must not hang the probe.
 DEADLINE_S = 20
+#: What is read of an image's environment, as NVIDIA's images set it. Anything else may be a secret.
+IMAGE_ENV = (
+    "CUDA_DRIVER_VERSION",
+    "CUDA_VERSION",
+    "NCCL_VERSION",
+    "NVIDIA_REQUIRE_CUDA",
+    "OPENMPI_VERSION",
+    "TRT_LLM_VERSION",
+)
 #: By which Swarm's nodes find each other. Docker keeps it for some seconds after it has left a Swarm.
 GOSSIP_PORT = 7946
 LEAVING_S = 8
@@ -61,13 +70,14 @@ POLL_S = 0.1
 def look(args):
     """{"commands": {name: {"rc", "out", "err"}}, "files": {path: text | None}, "rdma": […], …}.
 
-    args: "hf_cache", the path of the Hugging Face cache, and "port", the API's; both may be missing.
+    args: "hf_cache", the path of the Hugging Face cache, "port", the API's, and "image", the serving image's
+    name; each may be missing.
     """
     document = {"format": 2, "asked": args, "time": time.time()}
     deadline = time.monotonic() + DEADLINE_S
     running = {name: _start(argv) for name, argv in COMMANDS.items()}
     docker = {"program": True, "info": _no_answer()}
-    asking = threading.Thread(target=_docker, args=(docker, deadline), daemon=True)
+    asking = threading.Thread(target=_docker, args=(docker, args.get("image"), deadline), daemon=True)
     asking.start()
     user = pwd.getpwuid(os.getuid())
     document.update(
@@ -157,7 +167,7 @@ def _no_answer():
     return {"rc": 124, "out": "", "err": "no answer within %d s" % DEADLINE_S}
 
 
-def _docker(found, deadline):
+def _docker(found, image, deadline):
     """The engine's own words, by its API: {"program", "info", "version", "containers", "configs", …}.
 
     Docker's command line would do the same, at twenty times the processor time (it asks its plugins).
@@ -166,6 +176,7 @@ def _docker(found, deadline):
     program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
     info, version, containers, configs, services = _ask("/info", deadline), {}, [], {}, []
     if info["rc"] == 0:
+        found["image"] = _image(image, deadline) if image else None
         version = _ask("/version", deadline)
         listed = _ask("/containers/json", deadline)
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
@@ -181,6 +192,22 @@ def _docker(found, deadline):
         services=services,
         options=_dockerd_options(),
     )
+
+
+def _image(name, deadline):
+    """What Docker has of an image, without starting anything from it: {"digests", "platform", "env"}; {}
+    where it says that it has none, and None where it does not say.
+    """
+    answer = _ask("/images/%s/json" % urllib.parse.quote(name, safe="/:@."), deadline)
+    if answer["rc"]:
+        return {} if "no such image" in answer["err"].lower() else None
+    one = json.loads(answer["out"])
+    words = [word.partition("=") for word in (one.get("Config") or {}).get("Env") or []]
+    return {
+        "digests": one.get("RepoDigests") or [],
+        "platform": "%s/%s" % (one.get("Os", ""), one.get("Architecture", "")),
+        "env": {key: value for key, _, value in words if key in IMAGE_ENV},
+    }
 
 
 def _configs(deadline):

@@ -11,7 +11,7 @@ import yaml
 from manual import commands
 from pydantic import BaseModel
 
-from cluster import engine_causes, exits, symptoms, transport_causes
+from cluster import engine_causes, exits, image_table, symptoms, transport_causes
 from cluster.catalog import CATALOG
 from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
@@ -21,7 +21,8 @@ from trtspark.bench import matrix, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("configuration", "checks", "troubleshooting", "trtspark")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("configuration", "checks", "images", "troubleshooting", "trtspark")
 )
 _PART = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)")
 
@@ -66,6 +67,22 @@ def models() -> str:
             [code(model.id), f"{model.size_gb:g}", model.quantisation, *map(str, numbers), fraction, noted]
         )
     return table(head, rows)
+
+
+def images() -> str:
+    """What is known of each release, what is bad first."""
+    rows = [
+        [
+            entry.span,
+            entry.ranks,
+            entry.models,
+            entry.verdict,
+            f"{entry.reason} {entry.todo}".strip(),
+            ", ".join(f"<{link}>" for link in entry.links),
+        ]
+        for entry in sorted(image_table.ENTRIES, key=lambda one: image_table.ORDER.index(one.verdict))
+    ]
+    return table(["Releases", "Nodes", "Models", "Verdict", "Why, and what to do", "Source"], rows)
 
 
 def checks() -> str:
@@ -140,6 +157,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "nodes": nodes,
     "models": models,
     "checks": checks,
+    "images": images,
     "live_checks": live_checks,
     "before": lambda: symptom_table(symptoms.BEFORE),
     "deploying": lambda: symptom_table(symptoms.DEPLOYING),

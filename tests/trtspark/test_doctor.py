@@ -66,8 +66,9 @@ def world(monkeypatch):
         FakeDocker(),
     )
 
-    def examine(_stack, _settings, _connections, _shell, hub_of):
+    def examine(_stack, _settings, _connections, _shell, hub_of, ask_registry):
         one.asked.append("hub" if hub_of is not gather._unasked else "no hub")
+        one.asked += ["registry"] if ask_registry else []
         return one.examined
 
     def answer(_url, _model, complete):

@@ -201,7 +201,8 @@ def test_the_clock_is_compared_with_the_time_around_the_question():
 def test_the_probe_is_told_where_to_look():
     shells = FakeShells(1)
     run(shells, 1, port=9000, hfCache="/srv/hf")
-    assert '"probe": {"hf_cache": "/srv/hf", "port": 9000}' in shells.commands[0]
+    assert '"probe": {"hf_cache": "/srv/hf", "image": "nvcr.io/' in shells.commands[0]
+    assert ':1.3.0rc5", "port": 9000}' in shells.commands[0]
 
 
 def test_the_model_is_known_from_the_nodes_where_the_hub_is_not_asked():

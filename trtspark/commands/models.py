@@ -36,6 +36,13 @@ Model = Annotated[
         metavar="MODEL", help="A Hugging Face id, or a number of the list.", autocompletion=completed
     ),
 ]
+#: The verdict on the configured image, in a word or two.
+_IMAGE = {
+    None: "nothing is known of it.",
+    "ok": "no trouble is known.",
+    "warn": "warns.",
+    "refuse": "refused.",
+}
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
 
@@ -288,6 +295,7 @@ def described(row: Row, found: Survey) -> str:
         f"Defaults   maxBatchSize {entry.max_batch_size}, maxNumTokens {entry.max_num_tokens}, "
         f"gpuMemoryFraction {entry.gpu_memory_fraction:.2f}",
     ]
+    lines.append(f"Image      {_IMAGE[row.image]}" + "".join(f" {note}" for note in row.image_notes))
     if entry.note:
         lines.append(f"Note       {entry.note}")
     for host, cache in found.caches.items():
@@ -314,6 +322,7 @@ def _document(row: Row) -> dict[str, Any]:
         "gated": row.model.gated,
         "fit": row.word or None,
         "nodesNeeded": row.nodes,
+        "image": {"verdict": row.image, "reasons": list(row.image_notes)},
         "cached": {node: round(part, 3) for node, part in row.held.items()},
         "current": row.current,
     }

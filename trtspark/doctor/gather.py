@@ -16,7 +16,7 @@ from cluster.live import Answer, Live
 from cluster.live import seen as seen_of
 from cluster.resolution import HubUnavailable
 from remote import live as remote_live
-from remote import model, node, preflight
+from remote import model, node, preflight, registry
 from remote.ssh import Connection, Result, Shell, SshShell
 from trtspark.doctor import rows
 from trtspark.doctor.rows import Report, Row
@@ -106,7 +106,10 @@ def _looked(
         return Gathered(_without_logins(stack.name, mode, hosts, error, outputs))
     recorder = Recorder()
     hub_of = _unasked if mode == "quick" else model.default_hub
-    examined = pool.submit(preflight.examine, stack.name, settings, connections, recorder, hub_of)
+    ask_registry = None if mode == "quick" else registry.ask
+    examined = pool.submit(
+        preflight.examine, stack.name, settings, connections, recorder, hub_of, ask_registry
+    )
     looked = pool.submit(remote_live.look, stack.name, settings, connections)
     there = outputs.result()
     answered = pool.submit(_answer, settings, there, mode)
