@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster import image_name
 from cluster.errors import PlanError
 from cluster.facts import Image
+from cluster.registry import ENV
 from cluster.release import Release
 from cluster.release import parse as parse_release
 
@@ -95,6 +96,7 @@ def _short(digest: str) -> str:
 PYTHON = (3, 10)
 #: Open MPI from 4.1 to before 6, which it knows: each silently ignores the other's options.
 OPENMPI = ((4, 1), (6,))
+_ENV_LETTERS = 2000
 _LINE = re.compile(r"^trtspark (\S+) ?(.*)$", re.M)
 _OPENMPI = re.compile(r"\(Open ?MPI\) (\d+(?:\.\d+)*)")
 
@@ -109,6 +111,9 @@ class ImageFacts:
     serve: str
     launch: str
     ssh: str
+    transformers: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What NVIDIA's images tell in their environment: TRT_LLM_VERSION, NCCL_VERSION, …"""
 
 
 def parse(text: str) -> ImageFacts:
@@ -122,6 +127,8 @@ def parse(text: str) -> ImageFacts:
         serve=found.get("trtllm-serve", ""),
         launch=found.get("trtllm-llmapi-launch", ""),
         ssh=found.get("ssh", ""),
+        transformers=found.get("transformers", ""),
+        env={name: found[name][:_ENV_LETTERS] for name in ENV if found.get(name)},
     )
 
 

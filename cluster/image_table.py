@@ -6,11 +6,13 @@ ENTRIES is the one source: preflight, the doctor, `trtspark models` and docs/ima
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from cluster import catalog
+from cluster.config import Settings
+from cluster.facts import Facts
 from cluster.model_config import Shape
 from cluster.release import Release, release
 
@@ -215,6 +217,24 @@ def judged(image: Release, ranks: int, model: Served) -> list[Entry]:
 def verdict(entries: list[Entry]) -> Verdict | None:
     """The worst of them; None where nothing is known."""
     return entries[0].verdict if entries else None
+
+
+def use(settings: Settings, nodes: Sequence[Facts], model: Served) -> dict[str, Any]:
+    """What an image is judged by once it is pulled, as plain data. A stack that is stopped may have any."""
+    return {
+        "model": asdict(model),
+        "ranks": len(nodes),
+        "allowed": settings.allow_untested_image or not settings.running,
+        "drivers": [[facts.node, facts.driver, facts.cuda] for facts in nodes],
+    }
+
+
+def refusal(image: Release, ranks: int, model: Served) -> str:
+    """Why it is refused, and what to do, in one line; "" where it is not."""
+    known = judged(image, ranks, model)
+    if verdict(known) != "refuse":
+        return ""
+    return " ".join(sentences(image, ranks, model, known[0], True))
 
 
 def sentences(image: Release, ranks: int, model: Served, entry: Entry, refused: bool) -> tuple[str, str]:

@@ -44,7 +44,8 @@ def deploy(
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    args = DeploymentArgs(stack, settings, network, look.revision, weights_of(settings, network, look))
+    weights = weights_of(settings, network, look)
+    args = DeploymentArgs(stack, settings, network, look.revision, weights, look.served(settings))
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,

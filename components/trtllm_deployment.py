@@ -15,6 +15,8 @@ from cluster.config import Settings
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
 from cluster.image import agreed
+from cluster.image_table import Served
+from cluster.image_table import use as image_use
 from cluster.service_spec import (
     AGENT_STUB,
     HOME,
@@ -56,6 +58,7 @@ class DeploymentArgs:
     fabric: Fabric
     revision: str
     weights: Mapping[str, Any]
+    served: Served
 
     @property
     def weights_bytes(self) -> int:
@@ -105,6 +108,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             f"{name}-image-check",
             self.image,
             [spark.args.connection.as_props() for spark in nodes],
+            image_use(settings, [spark.args.facts for spark in nodes], args.served),
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
         workers = self._workers(checked)

@@ -15,7 +15,9 @@ from dynamic_providers.base import Provider, changed
 
 
 class ServingImageProvider(Provider):
-    """`image`, `connections` (head first), `several` (ranks) -> openmpi, python, ssh: what was found."""
+    """`image`, `connections` (head first), `several` (ranks), `use` (by which the release is judged) ->
+    openmpi, python, ssh, release, transformers, nccl, driver: what was found.
+    """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """The same image for the same use is looked into once: a digest is its content."""
@@ -45,13 +47,18 @@ class ServingImage(Resource, module="trtspark", name="ServingImage"):
         name: str,
         image: pulumi.Input[str],
         connections: Sequence[Mapping[str, Any]],
+        use: Mapping[str, Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`image` by digest, or by name where it is not ours to pull; `connections` head first."""
+        """`image` by digest, or by name where it is not ours to pull; `connections` head first; `use` as
+        cluster/image_table.py gives it.
+        """
         props = {
             "image": image,
             "connections": [dict(one) for one in connections],
             "several": len(connections) > 1,
+            "use": dict(use),
         }
-        outs = {"openmpi": None, "python": None, "ssh": None}
+        found = ("openmpi", "python", "ssh", "release", "transformers", "nccl", "driver")
+        outs = dict.fromkeys(found)
         super().__init__(ServingImageProvider(), name, {**props, **outs}, opts)

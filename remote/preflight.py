@@ -16,6 +16,7 @@ from cluster.errors import TrtSparkError, Unreachable
 from cluster.fabric_addresses import Choice
 from cluster.facts import Facts
 from cluster.hub_files import Resolved
+from cluster.image_table import Served, served
 from cluster.parsing import parse
 from cluster.registry import Answers
 from cluster.resolution import Found, HubUnavailable
@@ -46,6 +47,11 @@ class Look:
     notes: tuple[str, ...] = ()
     found: Found | None = None
     fabric: Choice = NO_CHOICE
+
+    def served(self, settings: Settings) -> Served:
+        """What the table of images is asked about."""
+        model = self.found.model if self.found else None
+        return served(settings.model, model.shape if model else None, settings.backend)
 
     @property
     def revision(self) -> str:

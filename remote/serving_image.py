@@ -12,7 +12,8 @@ import requests
 from docker.errors import APIError, ImageNotFound
 
 from cluster import image as images
-from cluster.errors import NodeError, NotReady
+from cluster import image_table
+from cluster.errors import NodeError, NotReady, PlanError
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -22,7 +23,8 @@ LABEL = "trtspark.image-check"
 
 
 def check(props: Mapping[str, Any], client_of: Any = connect) -> dict[str, str]:
-    """openmpi, python, ssh ("" where the image has none). Raises PlanError with what is missing.
+    """openmpi, python, ssh, release, transformers, nccl and driver ("" where the image has none). Raises
+    PlanError with what is missing, or why this release is refused.
 
     All nodes have the same content by digest (cluster/image.py): the head's answer is everybody's. An
     image by name alone is looked into on each of them.
@@ -34,7 +36,31 @@ def check(props: Mapping[str, Any], client_of: Any = connect) -> dict[str, str]:
         texts = list(pool.map(lambda one: _look(one, props["image"], client_of), connections))
     hosts = [one.host for one in connections]
     found = images.usable(props["image"], hosts, [images.parse(text) for text in texts], props["several"])
-    return {"openmpi": found.openmpi, "python": found.python, "ssh": found.ssh}
+    _judge(props, found)
+    return {
+        "openmpi": found.openmpi,
+        "python": found.python,
+        "ssh": found.ssh,
+        "release": found.env.get("TRT_LLM_VERSION", ""),
+        "transformers": found.transformers,
+        "nccl": found.env.get("NCCL_VERSION", ""),
+        "driver": found.env.get("CUDA_DRIVER_VERSION", ""),
+    }
+
+
+def _judge(props: Mapping[str, Any], found: images.ImageFacts) -> None:
+    """Refuse what preflight would have refused, had it known the image. `props["use"]`: what for."""
+    use = props.get("use") or {}
+    if not use or use["allowed"]:
+        return
+    for host, driver, cuda in use["drivers"]:
+        problem = images.driver_problem(found.env, driver, cuda)
+        if problem and problem.fatal:
+            raise PlanError(f"{host}: {problem.found} {problem.todo} {image_table.OVERRIDE}")
+    release = images.release_of(props["image"], found.env)
+    model = image_table.Served(**use["model"])
+    if release and (said := image_table.refusal(release, int(use["ranks"]), model)):
+        raise PlanError(f"{said} What served before was not touched.")
 
 
 def _look(connection: Connection, image: str, client_of: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import requests
 
+from cluster import image_table
 from cluster.errors import NodeError, NotReady, PlanError
 from dynamic_providers.serving_image import ServingImageProvider
 from remote import serving_image
@@ -22,6 +23,12 @@ trtspark python3 /usr/bin/python3
 trtspark ssh /usr/bin/ssh
 trtspark mpirun-version mpirun (Open MPI) 5.0.7
 trtspark python3-version 3.12.3
+trtspark TRT_LLM_VERSION 1.3.0rc13
+trtspark CUDA_VERSION 13.0.2.006
+trtspark CUDA_DRIVER_VERSION 580.95.05
+trtspark NVIDIA_REQUIRE_CUDA cuda>=9.0
+trtspark NCCL_VERSION 2.28.9
+trtspark transformers 4.57.3
 """
 
 
@@ -83,6 +90,39 @@ def test_by_digest_the_heads_answer_is_everybodys(nodes):
     assert (len(head.made), head.removed, worker.made) == (1, ["c"], [])
     assert head.made[0]["host_config"] == {"network_mode": "none"}
     assert head.made[0]["environment"] == ["NVIDIA_VISIBLE_DEVICES=void"]
+
+
+def test_what_else_the_image_tells(nodes):
+    outs = ServingImageProvider().create(props()).outs
+    assert outs is not None
+    told = {name: outs[name] for name in ("release", "transformers", "nccl", "driver")}
+    assert told == {
+        "release": "1.3.0rc13",
+        "transformers": "4.57.3",
+        "nccl": "2.28.9",
+        "driver": "580.95.05",
+    }
+
+
+def use(**changes: Any) -> dict[str, Any]:
+    facts = samples.facts(2)
+    settings = samples.settings(2, **changes)
+    return image_table.use(settings, facts, image_table.served(settings.model, None))
+
+
+def test_a_release_that_nobody_knew_before_the_pull_is_refused(nodes):
+    """Pulumi hands numbers back as floats."""
+    judged = {**props(), "use": {**use(), "ranks": 2.0}}
+    with pytest.raises(PlanError, match=r"TensorRT-LLM 1\.3\.0rc13 on 2 ranks: .* allowUntestedImage"):
+        ServingImageProvider().create(judged)
+    for changes in ({"allowUntestedImage": True}, {"running": False}):
+        ServingImageProvider().create({**props(), "use": use(**changes)})
+
+
+def test_a_driver_that_is_too_old_for_it_is_refused(nodes):
+    nodes_use = {**use(), "drivers": [["spark-1", "570.86", "12.8"]]}
+    with pytest.raises(PlanError, match=r"spark-1: its driver 570\.86 is for CUDA 12\.8"):
+        ServingImageProvider().create({**props(), "use": nodes_use})
 
 
 def test_by_name_each_node_is_asked(nodes):
