@@ -241,8 +241,6 @@ def sentences(image: Release, ranks: int, model: Served, entry: Entry, refused: 
     """What is wrong, and what to do, by an entry that is not `ok`; `refused`: whether it stops the run."""
     several = f" on {ranks} ranks" if entry.ranks == "several" else ""
     about = "" if entry.models == "any" else f" with {model.id}"
-    link = f" ({entry.links[0]})" if entry.links else ""
-    reason = f"{entry.reason.removesuffix('.')}{link}."
-    return f"TensorRT-LLM {image}{about}{several}: {reason}", (
-        f"{entry.todo} {OVERRIDE}" if refused else entry.todo
-    )
+    link = f" See {entry.links[0]}." if entry.links else ""
+    todo = f"{entry.todo} {OVERRIDE}" if refused else entry.todo
+    return f"TensorRT-LLM {image}{about}{several}: {entry.reason}", f"{todo}{link}"
