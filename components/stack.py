@@ -30,7 +30,7 @@ def deploy(
     """Register every resource of the stack; the stack's outputs by name."""
     active = settings.active_nodes
     network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
-    for warning in (*look.warnings, *fabric.cautions(settings.nccl)):
+    for warning in look.warnings:
         pulumi.log.warn(warning)
     for replaced in fabric.overridden(network, settings.nccl):
         pulumi.log.info(f"nccl: {replaced}, on your word")

@@ -51,6 +51,8 @@ def transport(context: Context) -> Iterator[Finding]:
             "transport is rdma, and `nccl` turns RDMA off (NCCL_IB_DISABLE or NCCL_NET).",
             "Take one of the two out.",
         )
+    if found.transport == "IB":
+        yield from (_finding("WARN", context, text) for text in fabric.cautions(nccl))
 
 
 @check(

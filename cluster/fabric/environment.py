@@ -38,8 +38,8 @@ def cautions(overrides: Mapping[str, str]) -> tuple[str, ...]:
     if not index or index.startswith("-"):
         return ()
     return (
-        f"nccl: NCCL_IB_GID_INDEX={index} applies to every RDMA device at every start, but the index moves "
-        "when a machine restarts or a cable is pulled, and the ranks then fail to connect or hang. Remove "
+        f"NCCL_IB_GID_INDEX={index} in `nccl` applies to every RDMA device at every start, but the index "
+        "moves when a machine restarts or a cable is pulled, and the ranks then fail to connect or hang. Remove "
         "it: NCCL finds the index itself.",
     )
 

@@ -71,7 +71,7 @@ def test_a_gid_that_is_not_there_is_named(stack, lab):
     stack.set("nccl", {"NCCL_IB_GID_INDEX": "7"})
     run = stack.up(ok=False)
     assert run.code != 0
-    assert "NCCL_IB_GID_INDEX=7 applies to every RDMA device at every start" in run.text
+    assert "NCCL_IB_GID_INDEX=7 in `nccl` applies to every RDMA device at every start" in run.text
     assert "Likely cause: there is no GID at that index" in run.text, run.text
     stack.set("nccl", None)
 

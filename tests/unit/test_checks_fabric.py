@@ -45,6 +45,15 @@ def test_rdma_that_must_be_and_is_turned_off_is_a_contradiction():
     assert "turns RDMA off" in str(one)
 
 
+@pytest.mark.parametrize(("index", "warned"), [("3", True), ("-1", False), ("", False)])
+def test_an_index_that_the_user_pins_is_a_warning(index, warned):
+    said = found("fabric.transport", pair(), nccl={"NCCL_IB_GID_INDEX": index})
+    assert [one.level for one in said] == ["WARN"] * warned
+    for one in said:
+        assert "NCCL_IB_GID_INDEX=3 in `nccl` applies to every RDMA device at every start" in str(one)
+        assert str(one).endswith("Remove it: NCCL finds the index itself.")
+
+
 def test_the_half_without_a_link_is_a_warning():
     [one] = found("fabric.halves", pair(roceP2p1s0f0=NO_LINK))
     assert (one.level, one.node) == ("WARN", "10.24.11.12")

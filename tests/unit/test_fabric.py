@@ -236,15 +236,6 @@ def test_no_index_of_a_gid_is_in_any_environment():
             assert "NCCL_IB_GID_INDEX" not in fabric.environment(found, rank, {})
 
 
-@pytest.mark.parametrize(
-    ("nccl", "warned"),
-    [({}, False), ({"NCCL_IB_GID_INDEX": "3"}, True), ({"NCCL_IB_GID_INDEX": "-1"}, False)],
-)
-def test_an_index_that_the_user_pins_is_a_warning(nccl, warned):
-    assert bool(fabric.cautions(nccl)) is warned
-    assert all("NCCL_IB_GID_INDEX=3" in text and "Remove it" in text for text in fabric.cautions(nccl))
-
-
 def test_ucx_gets_an_interface_and_never_an_rdma_device():
     for count in (2, 3, 8):
         nodes = samples.facts(count)
