@@ -33,6 +33,8 @@ DEFAULT_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc5"
 #: The playbook's port.
 DEFAULT_PORT = 8355
 MAX_NODES = 8
+#: Above any model's; Llama 4 Scout has 10,485,760.
+MAX_CONTEXT = 16_777_216
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: What git lets a branch or tag be called, as far as one on the Hub is.
@@ -203,6 +205,13 @@ class Settings(_Frozen):
         description="tokens in one step, which bounds the prompt, 64 to 1048576 "
         "(default: the model's, 32768)",
     )
+    max_seq_len: int | None = Field(
+        default=None,
+        ge=64,
+        le=MAX_CONTEXT,
+        description="tokens of the longest context, prompt and answer together, 64 to 16777216 "
+        "(default: the model's longest, or what the KV cache holds beside the weights by our estimate)",
+    )
     gpu_memory_fraction: float | None = Field(
         default=None,
         gt=0,
@@ -219,8 +228,10 @@ class Settings(_Frozen):
     cuda_graph_padding: bool = Field(
         default=True, description="true or false: pad batches up to the captured CUDA graphs"
     )
-    disable_overlap_scheduler: bool = Field(
-        default=False, description="true or false: turn the engine's overlap scheduler off"
+    disable_overlap_scheduler: bool | None = Field(
+        default=None,
+        description="true or false: turn the engine's overlap scheduler off "
+        "(default: off on one node, on with several, as in NVIDIA's playbooks)",
     )
     iteration_stats: bool = Field(
         default=True,

@@ -5,6 +5,7 @@ Key names are those of the transformers library; each architecture writes them a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -82,13 +83,27 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
         head_dim=head_dim,
         latent=latent,
         vocabulary=_int(text, "vocab_size"),
-        max_positions=int(_first(text, "max_position_embeddings", "max_sequence_length", "n_positions") or 0),
+        max_positions=_positions(text),
         experts=int(_first(text, "num_local_experts", "num_experts", "n_routed_experts") or 0),
         experts_per_token=int(_first(text, "num_experts_per_tok", "experts_per_token") or 0),
         expert_intermediate=int(_first(text, "moe_intermediate_size") or intermediate),
         quantisation=method,
         kv_bytes=kv_bytes,
     )
+
+
+#: Kinds of RoPE scaling whose max_position_embeddings is the scaled length already.
+_SCALED = ("su", "longrope", "llama3", "yarn", "default")
+
+
+def _positions(text: Mapping[str, Any]) -> int:
+    """The longest context as the engine infers it (its `_infer_max_seq_len_from_config`); 0: not told."""
+    positions = int(_first(text, "max_position_embeddings", "max_sequence_length", "n_positions") or 0)
+    scaling = text.get("rope_scaling")
+    if not isinstance(scaling, Mapping) or _first(scaling, "type", "rope_type") in _SCALED:
+        return positions
+    factor = scaling.get("factor")
+    return math.ceil(positions * factor) if isinstance(factor, int | float) and factor >= 1 else positions
 
 
 def _language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -106,6 +106,11 @@ def service_name(stack: str, rank: int) -> str:
     return f"trtspark-{short(stack)}-rank-{rank}"
 
 
+def snapshot_folder(model: str, commit: str) -> str:
+    """Where every container sees the files of a model at a commit of the Hub."""
+    return f"{HF_HOME}/hub/models--{model.replace('/', '--')}/snapshots/{commit}"
+
+
 def ssh_folder(stack: str) -> str:
     """Where the head's ssh client is for rank 0's container, below the login's home."""
     return f".trtspark/ssh-{short(stack)}"

@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 
 from cluster import fabric, link_report, weights_plan
+from cluster.checks.fit import serving_context
 from cluster.config import Settings
 from cluster.fabric import Fabric
 from cluster.weights_plan import ModelFile
@@ -44,8 +45,8 @@ def deploy(
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
-    weights = weights_of(settings, network, look)
-    args = DeploymentArgs(stack, settings, network, look.revision, weights, look.served(settings))
+    weights, context = weights_of(settings, network, look), context_of(settings, look)
+    args = DeploymentArgs(stack, settings, network, look.revision, weights, look.served(settings), context)
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
@@ -96,6 +97,13 @@ def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any
         "deleteOnDestroy": settings.weights.delete_on_destroy,
         "missing": lacking,
     }
+
+
+def context_of(settings: Settings, look: Look) -> int | None:
+    """Tokens of the longest context: by the memory fit where the model's shape is known, else maxSeqLen."""
+    if look.found is None or look.found.model is None:
+        return settings.max_seq_len
+    return serving_context(settings, look.found.model, look.facts)
 
 
 def role(index: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -28,6 +28,7 @@ from cluster.service_spec import (
     rank_service,
     seen,
     service_name,
+    snapshot_folder,
     ssh_folder,
 )
 from components.spark_node import SparkNode
@@ -49,8 +50,8 @@ STOP_MARGIN_S = 5
 
 @dataclass(frozen=True)
 class DeploymentArgs:
-    """Everything decided before: settings, the network of the ranks, the model's revision and its files
-    (inputs of ModelWeights).
+    """Everything decided before: settings, the network of the ranks, the model's revision, its files
+    (inputs of ModelWeights), and the tokens of the longest context (None: the engine's choice).
     """
 
     stack: str
@@ -59,6 +60,12 @@ class DeploymentArgs:
     revision: str
     weights: Mapping[str, Any]
     served: Served
+    context: int | None = None
+
+    @property
+    def asked(self) -> engine.Engine:
+        """The engine's settings, with the context as it was decided."""
+        return replace(engine.resolve(self.settings), max_seq_len=self.context)
 
     @property
     def weights_bytes(self) -> int:
@@ -184,7 +191,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             "TRTSPARK_LAUNCH": launch.launch_file(
                 self.args.fabric, logins, settings.drain_seconds, self.args.weights_bytes
             ),
-            "TRTSPARK_ENGINE_OPTIONS": engine.options_file(engine.resolve(settings)),
+            "TRTSPARK_ENGINE_OPTIONS": engine.options_file(self.args.asked),
         }
 
     def _rank(self, index: int, env: Mapping[str, str] | None = None, **more: Any) -> Rank:
@@ -193,7 +200,11 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             stack=self.args.stack,
             rank=index,
             hf_cache=settings.hf_cache.replace("~", facts.home, 1),
-            env={**fabric.environment(self.args.fabric, index, settings.nccl), **(env or {})},
+            env={
+                **fabric.environment(self.args.fabric, index, settings.nccl),
+                **engine.environment(self.args.asked),
+                **(env or {}),
+            },
             running=settings.running,
             **more,
         )
@@ -227,7 +238,9 @@ class TrtLlmDeployment(pulumi.ComponentResource):
     def _server_spec(self) -> dict[str, Any]:
         settings = self.args.settings
         head = self.nodes[0].args.facts
-        words = engine.serve_command(engine.resolve(settings), head.address, OPTIONS_PATH)
+        revision = self.args.revision
+        snapshot = snapshot_folder(settings.model, revision) if revision else ""
+        words = engine.serve_command(self.args.asked, head.address, OPTIONS_PATH, snapshot)
         several = len(self.nodes) > 1
         return rank_service(
             self._rank(

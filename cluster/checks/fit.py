@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cluster import engine, fit, model_shape
 from cluster.checks.table import Context, Finding, check
@@ -39,6 +39,44 @@ def memory(context: Context) -> Iterator[Finding]:
         f"{context.settings.model} {_is(verdict.word)}: {fit.sentence(verdict)}.",
         f"{todo} {_OVERCOMMIT}" if fatal else todo,
     )
+
+
+@check(
+    "memory.context",
+    "maxSeqLen is within the model's own context, and what other programs hold leaves room for the context "
+    "that is served.",
+    "Leave maxSeqLen out, or set a shorter one; end what else holds memory on the node.",
+    "FAIL",
+    "WARN",
+)
+def longest(context: Context) -> Iterator[Finding]:
+    """The context that is served does not depend on what other programs hold at the moment: this tells."""
+    found, asked = context.found, context.settings.max_seq_len
+    if not context.settings.running or found is None or found.model is None:
+        return
+    name, most = context.settings.model, found.model.shape.max_positions
+    if asked and most and asked > most:
+        yield Finding(
+            "FAIL",
+            "",
+            f"maxSeqLen is {asked}, and {name} has a context of {most} tokens at most.",
+            f"`pulumi config set maxSeqLen {most}`, or leave it out.",
+        )
+        return
+    served = serving_context(context.settings, found.model, context.nodes)
+    memories = [memory_of(facts, context.stack) for facts in context.nodes]
+    held = fit.context(found.model, load_of(context.settings), memories)
+    fits = estimate(context, found.model).word != "does not fit"  # else memory.fit has it
+    if fits and not asked and served and held and held < served:
+        fullest = min(memories, key=lambda one: one.total - one.others)
+        yield Finding(
+            "WARN",
+            fullest.node,
+            f"other programs hold {fullest.others / GIB:.1f} GiB, which leaves the KV cache room for a "
+            f"context of {held} tokens by our estimate. {served} are configured: the engine shortens the "
+            "context or, from 1.4 on, does not start.",
+            f"End them, or `pulumi config set maxSeqLen {held}`.",
+        )
 
 
 @check(
@@ -107,6 +145,8 @@ def notes(context: Context) -> Iterator[str]:
         yield f"Memory: not estimated, as the sizes of {context.settings.model} are not known here."
         return
     verdict = estimate(context, found.model)
+    if served := serving_context(context.settings, found.model, context.nodes):
+        yield _context_note(context.settings, served, found.model.shape.max_positions)
     if verdict.word == "fits":
         yield f"Memory: {context.settings.model} fits: {fit.sentence(verdict)}."
 
@@ -117,6 +157,27 @@ def estimate(context: Context, model: fit.Model) -> fit.Estimate:
     return fit.worst(model, load, [memory_of(facts, context.stack) for facts in context.nodes])
 
 
+def serving_context(settings: Settings, model: fit.Model, nodes: Sequence[Facts]) -> int | None:
+    """Tokens for --max_seq_len; None leaves it to the engine.
+
+    By the nodes' memory less the system's share, not by what is in use at the moment: that changes from run
+    to run, and each change would restart the server.
+    """
+    memories = [fit.Memory(facts.node, facts.ram.total or facts.memory) for facts in nodes]
+    return fit.context(model, load_of(settings), memories)
+
+
+def _context_note(settings: Settings, served: int, most: int) -> str:
+    if settings.max_seq_len:
+        return f"Context: up to {served} tokens a request (maxSeqLen; the model's longest is {most or '?'})."
+    if served == most:
+        return f"Context: up to {served} tokens a request, the model's longest."
+    return (
+        f"Context: up to {served} of the model's {most} tokens a request, because the KV cache has room for "
+        "no more by our estimate. maxSeqLen sets another length."
+    )
+
+
 def load_of(settings: Settings) -> fit.Load:
     """What the engine is asked to hold on each rank."""
     asked = engine.resolve(settings)
@@ -125,6 +186,7 @@ def load_of(settings: Settings) -> fit.Load:
         pipeline=asked.pipeline_parallel,
         max_num_tokens=asked.max_num_tokens,
         max_batch_size=asked.max_batch_size,
+        max_seq_len=asked.max_seq_len,
         fraction=asked.gpu_memory_fraction,
         graph_padding=asked.cuda_graph_padding,
     )

@@ -22,9 +22,13 @@ from cluster.model_config import Shape
 
 Word = Literal["fits", "tight", "does not fit"]
 MAX_TOKENS = 1_048_576
+MAX_CONTEXT = 16_777_216
 MAX_BATCH = 2048
-#: What the configuration's lower bound for maxNumTokens is, and the step of our advice.
+#: What the configuration's lower bound for maxNumTokens and maxSeqLen is, and the step of our advice.
 TOKEN_STEP = 64
+#: A context that is shortened is a multiple of this, so that a few megabytes more or less in a node's
+#: memory (a new kernel) leave the server's command line as it is.
+CONTEXT_STEP = 1024
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Load:
-    """What the engine is asked to hold. `max_num_tokens` bounds a prompt; `fraction` is the share of free
-    memory for the KV cache.
+    """What the engine is asked to hold. `max_num_tokens` bounds a prompt; `max_seq_len` is the longest
+    context that the user asked for, if any; `fraction` is the share of free memory for the KV cache.
     """
 
     tensor: int
@@ -52,6 +56,7 @@ class Load:
     max_batch_size: int
     fraction: float
     graph_padding: bool = True
+    max_seq_len: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One rank on one node, in bytes. `request`: the cache of one request of max_num_tokens tokens;
-    `pool`: the KV cache that the engine can give itself; `worst_pool`: the same while the page cache of
-    the weight files is not given back, which the engine takes for used.
+    """One rank on one node, in bytes. `request`: the cache of one request of `longest` tokens (max_seq_len,
+    or max_num_tokens where that is not asked for, and no more than the model takes); `pool`: the KV cache
+    that the engine can give itself; `worst_pool`: the same while the page cache of the weight files is not
+    given back, which the engine takes for used.
     """
 
     memory: Memory
@@ -88,7 +94,7 @@ class Estimate:
 
     @property
     def wanted(self) -> int:
-        """The cache of max_batch_size requests of max_num_tokens tokens each."""
+        """The cache of max_batch_size requests of `longest` tokens each."""
         return self.request * self.load.max_batch_size
 
     @property
@@ -98,7 +104,7 @@ class Estimate:
 
     @property
     def word(self) -> Word:
-        """`does not fit`: not even one request of max_num_tokens does. `tight`: not all max_batch_size of
+        """`does not fit`: not even one request of `longest` tokens does. `tight`: not all max_batch_size of
         them (the engine lets some wait, and may shorten the context), or loading may run out of memory.
         """
         if self.weights + self.overhead >= self.usable or self.request > self.pool:
@@ -116,7 +122,7 @@ def estimate(model: Model, load: Load, memory: Memory) -> Estimate:
     """
     shape = model.shape.without_windows()
     held = weights.per_rank(model.tensors, shape, load.tensor, load.pipeline)
-    tokens = min(load.max_num_tokens, shape.max_positions or load.max_num_tokens)
+    tokens = _longest_request(shape, load)
     partial = Estimate(
         memory=memory,
         load=load,
@@ -132,6 +138,34 @@ def estimate(model: Model, load: Load, memory: Memory) -> Estimate:
     left = max(0, partial.usable - held - partial.overhead)
     beside = max(left - model.bytes, min(left, FREE_BESIDE_PAGE_CACHE))
     return replace(partial, pool=int(left * load.fraction), worst_pool=int(beside * load.fraction))
+
+
+def _longest_request(shape: Shape, load: Load) -> int:
+    """Tokens of the longest request that has to have room."""
+    wanted = load.max_seq_len or load.max_num_tokens
+    return min(wanted, shape.max_positions or wanted)
+
+
+def context(model: Model, load: Load, memories: Sequence[Memory]) -> int | None:
+    """The longest context to serve, for --max_seq_len; None where the model does not tell its own.
+
+    As asked for, else the model's own where the KV cache of one such request has room, else the most tokens
+    that have: by `worst_pool`, because the engine counts the page cache of the files it has just read as
+    used, and 1.4 exits when the context does not fit in the rest. Never below a prompt of max_num_tokens.
+    """
+    shape = model.shape
+    if load.max_seq_len or not shape.max_positions:
+        return load.max_seq_len
+    found = worst(model, load, memories)
+    whole = shape.without_windows()
+
+    def fits(tokens: int) -> bool:
+        return kv.request_bytes(whole, tokens, load.tensor, load.pipeline) <= found.worst_pool
+
+    if fits(shape.max_positions):
+        return shape.max_positions
+    steps = _largest(lambda count: fits(count * CONTEXT_STEP), shape.max_positions // CONTEXT_STEP)
+    return max(steps * CONTEXT_STEP, _longest_request(shape, load))
 
 
 def activations(shape: Shape, load: Load) -> int:
@@ -197,6 +231,18 @@ def most_requests(model: Model, load: Load, memory: Memory) -> int | None:
     return _largest(fits, MAX_BATCH) or None
 
 
+def most_context(model: Model, load: Load, memory: Memory) -> int | None:
+    """The largest maxSeqLen that `fits` with this maxBatchSize, a multiple of 64; None for none."""
+    ceiling = min(MAX_CONTEXT, model.shape.max_positions or MAX_CONTEXT) // TOKEN_STEP
+
+    def fits(steps: int) -> bool:
+        wanted = replace(load, max_seq_len=steps * TOKEN_STEP)
+        return estimate(model, wanted, memory).word == "fits"
+
+    steps = _largest(fits, ceiling)
+    return steps * TOKEN_STEP if steps else None
+
+
 def _largest(fits: Callable[[int], bool], ceiling: int) -> int:
     """The largest n up to `ceiling` for which it holds; 0 when it does not for 1. It holds below, too."""
     low, high = 0, max(ceiling, 0)
@@ -228,10 +274,15 @@ def advice(model: Model, found: Estimate) -> str:
     ways = []
     if (count := fewest_nodes(model, load, memory)) and count > ranks:
         ways.append(f"{count} nodes like this one")
-    if tokens := most_tokens(model, load, memory):
+    if load.max_seq_len and (tokens := most_context(model, load, memory)):
+        ways.append(f"maxSeqLen up to {tokens} with maxBatchSize {load.max_batch_size}")
+    if not load.max_seq_len and (tokens := most_tokens(model, load, memory)):
         ways.append(f"maxNumTokens up to {tokens} with maxBatchSize {load.max_batch_size}")
     if batch := most_requests(model, load, memory):
-        ways.append(f"maxBatchSize up to {batch} with maxNumTokens {load.max_num_tokens}")
+        length = (
+            f"maxSeqLen {load.max_seq_len}" if load.max_seq_len else f"maxNumTokens {load.max_num_tokens}"
+        )
+        ways.append(f"maxBatchSize up to {batch} with {length}")
     if not ways:
         return "A smaller or more tightly packed model would fit."
     return f"What would fit: {', or '.join(ways)}."

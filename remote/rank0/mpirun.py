@@ -19,7 +19,10 @@ def major():
 
 
 def words(launch, major):
-    """One rank per node, in the hostfile's order.
+    """One rank per node, in the hostfile's order, each free to use every core.
+
+    mpirun binds the ranks of a job of one or two to one core each (4.1.4, 5.0.11), and every thread that a
+    rank starts inherits that. The command line also beats what an image's MCA parameter files say.
 
     With the head's own ssh client every daemon looks for it at that place, though only the head uses it: a
     tree of daemons begins with more nodes than there are. A worker has a stand-in there (AGENT_STUB in
@@ -28,6 +31,7 @@ def words(launch, major):
     ssh = "-F %s/ssh_config" % RUN
     line = ["mpirun", "--allow-run-as-root", "--hostfile", RUN + "/hostfile"]
     line += ["--map-by", "ppr:1:node", "-np", str(len(launch["ranks"]))]
+    line += ["--bind-to", "none"]
     if major >= 5:
         line += ["--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_args", ssh]
         line += ["--prtemca", "prte_if_include", launch["subnet"]]

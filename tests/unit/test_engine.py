@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cluster import engine
+from cluster.service_spec import snapshot_folder
 from tests import samples
 
 LISTEN = IPv4Address("10.24.11.11")
@@ -100,10 +101,58 @@ def test_a_switch_of_model_changes_the_options_only_where_they_differ():
 
 
 def test_statistics_of_iterations_can_be_turned_off():
+    """How many are kept (max_stats_len) is the engine's own 1000; iter_stats_max_iterations bounds none."""
     on, off = (
         json.loads(engine.options_file(engine.resolve(samples.settings(2, **asked))))
         for asked in ({}, {"iterationStats": False})
     )
     assert on.pop("enable_iter_perf_stats") is True
-    assert on.pop("iter_stats_max_iterations") == engine.KEPT_ITERATIONS
     assert on == off
+
+
+def test_the_tokenizer_is_loaded_from_the_snapshot_and_the_model_keeps_its_id():
+    snapshot = snapshot_folder("openai/gpt-oss-120b", samples.COMMIT)
+    assert snapshot == (
+        f"/root/.cache/huggingface/hub/models--openai--gpt-oss-120b/snapshots/{samples.COMMIT}"
+    )
+    said = engine.serve_command(resolve(extraArgs="--tokenizer mine"), LISTEN, "/opt/options.yml", snapshot)
+    assert said[:2] == ["trtllm-serve", "openai/gpt-oss-120b"]
+    assert said[said.index("--tokenizer") + 1] == snapshot
+    assert said[-2:] == ["--tokenizer", "mine"]
+    assert "--served_model_name" not in said  # unknown before 1.3.0rc6
+    assert "--tokenizer" not in words()
+
+
+def test_the_context_is_on_the_line_where_it_is_decided():
+    assert "--max_seq_len" not in words()
+    said = words(maxSeqLen=4096)
+    assert said[said.index("--max_seq_len") + 1] == "4096"
+
+
+@pytest.mark.parametrize(
+    ("count", "changes", "written"),
+    [
+        (1, {}, True),
+        (2, {}, False),
+        (2, {"headOnly": True}, True),
+        (1, {"disableOverlapScheduler": False}, False),
+        (2, {"disableOverlapScheduler": True}, True),
+    ],
+)
+def test_the_overlap_scheduler_is_off_on_one_node(count, changes, written):
+    """NVIDIA's playbooks for one and two Sparks."""
+    assert json.loads(engine.options_file(resolve(count, **changes)))["disable_overlap_scheduler"] is written
+
+
+@pytest.mark.parametrize(
+    ("extra", "level"),
+    [
+        ("", "INFO"),
+        ("--log_level debug", "DEBUG"),
+        ("--log_level=warning --log_level error", "ERROR"),
+        ("--log_level", "INFO"),
+        ("--log_level loud", "INFO"),
+    ],
+)
+def test_every_rank_has_the_log_level_of_the_server(extra, level):
+    assert engine.environment(resolve(extraArgs=extra)) == {"TLLM_LOG_LEVEL": level}

@@ -278,3 +278,52 @@ def test_advice_is_true(name, one):
         assert fit.estimate(found, dataclasses.replace(one, max_num_tokens=tokens), SPARK).word == "fits"
     if batch := fit.most_requests(found, one, SPARK):
         assert fit.estimate(found, dataclasses.replace(one, max_batch_size=batch), SPARK).word == "fits"
+
+
+def test_the_context_of_gpt_oss_120b_on_one_spark_is_what_the_engine_reduced_it_to():
+    """GB10 log: `Attention window size 131072 exceeds upper bound 86720`. 1.4 exits instead."""
+    held = fit.context(model("gpt-oss-120b"), load(batch=64), [SPARK])
+    assert held == 86016
+    assert 86720 - held < verdict.CONTEXT_STEP
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"), [("gpt-oss-120b", 2), ("gpt-oss-20b", 1), ("Qwen2.5-7B-Instruct", 1), ("phi-4", 1)]
+)
+def test_a_context_that_fits_is_the_models_own(name, ranks):
+    here = model(name)
+    assert fit.context(here, load(ranks), [SPARK] * ranks) == here.shape.max_positions
+
+
+def test_a_context_is_never_longer_than_the_models_nor_shorter_than_a_prompt():
+    here, small = model("Llama-3.1-70B-Instruct"), Memory("small", int(72 * GIB))
+    found = fit.estimate(here, load(2, 32768), small)
+    assert found.request > found.worst_pool  # the engine may shorten it: the verdict has told
+    assert fit.context(here, load(2, 32768), [small]) == 32768
+    assert fit.context(model("phi-4"), load(tokens=32768), [SPARK]) == 16384
+
+
+def test_the_context_is_that_of_the_node_with_the_least_room():
+    small = Memory("small", int(72 * GIB))
+    one, other = (fit.context(model("gpt-oss-120b"), load(), [node]) for node in (SPARK, small))
+    assert other < one
+    assert fit.context(model("gpt-oss-120b"), load(), [SPARK, small]) == other
+
+
+def test_a_context_that_was_asked_for_is_taken_and_judged():
+    here = model("gpt-oss-120b")
+    asked = load(max_seq_len=131072)
+    assert fit.context(here, asked, [SPARK]) == 131072
+    short, long = (fit.estimate(here, one, SPARK) for one in (load(), asked))
+    assert (short.word, long.word) == ("fits", "tight")
+    assert long.request == kv.request_bytes(here.shape.without_windows(), 131072, 1, 1)
+    assert "maxSeqLen up to " in fit.advice(here, long)
+    most = verdict.most_context(here, asked, SPARK)
+    assert fit.estimate(here, dataclasses.replace(asked, max_seq_len=most), SPARK).word == "fits"
+    assert fit.estimate(here, dataclasses.replace(asked, max_seq_len=most + 64), SPARK).word == "tight"
+
+
+def test_where_the_model_does_not_tell_its_context_the_engine_chooses():
+    silent = model("phi-4")
+    silent = dataclasses.replace(silent, shape=dataclasses.replace(silent.shape, max_positions=0))
+    assert fit.context(silent, load(), [SPARK]) is None

@@ -35,7 +35,7 @@ def context(model: Found | None, nodes: list[Facts], **changes: Any) -> checks.C
 
 def said(model: Found | None, nodes: list[Facts] | None = None, **changes: Any) -> list[tuple[str, str]]:
     here = context(model, nodes or samples.facts(2), **changes)
-    ids = ("memory.fit", "disk.cache", "model.split")
+    ids = ("memory.fit", "memory.context", "disk.cache", "model.split")
     return [(one.level, str(one)) for one in checks.findings(here) if one.check in ids]
 
 
@@ -46,7 +46,11 @@ def spark(**changes: Any) -> Facts:
 def test_a_model_that_fits_is_a_note_with_its_numbers():
     here = context(found("gpt-oss-120b"), samples.facts(1), cache=samples.cache(files=dict(_all())))
     assert not said(found("gpt-oss-120b"), samples.facts(1), cache=samples.cache(files=dict(_all())))
-    [note] = room.notes(here)
+    length, note = room.notes(here)
+    assert length == (
+        "Context: up to 86016 of the model's 131072 tokens a request, because the KV cache has room for no "
+        "more by our estimate. maxSeqLen sets another length."
+    )
     assert note.startswith("Memory: openai/gpt-oss-120b fits: 63.3 GiB weights + ")
     assert "(4 x 8192 tokens; room for 45.5 GiB, or 5.9 GiB beside the page cache of its files)" in note
     assert "on each of 1 rank(s), of 121.7 GiB with 5.6 GiB for the system" in note
@@ -136,3 +140,47 @@ def _all() -> dict[str, int]:
 
 def _there() -> dict[str, Any]:
     return samples.cache(files=_all())
+
+
+def test_the_context_does_not_depend_on_what_other_programs_hold():
+    """It is in the server's command line: each change would restart it."""
+    busy, idle = (spark(ram=Memory(119 * GIB, 119 * GIB - used)) for used in (90 * GIB, 5 * GIB))
+    contexts = {
+        room.serving_context(samples.settings(1), found("gpt-oss-20b").model, [one]) for one in (busy, idle)
+    }
+    assert contexts == {131072}
+
+
+def test_other_programs_that_leave_no_room_for_the_context_are_a_warning():
+    busy = spark(ram=Memory(119 * GIB, 119 * GIB - 101 * GIB))
+    told = said(found("gpt-oss-20b"), [busy], cache=_there())
+    [text] = [text for level, text in told if "context" in text and level == "WARN"]
+    assert "other programs hold 101.0 GiB, which leaves the KV cache room for a context of " in text
+    assert "pulumi config set maxSeqLen " in text
+    assert not said(found("gpt-oss-20b"), [spark()], cache=_there())
+
+
+def test_a_context_longer_than_the_models_is_refused():
+    [(level, text)] = said(found("phi-4"), maxSeqLen=32768, cache=_there())
+    assert level == "FAIL"
+    assert "maxSeqLen is 32768" in text
+    assert "`pulumi config set maxSeqLen 16384`" in text
+
+
+def test_a_context_that_does_not_fit_is_the_memory_verdicts():
+    small = spark(ram=Memory(72 * GIB, 67 * GIB))
+    asked: dict[str, Any] = {"maxSeqLen": 131072, "cache": _there()}
+    [(level, text)] = said(found("gpt-oss-120b"), [small], **asked)
+    assert (level, "does not fit in memory" in text) == ("FAIL", True)
+    [(level, _)] = said(found("gpt-oss-120b"), [small], allowOvercommit=True, **asked)
+    assert level == "WARN"
+
+
+def test_the_note_says_whose_context_it_is():
+    nodes = samples.facts(2)
+    whole, asked = (
+        next(iter(room.notes(context(found("gpt-oss-120b"), nodes, **changes))))
+        for changes in ({}, {"maxSeqLen": 4096})
+    )
+    assert whole == "Context: up to 131072 tokens a request, the model's longest."
+    assert asked == "Context: up to 4096 tokens a request (maxSeqLen; the model's longest is 131072)."

@@ -82,6 +82,7 @@ def test_one_rank_on_each_node(major):
     assert words[0] == "mpirun"
     assert words[words.index("-np") + 1] == "3"
     assert words[words.index("--map-by") + 1] == "ppr:1:node"
+    assert words[words.index("--bind-to") + 1] == "none"
 
 
 @pytest.mark.parametrize(
