@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from cluster.errors import NodeError
 
 STACK_LABEL = "trtspark.stack"
 RANK_LABEL = "trtspark.rank"
+#: Of the Swarm that we make, or of the head's node in one that was there: what we did to the machines.
+LEDGER_LABEL = "trtspark.ledger"
 #: In Docker's own words, on a node that was off for longer than its certificate lived.
 EXPIRED = "certificate has expired"
 
@@ -36,6 +39,38 @@ class Listed:
     """A node as the Swarm lists it."""
 
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What `destroy` has to undo, kept by the Swarm itself so that a lost state loses nothing.
+
+    Both are names of nodes: `joined`, the workers that we took in; `bare`, the machines that had no bridge of
+    Docker's for a Swarm before.
+    """
+
+    joined: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
+
+    def __or__(self, other: Ledger) -> Ledger:
+        """What either says."""
+        return Ledger(self.joined | other.joined, self.bare | other.bare)
+
+    def text(self) -> str:
+        """As a label's value."""
+        return json.dumps({"joined": sorted(self.joined), "bare": sorted(self.bare)})
+
+    @staticmethod
+    def parse(text: str | None) -> Ledger:
+        """From a label's value; an empty ledger from what is none."""
+        try:
+            found = json.loads(text or "{}")
+            parts = [found.get("joined", []), found.get("bare", [])]
+        except (ValueError, AttributeError):
+            return Ledger()
+        if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in parts):
+            return Ledger()
+        return Ledger(*map(frozenset, parts))
 
 
 @dataclass(frozen=True)

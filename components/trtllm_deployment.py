@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +34,7 @@ from components.spark_node import SparkNode
 from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
 from dynamic_providers.model_weights import ModelWeights
+from dynamic_providers.rank_program import RankProgram
 from dynamic_providers.serving_image import ServingImage
 from dynamic_providers.swarm_service import SwarmService
 from remote import rank0
@@ -119,7 +119,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
         workers = self._workers(checked)
-        program = self._program(providers[0])
+        program = self._program()
         server = self._server(workers, [program, weights, checked])
         if settings.running:
             self._endpoint_of(server)
@@ -160,22 +160,18 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         except PlanError as error:
             raise pulumi.RunError(str(error)) from None
 
-    def _program(self, provider: docker.Provider) -> docker.ServiceConfig:
-        data = rank0.program()
-        name = object_name(self.args.stack, "program", data)
-        return docker.ServiceConfig(
+    def _program(self) -> RankProgram:
+        name = object_name(self.args.stack, "program", rank0.program())
+        props = {
+            "name": name,
+            "stack": self.args.stack,
+            "manager": self.nodes[0].args.connection.as_props(),
+            "found": self.nodes[0].args.facts.configs.get(name, ""),
+        }
+        return RankProgram(
             f"{self.name}-program",
-            name=name,
-            data=base64.b64encode(data).decode(),
-            # The plugin would delete first, and Docker keeps a config that a service still uses.
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                provider=provider,
-                depends_on=self.cluster.ready,
-                delete_before_replace=False,
-                # One of this name has this content: a killed run left it, or the state is lost.
-                import_=self.nodes[0].args.facts.configs.get(name),
-            ),
+            props,
+            pulumi.ResourceOptions(parent=self, depends_on=self.cluster.ready),
         )
 
     def _launch_env(self) -> dict[str, str]:

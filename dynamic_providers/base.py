@@ -7,6 +7,7 @@ formatted traceback, which `sys.tracebacklimit = 0` turns into its last line.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 
 import grpc
 import pulumi
+from google.protobuf import any_pb2
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
 
 from dynamic_providers import engine_watch
 
@@ -87,6 +90,42 @@ def given_up(host: str, say: Callable[[str], None]) -> Iterator[None]:
         say(f"{host} cannot be reached and is no longer listed: what is there of ours stays there.")
 
 
+@contextmanager
+def kept_on_failure(id_: str, outs: dict[str, Any]) -> Iterator[None]:
+    """Keep the resource in Pulumi's state if its create fails in this block.
+
+    A create that fails half-way has changed the machine. With its `id_` and `outs` in the state, the next
+    `up` updates it and `destroy` deletes it, whatever was done: providers' deletes accept that nothing was.
+    The SDK has no call for this; the engine reads it from the error's gRPC status (ErrorResourceInitFailed in
+    pulumi's provider.proto).
+    """
+    try:
+        yield
+    except Exception as error:
+        _report_incomplete(id_, outs, str(error) or type(error).__name__)
+        raise
+
+
+def _report_incomplete(id_: str, outs: dict[str, Any], reason: str) -> None:
+    call = _frame_local("context", lambda one: hasattr(one, "set_trailing_metadata"))
+    if call is None:
+        return  # not called by the engine
+    loop = asyncio.new_event_loop()
+    try:
+        properties = loop.run_until_complete(rpc.serialize_properties(outs, {}))
+    finally:
+        loop.close()
+    detail = any_pb2.Any()
+    detail.Pack(
+        provider_pb2.ErrorResourceInitFailed(
+            id=id_, properties=properties, inputs=properties, reasons=[reason]
+        )
+    )
+    # The same code as the SDK's own abort: with another, gRPC's client ignores the details.
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason, details=[detail])
+    call.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+
+
 def output(resource: pulumi.Resource, key: str) -> pulumi.Output[Any]:
     """An output of a dynamic resource, which the SDK keeps under its camelCase name."""
     found: pulumi.Output[Any] = vars(resource)[key]
@@ -132,10 +171,16 @@ def _urn() -> str:
 
     The SDK does not hand it to create and update; without it the text stands in the stack's row.
     """
+    request = _frame_local("request", lambda one: isinstance(getattr(one, "urn", None), str))
+    return str(request.urn) if request is not None else ""
+
+
+def _frame_local(name: str, fits: Callable[[Any], bool]) -> Any:
+    """The value of the first local variable of that name up the call stack that fits; None for none."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
-        request = frame.f_locals.get("request")
-        if isinstance(getattr(request, "urn", None), str) and request is not None:
-            return str(request.urn)
-    return ""
+        value = frame.f_locals.get(name)
+        if value is not None and fits(value):
+            return value
+    return None

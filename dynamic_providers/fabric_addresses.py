@@ -20,7 +20,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from dynamic_providers.base import Provider, changed, progress
+from dynamic_providers.base import Provider, changed, kept_on_failure, progress
 
 _INPUTS = ("stack", "connection", "addresses", "file", "gids", "repair")
 
@@ -50,7 +50,10 @@ class FabricAddressesProvider(Provider):
         """Write, apply, confirm; what is right already is left alone."""
         from remote.fabric_addresses import apply
 
-        return CreateResult(id_=str(props["connection"]["host"]), outs=apply(props, progress()))
+        host = str(props["connection"]["host"])
+        with kept_on_failure(host, {**props, "file": "", "mtu": 0}):
+            outs = apply(props, progress())
+        return CreateResult(id_=host, outs=outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise; the old file stays until the new one is confirmed."""

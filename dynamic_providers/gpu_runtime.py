@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, warn
+from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
 
 
 class GpuRuntimeProvider(Provider):
@@ -26,7 +26,10 @@ class GpuRuntimeProvider(Provider):
         """Merge our keys in; safe to repeat after any interruption."""
         from remote.gpu_runtime import prepare
 
-        return CreateResult(id_=props["connection"]["host"], outs={**props, **_done(prepare(props))})
+        host = props["connection"]["host"]
+        with kept_on_failure(host, {**props, "things": {}, "changed": False, "docker": ""}):
+            done = _done(prepare(props))
+        return CreateResult(id_=host, outs={**props, **done})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise: what is right already stays. A node whose place another one took is given back."""

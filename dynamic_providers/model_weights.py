@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, left, progress, warn
+from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, left, progress, warn
 
 _COMPARED = ("model", "revision", "hfCache", "hosts", "files", "extras", "missing", "deleteOnDestroy")
 #: How it is done, not what there shall be: a change of these alone is no reason for an update.
@@ -57,7 +57,9 @@ class ModelWeightsProvider(Provider):
         """Fetch, copy and verify what is not there yet."""
         from remote.weights import ensure
 
-        return CreateResult(id_="weights", outs={**ensure(props, _token(), progress()), "aside": []})
+        with kept_on_failure("weights", {**props, "files": [], "bytes": 0, "aside": []}):
+            outs = ensure(props, _token(), progress())
+        return CreateResult(id_="weights", outs={**outs, "aside": []})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """The new model, or what is missing of the old one. The old model's files stay; a node that left the

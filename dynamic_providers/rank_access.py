@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, warn
+from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
 
 
 class RankAccessProvider(Provider):
@@ -26,7 +26,8 @@ class RankAccessProvider(Provider):
         """Put the line and the command there; safe to repeat."""
         from remote.rank_access import allow
 
-        allow(props)
+        with kept_on_failure(props["connection"]["host"], {**props, "key": ""}):
+            allow(props)
         return CreateResult(id_=props["connection"]["host"], outs=props)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:

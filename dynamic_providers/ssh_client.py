@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed
+from dynamic_providers.base import Provider, changed, kept_on_failure
 
 _INPUTS = ("folder", "connection", "client")
 
@@ -27,7 +27,9 @@ class SshClientProvider(Provider):
         """Copy it; safe to repeat after any interruption."""
         from remote.ssh_client import run
 
-        return CreateResult(id_=props["folder"], outs={**props, "client": run(props, "bring")})
+        with kept_on_failure(props["folder"], {**props, "client": ""}):
+            client = run(props, "bring")
+        return CreateResult(id_=props["folder"], outs={**props, "client": client})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise."""

@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, output
+from dynamic_providers.base import Provider, changed, kept_on_failure, output
 
 
 class SwarmProvider(Provider):
@@ -34,8 +34,11 @@ class SwarmProvider(Provider):
         """Make or adopt; safe to repeat after any interruption."""
         from remote.swarm import ensure
 
-        outs = ensure(props, {})
-        return CreateResult(id_=outs["swarmId"], outs=outs)
+        # What is made is noted in `outs` while it happens; no node counts as in the Swarm until all are.
+        outs = {**props, "nodes": [], "machines": props["nodes"], "swarmId": "", "nodeIds": {}}
+        with kept_on_failure("swarm", outs):
+            done = ensure(props, outs)
+        return CreateResult(id_=done["swarmId"], outs=done)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Take new nodes in and let go of those that are no longer listed."""

@@ -13,7 +13,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from cluster.service_spec import runs
-from dynamic_providers.base import Provider, changed, given_up, output, progress, warn
+from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, output, progress, warn
 
 #: Of the gate's inputs, those whose change makes the server prove itself again.
 _PROVEN = ("url", "model", "transport", "network")
@@ -34,10 +34,16 @@ class SwarmServiceProvider(Provider):
         return changed(olds, news, ("spec", "image", "gate", "workers", "runs"), replaces=("name",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Create, or bring the service of this name to the spec when it is ours."""
+        """Create, or bring the service of this name to the spec when it is ours.
+
+        A server that does not become ready stays in the state, without a gate: there is nothing good in it to
+        go back to.
+        """
         from remote.serving import serve
 
-        outs = serve(props, None, progress())
+        failed = {**props, "gate": {}} if "gate" in props else props
+        with kept_on_failure(props["spec"]["Name"], {**failed, "serviceId": "", "applied": ""}):
+            outs = serve(props, None, progress())
         return CreateResult(id_=outs["serviceId"], outs=outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:

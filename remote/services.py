@@ -9,7 +9,7 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
-from cluster.errors import NodeError, NotReady
+from cluster.errors import NodeError, NotReady, PlanError
 from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs, seen
 from cluster.spec_drift import given, in_shape, plain, whole_numbers
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
@@ -213,6 +213,12 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
         if not references:
             continue
         ids = {entry["Spec"]["Name"]: entry["ID"] for entry in listing()}
+        lacking = [one[f"{kind}Name"] for one in references if one[f"{kind}Name"] not in ids]
+        if lacking:
+            raise PlanError(
+                f"{spec['Name']}: the Swarm has no {kind.lower()} {lacking[0]}: somebody removed it, or the "
+                "Swarm is another one since the plan was made. Run `pulumi up --refresh`."
+            )
         container[f"{kind}s"] = [
             {**reference, f"{kind}ID": ids[reference[f"{kind}Name"]]} for reference in references
         ]

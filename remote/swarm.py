@@ -12,11 +12,13 @@ from docker.errors import APIError, DockerException
 from cluster.errors import NodeError, NotReady, TrtSparkError
 from cluster.service_spec import GPU_KIND
 from cluster.swarm_plan import (
+    LEDGER_LABEL,
     RANK_LABEL,
     STACK_LABEL,
     Init,
     Join,
     Label,
+    Ledger,
     Listed,
     Member,
     Unlabel,
@@ -35,44 +37,53 @@ SWARM_PORT = 2377
 
 
 def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring the Swarm to `props`; outputs remember what we made, so that delete undoes only that."""
+    """Bring the Swarm to `props`. The outputs and the Swarm's own ledger say what we made, so that delete
+    undoes only that, also after a lost state.
+    """
     nodes: Sequence[Mapping[str, Any]] = props["nodes"]
     names = [node["name"] for node in nodes]
     clients = dict(zip(names, parallel(dial, nodes), strict=True))
     by_name = {node["name"]: node for node in nodes}
     head = names[0]
-    made, joined = bool(olds.get("made")), set(olds.get("joined") or [])
-    bare = set(olds.get("bare") or [])
+    made = bool(olds.get("made"))
+    ledger = Ledger(frozenset(olds.get("joined") or []), frozenset(olds.get("bare") or []))
 
     members = _settled(clients, head)
-    if renewed := renewals(names, members, joined):
+    ledger |= _ledger(clients[head], members[head])
+    if renewed := renewals(names, members, set(ledger.joined)):
         for gone in renewed:
-            leave(by_name[gone.node], bare)
+            leave(by_name[gone.node], ledger.bare)
             if members[head].manager:
                 forget(by_name[head], (olds.get("nodeIds") or {}).get(gone.node, ""))
         members = _members(clients)
     listed = _listed(clients[head], members[head])
     if stale := forgotten(names, by_name[head]["address"], members, listed):
         for gone in stale:
-            leave(by_name[gone.node], bare)
+            leave(by_name[gone.node], ledger.bare)
         members = _members(clients)
     if members[head].manager and _made_for(clients[head], props["stack"]):
         # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
-        made, joined = True, joined | {name for name in names[1:] if members[name].state == "active"}
-    steps = plan(props["stack"], names, members, listed)
-    bare |= {s.node for s in steps if isinstance(s, Init | Join) and without_bridge(clients[s.node])}
-    if any(isinstance(step, Init) for step in steps):
-        _init(clients[head], by_name[head], props["stack"])
         made = True
+        ledger |= Ledger(frozenset(name for name in names[1:] if members[name].state == "active"))
+    steps = plan(props["stack"], names, members, listed)
     joins = [step.node for step in steps if isinstance(step, Join)]
+    rejoined = set(joins) & ledger.joined
+    bare = {s.node for s in steps if isinstance(s, Init | Join) and without_bridge(clients[s.node])}
+    ledger |= Ledger(frozenset(joins), frozenset(bare))
+    if any(isinstance(step, Init) for step in steps):
+        _init(clients[head], by_name[head], props["stack"], ledger)
+        made = True
+    elif ledger != Ledger() and not made:
+        label(clients[head], members[head].node_id, {LEDGER_LABEL: ledger.text()})
+    elif joins:
+        _note(clients[head], ledger)
     if joins:
         token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
         manager = clients[head].info()["Swarm"]["NodeAddr"]
         parallel(lambda name: _join(clients[name], by_name[name], manager, token), joins)
-        for name in set(joins) & joined:
+        for name in rejoined:
             # It left by hand: what it was in the Swarm before is listed as down for ever.
             forget(by_name[head], (olds.get("nodeIds") or {}).get(name, ""))
-        joined |= set(joins)
     if made or joins:
         members = _members(clients)
     for step in steps:
@@ -87,10 +98,27 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         **props,
         "swarmId": clients[head].inspect_swarm()["ID"],
         "made": made,
-        "joined": sorted(joined & set(names)),
-        "bare": sorted(bare & set(names)),
+        "joined": sorted(ledger.joined & set(names)),
+        "bare": sorted(ledger.bare & set(names)),
         "nodeIds": {name: members[name].node_id for name in names},
     }
+
+
+def _ledger(client: Any, head: Member) -> Ledger:
+    """What the Swarm says that we did to its machines; empty where the head manages none."""
+    if not head.manager:
+        return Ledger()
+    made = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
+    adopted = client.inspect_node(head.node_id)["Spec"].get("Labels") or {}
+    return Ledger.parse(made.get(LEDGER_LABEL)) | Ledger.parse(adopted.get(LEDGER_LABEL))
+
+
+def _note(client: Any, ledger: Ledger) -> None:
+    """Write the ledger of a Swarm of ours."""
+    found = client.inspect_swarm()
+    spec = found["Spec"]
+    labels = {**(spec.get("Labels") or {}), LEDGER_LABEL: ledger.text()}
+    client.update_swarm(found["Version"]["Index"], swarm_spec={**spec, "Labels": labels})
 
 
 def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
@@ -111,11 +139,10 @@ def dissolve(props: Mapping[str, Any]) -> None:
     """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
     nodes = machines(props)
     head = nodes[0]
-    joined = [node for node in nodes[1:] if node["name"] in (props.get("joined") or [])]
-    bare = props.get("bare") or []
     try:
         client = dial(head)
-        if not client.info()["Swarm"].get("ControlAvailable"):
+        about = client.info()["Swarm"]
+        if not about.get("ControlAvailable"):
             return
     except (TrtSparkError, DockerException) as error:
         raise NodeError(
@@ -123,21 +150,38 @@ def dissolve(props: Mapping[str, Any]) -> None:
             f"the Swarm's manager cannot be reached ({error}).",
             "Bring it back, or forget the Swarm with `pulumi state delete`.",
         ) from None
+    made = props.get("made") or _made_for(client, props["stack"])
+    noted = _ledger(client, Member("active", about["NodeID"], manager=True))
+    ledger = noted | Ledger(frozenset(props.get("joined") or []), frozenset(props.get("bare") or []))
+    joined, bare = [node for node in nodes[1:] if node["name"] in ledger.joined], ledger.bare
     foreign = [
         s["Spec"]["Name"]
         for s in client.services()
         if s["Spec"].get("Labels", {}).get(STACK_LABEL) != props["stack"]
     ]
-    if props.get("made") and not foreign:
-        parallel(partial(leave, bare=bare), joined)
+    listed = {entry["ID"]: (entry["Spec"].get("Labels") or {}) for entry in client.nodes()}
+    known = props.get("nodeIds", {})
+    ids = {node["name"]: _node_id(node) or known.get(node["name"], "") for node in joined}
+    # A worker that is in another Swarm by now is not ours to take out of it.
+    leaving = [] if foreign else [node for node in joined if ids[node["name"]] in ("", *listed)]
+    if made and not foreign:
+        parallel(partial(leave, bare=bare), leaving)
         leave(head, bare)
         return
-    for node_id in props.get("nodeIds", {}).values():
+    ours = {one for one, labels in listed.items() if labels.get(STACK_LABEL) == props["stack"]}
+    for node_id in ours | set(known.values()):
         unlabel(client, node_id)
-    if not foreign:
-        for node in joined:
-            leave(node, bare)
-            forget(head, props["nodeIds"].get(node["name"], ""))
+    for node in leaving:
+        leave(node, bare)
+        forget(head, ids[node["name"]])
+
+
+def _node_id(node: Mapping[str, Any]) -> str:
+    """A machine's id in its Swarm by its own word; "" where it cannot be asked or is in none."""
+    try:
+        return str(dial(node).info()["Swarm"]["NodeID"])
+    except (TrtSparkError, DockerException):
+        return ""
 
 
 def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
@@ -179,9 +223,10 @@ def _made_for(client: Any, stack: str) -> bool:
     return bool(labels.get(STACK_LABEL) == stack)
 
 
-def _init(client: Any, node: Mapping[str, Any], stack: str) -> None:
+def _init(client: Any, node: Mapping[str, Any], stack: str, ledger: Ledger) -> None:
     address = node["address"]
-    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS, labels={STACK_LABEL: stack})
+    labels = {STACK_LABEL: stack, LEDGER_LABEL: ledger.text()}
+    spec = client.create_swarm_spec(node_cert_expiry=CERT_EXPIRY_NS, labels=labels)
     client.init_swarm(advertise_addr=address, listen_addr=f"{address}:{SWARM_PORT}", swarm_spec=spec)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from docker.errors import APIError, DockerException, NotFound
 
 from cluster.errors import NotReady, TrtSparkError
-from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from cluster.swarm_plan import LEDGER_LABEL, RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -100,7 +100,7 @@ def label(client: Any, node_id: str, labels: Mapping[str, str | None]) -> None:
 def unlabel(client: Any, node_id: str) -> None:
     """Take our labels off a node; one that the manager does not list has none."""
     try:
-        label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None})
+        label(client, node_id, {STACK_LABEL: None, RANK_LABEL: None, LEDGER_LABEL: None})
     except APIError as error:
         if error.status_code != 404:
             raise

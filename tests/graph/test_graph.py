@@ -215,7 +215,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 11
+    assert len(payloads) == 12
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 
@@ -300,15 +300,16 @@ def test_weights_know_the_files_their_ways_and_what_is_missing():
     assert "hf_canary" not in json.dumps(weights, default=str)
 
 
-def test_a_config_that_is_there_is_adopted(monkeypatch):
-    """A run was killed after it had made it, or the state is lost: Docker refuses a second of the name."""
+@pytest.mark.parametrize("there", [True, False])
+def test_the_program_is_looked_for_in_the_swarm_not_in_the_state(monkeypatch, there):
+    """A run was killed after it had made it, the state is lost, or the Swarm was left and made anew."""
     recorder, _ = run()
     name = recorder.inputs("trtllm-program")["name"]
     look = samples.look(2)
-    head = dataclasses.replace(look.facts[0], configs={name: "id-of-it", "trtspark-other": "not-it"})
+    configs = {name: "id-of-it"} if there else {}
+    head = dataclasses.replace(look.facts[0], configs={**configs, "trtspark-other": "not-it"})
     monkeypatch.setattr(
         samples, "look", lambda _count: dataclasses.replace(look, facts=(head, look.facts[1]))
     )
     recorder, _ = run()
-    [made] = [r for r in recorder.seen if r.name == "trtllm-program"]
-    assert made.resource_id == "id-of-it"
+    assert recorder.inputs("trtllm-program")["found"] == ("id-of-it" if there else "")

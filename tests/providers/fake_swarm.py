@@ -18,6 +18,11 @@ def refused(status: int, text: str) -> APIError:
     return (NotFound if status == 404 else APIError)(text, response=response, explanation=text)
 
 
+def _uses(spec: dict[str, Any], config: str) -> bool:
+    container = spec.get("TaskTemplate", {}).get("ContainerSpec", {})
+    return any(one["ConfigName"] == config for one in container.get("Configs") or [])
+
+
 class Swarm:
     """What the manager knows: nodes, services, configs and secrets."""
 
@@ -25,6 +30,7 @@ class Swarm:
         self.id = f"swarm-{number}"
         self.manager = self.first = ""
         self.labels: dict[str, str] = {}
+        self.version = 1
         self.nodes: dict[str, dict[str, Any]] = {}
         self.services: dict[str, dict[str, Any]] = {}
         self.tasks: list[dict[str, Any]] = []
@@ -158,9 +164,16 @@ class Engine:
         swarm = self.managed()
         return {
             "ID": swarm.id,
+            "Version": {"Index": swarm.version},
             "JoinTokens": {"Worker": f"token-{swarm.id}"},
             "Spec": {"Name": "default", "Labels": dict(swarm.labels)},
         }
+
+    def update_swarm(self, version: int, swarm_spec: dict[str, Any]) -> None:
+        swarm = self.managed()
+        if version != swarm.version:
+            raise refused(500, "rpc error: update out of sequence")
+        swarm.labels, swarm.version = dict(swarm_spec["Labels"]), version + 1
 
     # nodes
 
@@ -190,8 +203,29 @@ class Engine:
 
     # services
 
-    def services(self) -> list[dict[str, Any]]:
-        return copy.deepcopy(list(self.managed().services.values()))
+    def services(self, filters: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        found = list(self.managed().services.values())
+        if filters:
+            key, _, value = filters["label"].partition("=")
+            found = [one for one in found if (one["Spec"].get("Labels") or {}).get(key) == value]
+        return copy.deepcopy(found)
+
+    def create_config(self, name: str, data: bytes, labels: dict[str, str]) -> dict[str, str]:
+        configs = self.managed().configs
+        if name in configs:
+            raise refused(409, "config already exists")
+        configs[name] = f"config-{next(self.world.numbers)}"
+        return {"ID": configs[name]}
+
+    def remove_config(self, config: str) -> None:
+        swarm = self.managed()
+        [name] = [name for name, known in swarm.configs.items() if known == config] or [""]
+        if not name:
+            raise refused(404, "config not found")
+        users = [s["Spec"]["Name"] for s in swarm.services.values() if _uses(s["Spec"], name)]
+        if users:
+            raise refused(400, f"config '{name}' is in use by the following service: {users[0]}")
+        del swarm.configs[name]
 
     def configs(self) -> list[dict[str, Any]]:
         return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().configs.items()]
@@ -217,7 +251,10 @@ class Engine:
         entry["Version"]["Index"] += 1
 
     def remove_service(self, name: str) -> None:
-        if self.managed().services.pop(name, None) is None:
+        """By its name or its id, as the engine takes either."""
+        services = self.managed().services
+        name = next((known for known, one in services.items() if one["ID"] == name), name)
+        if services.pop(name, None) is None:
             raise refused(404, f"service {name} not found")
 
     @staticmethod

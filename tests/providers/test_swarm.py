@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import NodeError, NotReady, Unreachable
+from dynamic_providers import base
 from dynamic_providers.swarm import SwarmProvider
 from remote import swarm, swarm_nodes
 from tests import samples
@@ -276,6 +277,56 @@ def test_deleting_from_an_adopted_swarm_takes_out_the_node_we_joined(world):
     SwarmProvider().delete("id", create(A, B))
     assert world[B].swarm is None
     assert len(world[A].nodes()) == 1
+
+
+def test_a_lost_state_forgets_neither_the_bridges_nor_the_worker_that_joined(world):
+    create(A, B)
+    adopted = create(A, B)
+    assert (adopted["joined"], adopted["bare"]) == ([B], [A, B])
+    SwarmProvider().delete("id", adopted)
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+    assert not world[A].bridges | world[B].bridges
+
+
+def test_a_lost_state_forgets_no_worker_that_joined_a_swarm_from_before_us(world):
+    made_by_hand(world, A)
+    create(A, B)
+    adopted = create(A, B)
+    assert (adopted["made"], adopted["joined"], adopted["bare"]) == (False, [B], [B])
+    SwarmProvider().delete("id", adopted)
+    assert world[B].swarm is None
+    assert not world[B].bridges
+    assert world[A].labels() == {}
+    assert world[A].bridges
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_create_that_failed_half_way_is_undone(world, monkeypatch, there_before):
+    """What it left in Pulumi's state is what `kept_on_failure` was given."""
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(base, "_report_incomplete", lambda _id, outs, _reason: kept.update(outs))
+    if there_before:
+        made_by_hand(world, A)
+    with monkeypatch.context() as broken:
+        broken.setattr(swarm, "_wait_for_gpus", lambda *_: (_ for _ in ()).throw(NotReady("no GPU")))
+        with pytest.raises(NotReady):
+            create(A, B)
+    assert SwarmProvider().diff("swarm", kept, props(A, B)).changes
+    SwarmProvider().delete("swarm", kept)
+    assert world[B].swarm is None
+    assert (world[A].swarm is not None) is there_before
+    assert world[A].bridges == ({"docker_gwbridge"} if there_before else set())
+
+
+def test_a_worker_that_moved_to_another_swarm_is_left_there(world):
+    outs = create(A, B)
+    world[B].leave_swarm(force=True)
+    made_by_hand(world, C)
+    token = world[C].inspect_swarm()["JoinTokens"]["Worker"]
+    world[B].join_swarm([f"{C}:2377"], token, B, B)
+    SwarmProvider().delete("id", outs)
+    assert world[B].swarm is world[C].swarm
+    assert world[A].swarm is None
 
 
 def test_somebody_elses_service_keeps_the_swarm_we_made(world):

@@ -13,6 +13,7 @@ from cluster.swarm_plan import (
     Init,
     Join,
     Label,
+    Ledger,
     Listed,
     Member,
     Rejoin,
@@ -215,3 +216,16 @@ def test_an_expired_manager_and_a_worker_that_is_not_ours_are_left_with_the_way_
         renewals(NAMES[:2], members, set())
     assert "docker swarm leave --force" in str(caught.value)
     assert way in str(caught.value)
+
+
+@given(st.frozensets(st.text()), st.frozensets(st.text()))
+def test_a_ledger_survives_its_label(joined, bare):
+    ledger = Ledger(joined, bare)
+    assert Ledger.parse(ledger.text()) == ledger
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "not json", "[]", '"x"', '{"joined": 1}', '{"joined": [1]}', '{"bare": null}']
+)
+def test_a_label_that_is_no_ledger_says_nothing(text):
+    assert Ledger.parse(text) == Ledger()
