@@ -64,6 +64,8 @@ class SwarmState:
     manager: bool = False
     address: str = ""
     error: str = ""
+    managers: tuple[str, ...] = ()
+    """The addresses of the managers that it knows."""
     certificate_days: float | None = None
     """How long the certificates of its nodes are good for, as its manager has it set."""
 
@@ -202,6 +204,8 @@ class Facts:
     """(stack, rank) -> the fingerprint of the spec that its container was started from."""
     wanted: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(stack, rank) -> what the Swarm wants to run, a fingerprint or NOTHING; only a manager says."""
+    swarm_nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Id -> our labels of every node that its Swarm lists, any stack's; only a manager knows any."""
     configs: Mapping[str, str] = field(default_factory=dict)
     """Name -> id of the Swarm configs of ours, any stack's; only a manager knows any."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.

@@ -28,6 +28,8 @@ GPU_KIND = "NVIDIA_GPU"
 #: The label by which a container tells the spec that it was started from, and what stands for no container.
 SPEC_LABEL = "trtspark.spec"
 NOTHING = "nothing"
+#: What stands for a service that the Swarm does not have.
+NO_SERVICE = "no service"
 #: A server that ends so often within the window stays down: each start loads the model anew. What ends it
 #: once (a worker's power, a killed process) is far from that; a new spec or a restarted manager counts anew.
 MAX_RESTARTS = 5
@@ -219,12 +221,15 @@ def mark(spec: Mapping[str, Any]) -> str:
 
 
 def seen(running: str, wanted: str | None) -> str:
-    """What a look found, to be compared with `runs`: the fingerprint of what runs, unless Swarm is about to
-    run another: then no spec's, so that whatever is configured is brought about.
+    """What the probe found, to be compared with `runs`: the fingerprint of what runs, unless Swarm is about
+    to run another, or has no such service: then it equals no spec's, so that `up` always acts.
 
-    `running` is a container's, NOTHING without one; `wanted` the service's, None where nobody can say.
+    `running` is a container's fingerprint, NOTHING without one; `wanted` the service's, None without one. A
+    container may outlive its service for a moment, and its Swarm for longer.
     """
-    return running if wanted in (None, running) else f"{running}, to become {wanted}"
+    if wanted is None:
+        return NO_SERVICE
+    return running if wanted == running else f"{running}, to become {wanted}"
 
 
 def restart_policy(most: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 import pulumi
-from google.protobuf import any_pb2
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
@@ -115,14 +114,13 @@ def _report_incomplete(id_: str, outs: dict[str, Any], reason: str) -> None:
         properties = loop.run_until_complete(rpc.serialize_properties(outs, {}))
     finally:
         loop.close()
-    detail = any_pb2.Any()
-    detail.Pack(
+    # The same code as the SDK's own abort: with another, gRPC's client ignores the details.
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason)
+    status.details.add().Pack(
         provider_pb2.ErrorResourceInitFailed(
             id=id_, properties=properties, inputs=properties, reasons=[reason]
         )
     )
-    # The same code as the SDK's own abort: with another, gRPC's client ignores the details.
-    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason, details=[detail])
     call.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
 
 

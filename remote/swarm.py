@@ -143,6 +143,7 @@ def dissolve(props: Mapping[str, Any]) -> None:
         client = dial(head)
         about = client.info()["Swarm"]
         if not about.get("ControlAvailable"):
+            _dissolve_without_manager(props, about)
             return
     except (TrtSparkError, DockerException) as error:
         raise NodeError(
@@ -174,6 +175,28 @@ def dissolve(props: Mapping[str, Any]) -> None:
     for node in leaving:
         leave(node, bare)
         forget(head, ids[node["name"]])
+
+
+def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """The rest of a Swarm that the head left by hand: workers that know no other manager leave, too, and
+    Docker's bridges go. `about` is the head's own view of its membership; one in another Swarm stays there.
+    """
+    head, *workers = machines(props)
+    bare = props.get("bare") or []
+    joined = [node for node in workers if node["name"] in (props.get("joined") or [])]
+    parallel(partial(_leave_lost_swarm, head=head, bare=bare), joined)
+    if about["LocalNodeState"] == "inactive":
+        leave(head, bare)
+
+
+def _leave_lost_swarm(node: Mapping[str, Any], head: Mapping[str, Any], bare: Sequence[str]) -> None:
+    try:
+        about = dial(node).info()["Swarm"]
+    except (TrtSparkError, DockerException):
+        return  # as `leave` does: a machine that cannot be reached cannot be told
+    managers = {one["Addr"].rpartition(":")[0] for one in about.get("RemoteManagers") or []}
+    if about["LocalNodeState"] == "inactive" or managers == {head["address"]}:
+        leave(node, bare)
 
 
 def _node_id(node: Mapping[str, Any]) -> str:

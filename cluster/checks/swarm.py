@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.checks.table import Context, Finding, check
-from cluster.swarm_plan import EXPIRED, way_out
+from cluster.errors import NodeError
+from cluster.facts import Facts
+from cluster.swarm_plan import EXPIRED, Listed, Member, forgotten, plan, way_out
 
 #: Docker's own is 90 days; a Swarm that we make has ten years.
 SHORT_DAYS = 365
@@ -51,3 +53,46 @@ def expired(context: Context) -> Iterator[Finding]:
         if not head:
             todo = f"`up` has it leave and join again if this stack took it in; else: {todo}"
         yield Finding("FAIL" if head else "WARN", facts.node, "its Swarm certificate has expired.", todo)
+
+
+@check(
+    "swarm.membership",
+    "Every machine is in no Swarm, or in this stack's: not in another one, and not another stack's.",
+    "Take the machine out of the other Swarm or stack, or out of nodes.",
+)
+def membership(context: Context) -> Iterator[Finding]:
+    """The plan that `up` would make of the Swarm, on what the probe found of it.
+
+    What only `up` can tell counts as outside of any Swarm: a machine whose certificate has expired, or whose
+    Docker is still looking for its manager.
+    """
+    if any(facts.docker.problem for facts in context.nodes):
+        return
+    names = [facts.node for facts in context.nodes]
+    members = {facts.node: _member(facts) for facts in context.nodes}
+    head = context.nodes[0]
+    listed = {node: Listed(labels) for node, labels in head.swarm_nodes.items()}
+    if head.docker.swarm.state == "active" and not head.docker.swarm.manager:
+        manager = next((one for one in context.nodes[1:] if one.docker.swarm.manager), None)
+        if manager is not None:
+            yield Finding(
+                "FAIL",
+                head.node,
+                f"it is listed first, but {manager.node} manages the Swarm that it is in.",
+                f"List {manager.node} first as before, or run `pulumi destroy` with that order before you "
+                "change it.",
+            )
+            return
+    for gone in forgotten(names, str(head.address), members, listed):
+        members[gone.node] = Member("inactive")
+    try:
+        plan(context.stack, names, members, listed)
+    except NodeError as error:
+        yield Finding("FAIL", error.node, error.found, error.todo)
+
+
+def _member(facts: Facts) -> Member:
+    swarm = facts.docker.swarm
+    if swarm.state == "pending" or EXPIRED in swarm.error:
+        return Member("inactive")
+    return Member(swarm.state, swarm.node_id, swarm.manager, error=swarm.error, managers=swarm.managers)

@@ -61,6 +61,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         ranks=docker.ranks(document["docker"]),
         specs=docker.specs(document["docker"]),
         wanted=docker.wanted(document["docker"]),
+        swarm_nodes=dict(document["docker"].get("nodes") or {}),
         configs=dict(document["docker"].get("configs") or {}),
         gpu_problem=found.problem,
         gpus=found.count,

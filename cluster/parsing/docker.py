@@ -50,6 +50,9 @@ def engine(answers: Mapping[str, Any]) -> Docker:
             manager=bool(swarm.get("ControlAvailable")),
             address=swarm.get("NodeAddr") or "",
             error=(swarm.get("Error") or "").strip(),
+            managers=tuple(
+                str(one.get("Addr", "")).rpartition(":")[0] for one in swarm.get("RemoteManagers") or []
+            ),
             certificate_days=_certificate_days(swarm),
         ),
         containers=tuple(by_id(answers).values()),

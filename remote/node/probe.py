@@ -174,7 +174,7 @@ def _docker(found, image, deadline):
     """
     folders = os.environ.get("PATH", os.defpath).split(":")
     program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
-    info, version, containers, configs, services = _ask("/info", deadline), {}, [], {}, []
+    info, version, containers, configs, services, nodes = _ask("/info", deadline), {}, [], {}, [], {}
     if info["rc"] == 0:
         found["image"] = _image(image, deadline) if image else None
         version = _ask("/version", deadline)
@@ -182,7 +182,7 @@ def _docker(found, image, deadline):
         for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
             containers.append(_container(one, deadline))
         if (json.loads(info["out"]).get("Swarm") or {}).get("ControlAvailable"):
-            configs, services = _configs(deadline), _services(deadline)
+            configs, services, nodes = _configs(deadline), _services(deadline), _nodes(deadline)
     found.update(
         program=program,
         info=info,
@@ -190,6 +190,7 @@ def _docker(found, image, deadline):
         containers=containers,
         configs=configs,
         services=services,
+        nodes=nodes,
         options=_dockerd_options(),
     )
 
@@ -215,6 +216,19 @@ def _configs(deadline):
     listed = _ask("/configs", deadline)
     found = json.loads(listed["out"]) if listed["rc"] == 0 else []
     return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
+
+
+def _nodes(deadline):
+    """{id: our labels} of every node that the Swarm lists."""
+    listed = _ask("/nodes", deadline)
+    return {
+        one["ID"]: {
+            key: value
+            for key, value in ((one.get("Spec") or {}).get("Labels") or {}).items()
+            if key.startswith("trtspark.")
+        }
+        for one in (json.loads(listed["out"]) if listed["rc"] == 0 else [])
+    }
 
 
 def _services(deadline):

@@ -253,7 +253,7 @@ def test_a_rank_that_swarm_is_about_to_replace_is_not_taken_for_the_configured_o
     monkeypatch.setattr(samples, "look", lambda _count: found)
     recorder, _ = run()
     assert recorder.inputs("trtllm-rank-0")["found"] == "0123456789, to become 9876543210"
-    assert recorder.inputs("trtllm-rank-1")["found"] == "nothing"
+    assert recorder.inputs("trtllm-rank-1")["found"] == "no service"
 
 
 @pytest.mark.parametrize("state", ["inactive", "active"])

@@ -329,6 +329,26 @@ def test_a_worker_that_moved_to_another_swarm_is_left_there(world):
     assert world[A].swarm is None
 
 
+def test_destroy_after_the_head_left_by_hand_takes_the_workers_out_too(world):
+    outs = create(A, B)
+    world[A].leave_swarm(force=True)
+    SwarmProvider().delete("id", outs)
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+    assert not world[A].bridges | world[B].bridges
+
+
+def test_destroy_after_the_head_joined_another_swarm_leaves_it_there(world):
+    outs = create(A, B)
+    world[A].leave_swarm(force=True)
+    made_by_hand(world, C)
+    token = world[C].inspect_swarm()["JoinTokens"]["Worker"]
+    world[A].join_swarm([f"{C}:2377"], token, A, A)
+    SwarmProvider().delete("id", outs)
+    assert world[A].swarm is world[C].swarm
+    assert world[A].bridges
+    assert world[B].swarm is None
+
+
 def test_somebody_elses_service_keeps_the_swarm_we_made(world):
     state = create(A, B)
     world[A].swarm.services["web"] = {"ID": "s1", "Spec": {"Name": "web", "Labels": {}}}

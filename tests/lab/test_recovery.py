@@ -1,0 +1,82 @@
+"""From a state that went wrong: `up` gets there, `destroy` ends with the machines as they were."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab import stack as stacks
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+MODEL = "openai/gpt-oss-20b"
+
+
+@pytest.fixture
+def stack(lab, tmp_path):
+    one = stacks.create(tmp_path / "project", lab)
+    one.set("model", MODEL)
+    one.before = stacks.leavings(lab)
+    yield one
+    one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+
+
+def serves(stack, model: str = MODEL) -> None:
+    assert stack.output("model") == model
+    assert stacks.answers(f"{stack.output('endpoint')}/health")
+    run = stack.up()
+    assert set(run.counts) == {"unchanged"}, run.text
+
+
+def test_a_first_deployment_that_fails_is_destroyed(stack, lab):
+    stack.set("model", "lab/crash-at-load")
+    stack.set("readyTimeout", 30)
+    run = stack.up(ok=False)
+    assert run.code
+    assert "lab/crash-at-load" in run.text
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_after_a_first_deployment_that_failed_another_model_is_deployed(stack, lab):
+    stack.set("model", "lab/crash-at-load")
+    stack.set("readyTimeout", 30)
+    assert stack.up(ok=False).code
+    stack.set("model", MODEL)
+    stack.set("readyTimeout", 120)
+    stack.up()
+    serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_a_swarm_that_the_head_left_is_made_anew_by_up_alone(stack, lab):
+    stack.up()
+    stacks.inside(lab, 0, "docker swarm leave --force")
+    stack.up()
+    serves(stack)
+    stacks.inside(lab, 0, "docker swarm leave --force")
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_a_lost_state_is_adopted_and_destroyed_to_the_end(stack, lab):
+    stack.up()
+    stack.pulumi("stack", "export", "--file", "kept.json")
+    lost = json.loads((stack.folder / "kept.json").read_text())
+    lost["deployment"]["resources"] = []
+    (stack.folder / "lost.json").write_text(json.dumps(lost))
+    stack.pulumi("stack", "import", "--file", "lost.json")
+    stack.up()
+    serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_a_renamed_stack_is_served_under_its_new_name(stack, lab):
+    stack.up()
+    stack.pulumi("stack", "rename", "other")
+    stack.up()
+    serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)

@@ -1,0 +1,98 @@
+"""The Swarm's plan, made of what the probe found: what `up` would refuse is refused at preview."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.checks import CHECKS, Context
+from cluster.facts import Facts, SwarmState
+from tests import samples
+
+HEAD, WORKER = "10.24.11.11", "10.24.11.12"
+
+
+def with_swarm(facts: Facts, nodes: dict[str, dict[str, str]] | None = None, **swarm: object) -> Facts:
+    state = replace(SwarmState(), **swarm)
+    return replace(facts, docker=replace(facts.docker, swarm=state), swarm_nodes=nodes or {})
+
+
+def context(*nodes: Facts) -> Context:
+    look = samples.look(2)
+    return Context("dgx", samples.settings(2), nodes, look.caches)
+
+
+def pair() -> tuple[Facts, ...]:
+    return samples.look(2).facts
+
+
+def labels(rank: int, stack: str = "dgx") -> dict[str, str]:
+    return {"trtspark.stack": stack, "trtspark.rank": str(rank)}
+
+
+def manager(facts: Facts, nodes: dict[str, dict[str, str]]) -> Facts:
+    address = str(facts.address)
+    return with_swarm(facts, nodes, state="active", node_id="h", manager=True, managers=(address,))
+
+
+def worker(facts: Facts, node_id: str = "w", managers: tuple[str, ...] = (HEAD,), state="active") -> Facts:
+    return with_swarm(facts, state=state, node_id=node_id, managers=managers)
+
+
+def found(*nodes: Facts) -> list[tuple[str, str]]:
+    return [(one.node, one.found) for one in CHECKS["swarm.membership"](context(*nodes))]
+
+
+def test_fresh_machines_and_our_own_swarm_are_right():
+    head, other = pair()
+    assert found(head, other) == []
+    assert found(manager(head, {"h": labels(0), "w": labels(1)}), worker(other)) == []
+
+
+def test_a_worker_of_somebody_elses_swarm():
+    head, other = pair()
+    [(node, what)] = found(head, worker(other, managers=("10.9.9.9",)))
+    assert node == WORKER
+    assert "another Swarm" in what
+
+
+def test_a_head_that_is_a_worker_elsewhere():
+    head, other = pair()
+    [(node, what)] = found(worker(head, managers=("10.9.9.9",)), other)
+    assert node == HEAD
+    assert "worker of another Swarm" in what
+
+
+def test_the_order_of_the_nodes_swapped():
+    head, other = pair()
+    [(node, what)] = found(worker(head, managers=(WORKER,)), manager(other, {"h": labels(0), "w": labels(1)}))
+    assert node == HEAD
+    assert WORKER in what
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_machine_of_another_stack(rank):
+    head, other = pair()
+    nodes = {"h": labels(0), "w": labels(1)}
+    nodes["hw"[rank]] = labels(rank, "two")
+    [(_, what)] = found(manager(head, nodes), worker(other))
+    assert "stack two" in what
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [("pending", ""), ("error", "x509: certificate has expired or is not yet valid"), ("active", "")],
+)
+def test_what_up_mends_is_no_obstacle(state, error):
+    """A worker that its Swarm forgot, that still looks for its manager, or whose certificate expired."""
+    head, other = pair()
+    away = with_swarm(other, state=state, node_id="gone", managers=(HEAD,), error=error)
+    assert found(manager(head, {"h": labels(0)}), away) == []
+
+
+@pytest.mark.parametrize("state", ["locked", "error"])
+def test_a_membership_that_cannot_heal(state):
+    head, other = pair()
+    [(node, _)] = found(with_swarm(head, state=state), other)
+    assert node == HEAD
