@@ -6,12 +6,15 @@ Connections are kept per process: a provider process serves one `pulumi` run.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from cluster.errors import NodeError, NotPrepared
+from cluster.errors import NodeError, NotPrepared, Unreachable
 from remote.ssh import Connection, SshShell
 
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -19,6 +22,78 @@ API_TIMEOUT_S = 60
 #: The version whose answers this program knows. Newer engines still speak it (29.0 to 29.2 nothing older
 #: than 1.44) and leave out more of what is empty in their own; older ones (20.10: 1.41) get theirs.
 KNOWN_API = "1.44"
+
+#: The longest text of Docker's own that an error shows.
+SHOWN_CHARS = 300
+
+
+class DockerRefused(APIError):  # type: ignore[misc]  # docker has no types
+    """Docker's own refusal, told with the node: `NODE: Docker refused: …`."""
+
+    def __init__(self, node: str, error: APIError) -> None:
+        """`error` as docker's library raised it."""
+        super().__init__(str(error), response=error.response, explanation=error.explanation)
+        self.node = node
+
+    def __str__(self) -> str:
+        said = " ".join(str(self.explanation or self.args[0]).split())[:SHOWN_CHARS]
+        return f"{self.node}: Docker refused: {said.rstrip('.')}."
+
+
+class DockerLacks(DockerRefused, NotFound):  # type: ignore[misc]  # likewise
+    """Likewise, for what is not there."""
+
+
+class DockerLacksImage(DockerLacks, ImageNotFound):  # type: ignore[misc]  # likewise
+    """Likewise, for an image that is not there."""
+
+
+#: docker's own classes, the narrowest first, and ours.
+_REFUSALS: dict[type[APIError], type[DockerRefused]] = {
+    ImageNotFound: DockerLacksImage,
+    NotFound: DockerLacks,
+    APIError: DockerRefused,
+}
+
+
+class NodeDocker:
+    """docker's low-level client for one node, whose errors are one sentence with the node's name.
+
+    A refusal stays an APIError with its status. A Docker that no longer answers is Unreachable, and the next
+    call dials anew: the machine or the network may be back.
+    """
+
+    def __init__(self, node: str, dial: Callable[[], Any]) -> None:
+        """`node` as errors name it; `dial` gives docker's client, or raises a NodeError. It is called now."""
+        self._node, self._dial = node, dial
+        self._client: Any = dial()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """The client's method of that name; its errors are told as above."""
+        return partial(self._call, name)
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        client = self._client = self._client or self._dial()
+        try:
+            return getattr(client, name)(*args, **options)
+        except APIError as error:
+            kind = next(ours for theirs, ours in _REFUSALS.items() if isinstance(error, theirs))
+            raise kind(self._node, error) from None
+        except (requests.RequestException, DockerException, OSError) as error:
+            self._client = None
+            raise Unreachable(
+                self._node,
+                f"Docker stopped answering ({_kind(error)}).",
+                "Check that the machine is on and that `ssh` reaches it, then run the same again.",
+            ) from None
+
+
+def _kind(error: Exception) -> str:
+    """requests' own text is a chain of class names and addresses in memory."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
+        return "no answer in time"
+    return "the connection broke" if isinstance(error, requests.RequestException | OSError) else str(error)
+
 
 _clients: dict[Connection, Any] = {}
 _locks: dict[Connection, threading.Lock] = {}
@@ -31,7 +106,7 @@ def connect(connection: Connection) -> Any:
         lock = _locks.setdefault(connection, threading.Lock())
     with lock:
         if connection not in _clients:
-            _clients[connection] = _dial(connection)
+            _clients[connection] = NodeDocker(connection.target, partial(_dial, connection))
         return _clients[connection]
 
 

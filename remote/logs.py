@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 
+from cluster.errors import TrtSparkError
 from cluster.live.seen import seconds
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 
@@ -78,7 +79,10 @@ def follow(
                 if stamp > known:
                     yield text
                     last = stamp
-        except requests.RequestException:  # the container has gone, or the connection; look again
+        except (
+            requests.RequestException,
+            TrtSparkError,
+        ):  # the container has gone, or the connection; look again
             pass
         if last:  # where the stream ended under us, go on after the last line
             tail, since = None, seconds(last)
@@ -121,6 +125,6 @@ def _since(since: float | None) -> dict[str, float]:
 def _code(client: Any, container: str) -> int | None:
     try:
         state = client.inspect_container(container)["State"]
-    except requests.RequestException:
+    except (requests.RequestException, TrtSparkError):
         return None
     return None if state.get("Running") else state.get("ExitCode")

@@ -1,0 +1,72 @@
+"""Docker's errors and a broken connection to it, told in one sentence with the node."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from cluster.errors import Unreachable
+from remote.engine import NodeDocker
+
+NODE = "nvidia@10.0.0.12"
+
+
+class Client:
+    """A client that raises, or answers."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def info(self, what: str = "") -> str:
+        if self.error:
+            raise self.error
+        return f"all of {what}"
+
+
+def refusal(kind: type[APIError], status: int) -> APIError:
+    response = requests.Response()
+    response.status_code = status
+    return kind("500 Server Error for http+docker://localhost", response, "rpc error:\n  name conflicts")
+
+
+@pytest.mark.parametrize(("kind", "status"), [(APIError, 500), (NotFound, 404), (ImageNotFound, 404)])
+def test_a_refusal_stays_what_it_is_and_names_the_node(kind, status):
+    with pytest.raises(kind) as caught:
+        NodeDocker(NODE, lambda: Client(refusal(kind, status))).info()
+    assert caught.value.status_code == status
+    assert str(caught.value) == f"{NODE}: Docker refused: rpc error: name conflicts."
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            requests.ConnectionError("('Connection aborted.', RemoteDisconnected('…'))"),
+            "the connection broke",
+        ),
+        (
+            requests.ReadTimeout("UnixHTTPConnectionPool(…): Read timed out. (read timeout=60)"),
+            "no answer in time",
+        ),
+        (requests.ConnectionError("… Read timed out."), "no answer in time"),
+        (BrokenPipeError(32, "Broken pipe"), "the connection broke"),
+        (DockerException("Error while fetching server API version"), "Error while fetching"),
+    ],
+)
+def test_a_docker_that_does_not_answer_is_one_sentence(error, kind):
+    with pytest.raises(Unreachable) as caught:
+        NodeDocker(NODE, lambda: Client(error)).info()
+    text = str(caught.value)
+    assert text.startswith(f"{NODE}: ")
+    assert kind in text
+    assert "urllib3" not in text
+    assert "RemoteDisconnected" not in text
+
+
+def test_the_next_call_dials_anew():
+    clients = iter([Client(requests.ConnectionError("gone")), Client()])
+    docker = NodeDocker(NODE, lambda: next(clients))
+    with pytest.raises(Unreachable):
+        docker.info("it")
+    assert docker.info("it") == "all of it"
