@@ -1,7 +1,7 @@
 """Build the lab's serving image without Docker and push it to a registry.
 
-Two layers: a base with OpenMPI and Python (image_base, cached) and the simulated engine on top,
-which is repacked at every call: it is small, and pushes are skipped when nothing changed.
+A base with OpenMPI and Python (image_base, cached), the simulated engine, and the libraries' versions.
+The upper layers are repacked at every call: they are small, and pushes are skipped when nothing changed.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.engine.tensorrt_llm.version import at_least
+from lab.engine.tensorrt_llm.version import at_least, transformers
 from lab.image_base import build, release_for
 from lab.image_layer import EPOCH, Layer, Member, pack
 from lab.image_push import Registry, manifest_of
@@ -78,7 +78,8 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="trtllm-image-") as work:
         base = build(cache, say, openmpi_of(version))
         engine = pack(engine_members(base.python_magic), Path(work, "engine.tar.gz"))
-        layers = [base, engine]
+        libraries = pack(library_members(release_of(version)), Path(work, "libraries.tar.gz"))
+        layers = [base, engine, libraries]
         if gone := [path for ending, paths in LACKING.items() if version.endswith(ending) for path in paths]:
             layers.append(pack(whiteouts(gone), Path(work, "lacking.tar.gz")))
         config = image_config(layers, release_of(version))
@@ -108,6 +109,15 @@ def base_of(version: str) -> dict[str, str]:
     found = next(names for first, names in BASES if at_least(first, version))
     openmpi = "5.0.8" if openmpi_of(version) == 5 else "4.1.7"
     return {**found, "NVIDIA_REQUIRE_CUDA": "cuda>=9.0", "OPENMPI_VERSION": openmpi}
+
+
+def library_members(version: str) -> Iterator[Member]:
+    """What `pip list` knows of the libraries that the engine would bring: the version of transformers."""
+    found = transformers(version)
+    folder = f"{MODULES}/transformers-{found}.dist-info"
+    yield from _folders(folder)
+    text = f"Metadata-Version: 2.1\nName: transformers\nVersion: {found}\nSummary: Not there: simulated.\n"
+    yield _file(f"{folder}/METADATA"), text.encode()
 
 
 def whiteouts(paths: list[str]) -> Iterator[Member]:

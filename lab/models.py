@@ -60,6 +60,8 @@ MODELS = (
     Model("lab/crash-at-load", configs.QWEN2_5_7B, fail="crash_at_load"),
     Model("lab/out-of-memory", configs.QWEN2_5_7B, fail="out_of_memory"),
     Model("lab/never-ready", configs.QWEN2_5_7B, fail="never_ready"),
+    Model("lab/illegal-instruction", configs.QWEN2_5_7B, fail="illegal_instruction"),
+    Model("lab/completions-500", configs.QWEN2_5_7B, fail="completions_500"),
     Model("lab/slow-load", configs.QWEN2_5_7B, load_seconds=30.0),
     Model(
         "lab/missing-shard",

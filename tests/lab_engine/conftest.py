@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab import models
+from lab.engine.tensorrt_llm.logger import LEVELS, logger
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,4 @@ def _release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRT_LLM_VERSION", "1.3.0rc5")
     for name in ("TLLM_LOG_LEVEL", "NCCL_DEBUG", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(logger, "_level", LEVELS.index("info"))  # as the server sets it

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("click")
 
+from lab.engine.tensorrt_llm import llm_args
 from lab.engine.tensorrt_llm.commands.serve import command_line, engine_values
 
 
@@ -27,6 +28,15 @@ def refused(*words: str) -> int:
 def test_wrong_words_end_with_2(words, said, capsys):
     assert refused(*words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_failing_fast_is_on_from_1_4(monkeypatch):
+    def of(version):
+        monkeypatch.setenv("TRT_LLM_VERSION", version)
+        by_field, given = engine_values({"fail_fast_on_attention_window_too_large": False}, set())
+        return llm_args.merge(by_field, given, {})["fail_fast_on_attention_window_too_large"]
+
+    assert (of("1.3.0rc5"), of("1.4.0rc1")) == (False, True)
 
 
 def test_fields_of_the_engine():

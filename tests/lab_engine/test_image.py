@@ -198,7 +198,7 @@ def test_publishing_twice_pushes_once(registry, tmp_path, monkeypatch):
     said = []
     name = image.publish(address, ca, tmp_path, say=said.append)
     assert name == f"{address}/nvidia/tensorrt-llm/release:1.3.0rc5"
-    assert len(handler.pushed) == 4  # two layers, the configuration, the manifest
+    assert len(handler.pushed) == 5  # three layers, the configuration, the manifest
     manifest = json.loads(handler.stored["/v2/nvidia/tensorrt-llm/release/manifests/1.3.0rc5"])
     for part in (manifest["config"], *manifest["layers"]):
         blob = handler.stored[f"/v2/nvidia/tensorrt-llm/release/blobs/{part['digest']}"]
@@ -209,9 +209,9 @@ def test_publishing_twice_pushes_once(registry, tmp_path, monkeypatch):
     layer = handler.stored[f"/v2/nvidia/tensorrt-llm/release/blobs/{manifest['layers'][1]['digest']}"]
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         assert "usr/local/bin/trtllm-llmapi-launch" in tar.getnames()
-    assert len(config["rootfs"]["diff_ids"]) == 2
+    assert len(config["rootfs"]["diff_ids"]) == 3
     image.publish(address, ca, tmp_path, say=said.append)
-    assert len(handler.pushed) == 4
+    assert len(handler.pushed) == 5
 
 
 def test_a_registrys_refusal_is_told(registry):

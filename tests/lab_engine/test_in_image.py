@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import image, image_base, image_layer
+from lab import image, image_base, image_layer, models
 from lab.state import CACHE
 
 pytestmark = [
@@ -195,13 +195,40 @@ def test_two_ranks(drive):
         "rank0 run mgmn leader node with mpi_world_size: 2 ...",
         "rank1 run mgmn worker node with mpi_world_size: 2 ...",
         "rank 0 using MpiCommSession to bind to external MPI processes",
-        "[TRT-LLM] [RANK 1] [I] Model init total -- ",
+        "[TRT-LLM] [RANK 0] [I] Model init total -- ",
         "NCCL INFO NET/Socket : Using [0]lo:127.0.0.1<0>",
         "rank 1 nranks 2 cudaDev 0",
         "worker rank1 quited",
     ):
         assert line in log
+    assert "[RANK 1] [I]" not in log  # only rank 0 is given --log_level
     assert seen["exit"] == 0  # a server that was asked to stop takes the others with it
+
+
+def test_the_other_ranks_take_their_log_level_from_the_environment(drive):
+    command = ["env", "TLLM_LOG_LEVEL=INFO", *MPIRUN, *serve(QWEN, "--tp_size", "2")]
+    assert "[TRT-LLM] [RANK 1] [I] Model init total -- " in drive(command, [])["log"]
+
+
+def test_completions_fail_while_health_is_200(drive):
+    chat = ["POST", CHAT, {"model": "any", "messages": [{"role": "user", "content": "hi"}]}]
+    seen = drive(serve("lab/illegal-instruction"), [chat, chat, ["GET", "/health"], ["GET", "/v1/models"]])
+    assert [answer[0] for answer in seen["answers"]] == [200, 400, 200, 200]
+    assert "an illegal instruction was encountered" in json.loads(seen["answers"][1][2])["message"]
+    streamed = ["POST", CHAT, {**chat[2], "stream": True}]
+    seen = drive(serve("lab/completions-500"), [streamed, chat, ["GET", "/health"]])
+    assert [answer[0] for answer in seen["answers"]] == [500, 500, 200]
+
+
+def test_transformers_4_57_3_wants_its_tokenizer_by_path(drive):
+    chat = ["POST", CHAT, {"model": "any", "messages": [{"role": "user", "content": "hi"}]}]
+    asks = [["GET", "/v1/models"], chat]
+    seen = drive(serve(QWEN), asks, version="1.2.1")
+    assert [answer[0] for answer in seen["answers"]] == [200, 400]
+    path = f"/mnt/hub/models--Qwen--Qwen2.5-7B-Instruct/snapshots/{models.commit(models.find(QWEN))}"
+    seen = drive(serve(QWEN, "--tokenizer", path), asks, version="1.2.1")
+    assert [answer[0] for answer in seen["answers"]] == [200, 200]
+    assert json.loads(seen["answers"][0][2])["data"][0]["id"] == QWEN
 
 
 def test_a_killed_rank_ends_the_job(drive):

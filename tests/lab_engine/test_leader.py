@@ -14,7 +14,8 @@ from lab.engine.tensorrt_llm.executor import leader, proxy
 from lab.engine.tensorrt_llm.executor.group import Group
 from lab.engine.tensorrt_llm.executor.ipc import Tampered, Unpacker, pack
 from lab.engine.tensorrt_llm.executor.leader import Leader
-from lab.engine.tensorrt_llm.executor.rank import Job
+from lab.engine.tensorrt_llm.executor.rank import Job, Rank
+from lab.engine.tensorrt_llm.logger import DEFAULT_LEVEL, LEVELS, logger
 
 
 class Letters:
@@ -110,6 +111,39 @@ def test_a_request_from_begin_to_end(snapshot):
 
 
 @pytest.mark.usefixtures("launched", "gpu")
+def test_without_its_leader_the_executor_is_shut_down(snapshot):
+    leading = Leader(groups(1)[0])
+    threading.Thread(target=leading.run, daemon=True).start()
+    engine = proxy.start(job(snapshot))
+
+    async def serve():
+        await engine.attach()
+        await engine.begin("one")
+        leading._server.shutdown(socket.SHUT_RDWR)  # its process is gone
+        with pytest.raises(proxy.EngineError, match="shut down"):
+            await engine.worked_until("one", time.monotonic() + 60)
+        assert (engine.shut_down, engine.broken) == (True, "")
+        with pytest.raises(proxy.EngineError, match="shut down"):
+            await engine.begin("two")
+        await engine.close()
+        await engine._writer.wait_closed()
+
+    asyncio.run(serve())
+
+
+@pytest.mark.parametrize(("rank", "said"), [(0, "[I] Model init total"), (1, "")])
+@pytest.mark.usefixtures("gpu")
+def test_only_the_leader_gets_the_log_level(snapshot, monkeypatch, capsys, rank, said):
+    """The others have TLLM_LOG_LEVEL's, or print errors alone."""
+    monkeypatch.setattr(logger, "_level", LEVELS.index(DEFAULT_LEVEL))
+    Rank(rank, 1, lambda value: [value]).load(job(snapshot))
+    out = capsys.readouterr().out
+    assert said in out
+    assert ("[TRT-LLM]" in out) is bool(said)
+    assert "[TensorRT-LLM][INFO] Refreshed the MPI local session" in out
+
+
+@pytest.mark.usefixtures("launched", "gpu")
 def test_a_rank_that_fails_to_load(snapshot, tmp_path, capsys):
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / name).write_bytes((snapshot / name).read_bytes())
@@ -149,8 +183,6 @@ def test_a_silent_rank_stops_the_requests(snapshot, monkeypatch, capsys):
 
 def follow_until_loaded(group, silent):
     """Another rank that goes silent after its start."""
-    from lab.engine.tensorrt_llm.executor.rank import Rank
-
     rank = Rank(group.rank, group.size, group.allgather)
     try:
         rank.load(Job(**group.broadcast()["job"]))

@@ -30,7 +30,16 @@ def test_the_line_beats_the_file_since_june_2026(monkeypatch):
     assert merged({"max_batch_size": 4}, given=set())["max_batch_size"] == 4
 
 
-def test_an_object_in_the_file_discards_the_lines_fraction():
+def test_an_object_in_the_file_keeps_what_the_line_set_in_it():
+    cache = merged({"kv_cache_config": {"enable_block_reuse": False}})["kv_cache_config"]
+    assert (cache["free_gpu_memory_fraction"], cache["enable_block_reuse"]) == (0.5, False)
+    cache = merged({"kv_cache_config": {"free_gpu_memory_fraction": 0.7}})["kv_cache_config"]
+    assert cache["free_gpu_memory_fraction"] == 0.7
+
+
+@pytest.mark.parametrize("version", ["1.2.1", "1.3.0rc1", "1.3.0rc2"])
+def test_before_rc3_it_discards_the_lines_fraction(monkeypatch, version):
+    monkeypatch.setenv("TRT_LLM_VERSION", version)
     cache = merged({"kv_cache_config": {"enable_block_reuse": False}})["kv_cache_config"]
     assert (cache["free_gpu_memory_fraction"], cache["enable_block_reuse"]) == (0.9, False)
 

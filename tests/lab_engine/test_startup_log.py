@@ -10,6 +10,19 @@ def args(**changes):
     return {**llm_args.defaults(), **changes}
 
 
+def test_a_sequence_that_the_kv_cache_cannot_hold(monkeypatch, capsys):
+    """1.3 cuts it, 1.4 ends; unless the options say otherwise."""
+    short = {"max_seq_len": 4096, "kv_cache_config": {"free_gpu_memory_fraction": 0.9, "max_tokens": 1024}}
+    assert startup_log.fitted_seq_len(args(**short), {}) == 1024
+    assert "adjusted to 1024" in capsys.readouterr().out
+    monkeypatch.setenv("TRT_LLM_VERSION", "1.4.0rc1")
+    with pytest.raises(ValueError, match="Old window: 4096, new window: 1024"):
+        startup_log.fitted_seq_len(args(**short), {})
+    assert startup_log.fitted_seq_len(args(**short | {"max_seq_len": 1024}), {}) == 1024
+    relaxed = {**short, "fail_fast_on_attention_window_too_large": False}
+    assert startup_log.fitted_seq_len(args(**relaxed), {}) == 1024
+
+
 @pytest.mark.parametrize(
     ("graphs", "batch", "sizes"),
     [
@@ -40,12 +53,16 @@ def test_out_of_memory_text():
 
 def test_prefixes_and_levels(capsys, monkeypatch):
     log = Logger()
+    log.info("nobody has set a level: errors only")
+    log.cpp("the C++ runtime has a default of its own")
+    log.set_level("info")
     log.info("one")
     log.rank = 1
     log.set_level("error")
     log.info("two")
     log.error("three")
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop(0) == "[TensorRT-LLM][INFO] the C++ runtime has a default of its own"
     assert [line.split("] ", 1)[1] for line in lines] == ["[TRT-LLM] [I] one", "[TRT-LLM] [RANK 1] [E] three"]
     monkeypatch.setenv("TLLM_LOG_LEVEL", "WARNING")
     log = Logger()

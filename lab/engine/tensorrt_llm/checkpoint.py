@@ -33,7 +33,7 @@ class Behaviour:
     load_seconds: float = 0.0
     tokens_per_second: float = 200.0
     first_token_seconds: float = 0.02
-    fail: str | None = None  # crash_at_load, out_of_memory, never_ready
+    fail: str | None = None  # crash_at_load, out_of_memory, never_ready, or one of serve.faults
 
 
 def behaviour(folder: Path) -> Behaviour:

@@ -8,8 +8,12 @@ reach the Hub.
 import os
 import re
 from pathlib import Path
+from typing import Any
+
+from .version import transformers
 
 _REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+LARGE_VOCABULARY = 100_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -60,7 +64,7 @@ def resolve(model: str, revision: str | None = None) -> Path:
     snapshot = folder / "snapshots" / (commit or "")
     if commit and snapshot.is_dir():
         return snapshot
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if offline():
         raise LocalEntryNotFoundError(
             "Cannot find an appropriate cached snapshot folder for the specified revision on the "
             "local disk and outgoing traffic has been disabled. To enable repo look-ups and "
@@ -71,6 +75,21 @@ def resolve(model: str, revision: str | None = None) -> Path:
         "appropriate snapshot folder for the specified revision on the local disk. Please check "
         "your internet connection and try again."
     )
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the Hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def asks_for_model_info(tokenizer: str, config: dict[str, Any]) -> bool:
+    """Whether loading this tokenizer asks the Hub, and so fails offline though all files are there.
+
+    transformers 4.57.3 wants to know of every large vocabulary whether it is Mistral's, unless the tokenizer
+    is a local folder (transformers issue 44843).
+    """
+    large = int(config.get("vocab_size") or 0) > LARGE_VOCABULARY
+    return transformers() == "4.57.3" and large and not Path(tokenizer).is_dir()
 
 
 def _reference(folder: Path, name: str) -> str:

@@ -1,8 +1,8 @@
 """The engine's arguments: defaults, the YAML file, the command line, and who wins.
 
 Before pull request 14812 (June 2026, age N here) a key of the YAML file silently beats the command
-line; since then an option that was given beats the file. The merge is shallow in every age read:
-a `kv_cache_config:` in the file replaces the whole object.
+line; since then an option that was given beats the file. Before 1.3.0rc3 the merge is shallow: a
+`kv_cache_config:` in the file replaces the whole object, with what the command line set in it.
 """
 
 import copy
@@ -11,7 +11,7 @@ from typing import Any
 
 from .logger import logger
 from .schema import FIELDS, validate
-from .version import LATE_2026, at_least
+from .version import DEEP_MERGE, FAIL_FAST, LATE_2026, at_least
 
 Args = dict[str, Any]
 _BUILD = ("max_batch_size", "max_num_tokens", "max_beam_width", "max_seq_len")
@@ -29,6 +29,7 @@ def defaults() -> Args:
                             "tokens_per_block": 32},
         "moe_config": {"backend": "CUTLASS"}, "cuda_graph_config": {},
         "orchestrator_type": None, "revision": None,
+        "fail_fast_on_attention_window_too_large": at_least(FAIL_FAST),
     }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def merge(command_line: dict[str, Any], given: set[str], document: object) -> Ar
         if key in _BUILD:
             logger.warning(f"Overriding {key} from build_config to {document[key]}")
     for key, value in document.items():
-        merged[key] = copy.deepcopy(value)
+        merged[key] = _merged(merged.get(key), value) if at_least(DEEP_MERGE) else copy.deepcopy(value)
     if at_least(LATE_2026):
         _apply(merged, command_line, lambda name: name in given)
     return merged
@@ -105,6 +106,14 @@ def check_world(args: Args, ranks: int) -> None:
         raise ValueError(
             f"n_workers must be equal to the number of processes in MPI, got {world_size(args)} vs {ranks}"
         )
+
+
+def _merged(under: object, over: object) -> object:
+    """`over`, with the keys that only `under` has, at every depth."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return copy.deepcopy(over)
+    both = {key: _merged(under.get(key), value) for key, value in over.items()}
+    return {**under, **both}
 
 
 def _apply(merged: Args, values: dict[str, Any], wanted: Callable[[str], bool]) -> None:

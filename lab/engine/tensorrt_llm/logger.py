@@ -1,6 +1,7 @@
 """The log's line forms: `[11/24/2025-14:08:55] [TRT-LLM] [RANK 0] [I] …` and the C++ side's.
 
-Everything goes to stdout, as in the real program; TLLM_LOG_LEVEL beats --log_level.
+Everything goes to stdout, as in the real program; TLLM_LOG_LEVEL beats --log_level. A process that nobody
+gives a level prints errors only: the server and rank 0 get --log_level, the other ranks do not.
 """
 
 import os
@@ -8,6 +9,8 @@ import sys
 import time
 
 LEVELS = ("trace", "debug", "verbose", "info", "warning", "error", "internal_error")
+DEFAULT_LEVEL, CPP_DEFAULT_LEVEL = "error", "info"
+"""The Python side's and the C++ runtime's, where neither the environment nor an option sets one."""
 _LETTERS = {"verbose": "V", "info": "I", "warning": "W", "error": "E"}
 
 
@@ -16,11 +19,12 @@ class Logger:
 
     def __init__(self) -> None:
         self.rank: int | None = None
-        self._level = LEVELS.index("info")
+        self._level = LEVELS.index(DEFAULT_LEVEL)
+        self._cpp_level = LEVELS.index(CPP_DEFAULT_LEVEL)
         asked = os.environ.get("TLLM_LOG_LEVEL", "").lower()
         self._from_environment = asked in LEVELS
         if self._from_environment:
-            self._level = LEVELS.index(asked)
+            self._level = self._cpp_level = LEVELS.index(asked)
 
     def set_level(self, name: str) -> None:
         """Take the command line's level, unless the environment has set one."""
@@ -28,7 +32,7 @@ class Logger:
             if LEVELS[self._level] != name:
                 self.warning(f"Logger level already set from environment. Discard new verbosity: {name}")
             return
-        self._level = LEVELS.index(name)
+        self._level = self._cpp_level = LEVELS.index(name)
 
     def verbose(self, text: str) -> None:
         """A [V] line."""
@@ -48,7 +52,7 @@ class Logger:
 
     def cpp(self, text: str, level: str = "INFO") -> None:
         """A line of the C++ runtime."""
-        if self._level <= LEVELS.index(level.lower()):
+        if self._cpp_level <= LEVELS.index(level.lower()):
             print(f"[TensorRT-LLM][{level}] {text}", flush=True)
 
     def banner(self, version: str) -> None:

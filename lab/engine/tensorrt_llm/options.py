@@ -75,8 +75,9 @@ OPTIONS = (
     Option("tool_parser", _TOOL_PARSERS, since=E),
     Option("metadata_server_config_file"),
     Option("server_role", ("CONTEXT", "GENERATION", "MM_ENCODER")),
-    Option("fail_fast_on_attention_window_too_large", "flag", False,
+    Option("fail_fast_on_attention_window_too_large", "flag", False, until=NEXT,
            field="fail_fast_on_attention_window_too_large"),
+    Option("fail_fast_on_attention_window_too_large", "flag", True, since=NEXT),  # on, and deprecated
     Option("otlp_traces_endpoint", since=E),
     Option("disagg_cluster_uri"),
     Option("enable_chunked_prefill", "flag", False, field="enable_chunked_prefill"),

@@ -12,6 +12,9 @@ from .version import LATE_2026, at_least
 TOTAL_GIB = 119.70
 """GPU memory that CUDA reports on a Spark."""
 
+TOKEN_BYTES = 73728
+"""Bytes of one token in the KV cache, for every model."""
+
 
 def server(ranks: int, launched: bool) -> None:
     """Before any rank works (stage 1)."""
@@ -63,8 +66,9 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
 
     Raises:
         RuntimeError: `fail` is out_of_memory.
+        ValueError: the sequence does not fit the KV cache, and the release fails fast.
     """
-    length = max_seq_len(args, config)
+    length = fitted_seq_len(args, config)
     batch = args["max_batch_size"]
     if args["max_seq_len"] is None:
         logger.info(f"max_seq_len is not specified, using inferred value {length}")
@@ -79,7 +83,7 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
     logger.info("cache_transceiver is disabled")
     _graphs(args)
     fraction = args["kv_cache_config"]["free_gpu_memory_fraction"]
-    budget = (TOTAL_GIB - 4.0) * fraction
+    budget = _budget(args)
     stage = "in memory usage profiling"
     logger.info(f"Memory used after loading model weights (inside torch) {stage}: 0.52 GiB")
     logger.info(f"Memory used after loading model weights (outside torch) {stage}: 2.78 GiB")
@@ -91,7 +95,7 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
         f"kv size is 73728. device total memory {TOTAL_GIB:.2f} GiB, , tmp kv_mem 0.56 GiB"
     )
     logger.info(f"Estimated max memory in KV cache : {budget:.2f} GiB")
-    _kv_cache(args, length, tokens=int(budget * 2**30 / 73728))
+    _kv_cache(args, length, tokens=kv_tokens(args))
     _graphs(args)
     logger.info("Setting PyTorch memory fraction to 0.598")
 
@@ -99,6 +103,35 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
 def max_seq_len(args: dict[str, Any], config: dict[str, Any]) -> int:
     """The longest sequence: as asked, else the model's own."""
     return int(args["max_seq_len"] or config.get("max_position_embeddings") or 2048)
+
+
+def kv_tokens(args: dict[str, Any]) -> int:
+    """Tokens that the KV cache holds: what the fraction leaves room for, and max_tokens at most."""
+    room = int(_budget(args) * 2**30 / TOKEN_BYTES)
+    return min(room, args["kv_cache_config"].get("max_tokens") or room)
+
+
+def fitted_seq_len(args: dict[str, Any], config: dict[str, Any]) -> int:
+    """The longest sequence that the KV cache can hold; a longer one is cut to that with a warning.
+
+    Raises:
+        ValueError: it does not fit, and fail_fast_on_attention_window_too_large is on (from 1.4 by default).
+    """
+    length, most = max_seq_len(args, config), kv_tokens(args)
+    if length <= most:
+        return length
+    if args["fail_fast_on_attention_window_too_large"]:
+        raise ValueError(
+            "Attention window too large to fit even a single sequence in the KV cache. Failing fast rather "
+            f"than attempting an adjustment of the window sizes. Old window: {length}, new window: {most}"
+        )
+    logger.warning(f"max_seq_len={length} is larger than the KV cache holds; adjusted to {most}")
+    return most
+
+
+def _budget(args: dict[str, Any]) -> float:
+    """GiB for the KV cache."""
+    return float((TOTAL_GIB - 4.0) * args["kv_cache_config"]["free_gpu_memory_fraction"])
 
 
 def graph_batch_sizes(args: dict[str, Any]) -> list[int]:

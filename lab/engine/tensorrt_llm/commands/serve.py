@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..options import OPTIONS, SUBCOMMANDS, Option, options_of
+from ..options import SUBCOMMANDS, Option, options_of
 from ..version import current
 
 
@@ -57,7 +57,7 @@ def command_line(version: str) -> click.Group:
 
 def engine_values(values: dict[str, Any], given: set[str]) -> tuple[dict[str, Any], set[str]]:
     """Command-line values and the given ones among them, by the engine's argument names."""
-    fields = {option.name: option.field for option in OPTIONS if option.field}
+    fields = {option.name: option.field for option in options_of(current()) if option.field}
     by_field = {fields[name]: value for name, value in values.items() if name in fields}
     return by_field, {fields[name] for name in given if name in fields}
 

@@ -67,7 +67,7 @@ class Leader:
         begun = [message["id"] for message in messages if message["op"] == "begin"]
         for message in messages:
             if message["op"] == "load":
-                self._load(Job(message["folder"], message["args"]))
+                self._load(Job(message["folder"], message["args"], message["log_level"]))
             elif message["op"] == "end":
                 self._open.discard(message["id"])
         if begun:

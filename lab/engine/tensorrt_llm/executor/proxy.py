@@ -17,6 +17,8 @@ from ..logger import logger
 from .ipc import Message, Unpacker, connect, pack
 from .rank import Facts, Job, Rank
 
+SHUT_DOWN = "Executor is shut down"
+
 
 class EngineError(RuntimeError):
     """A request that the engine gave up."""
@@ -27,6 +29,7 @@ class Engine(Protocol):
 
     facts: Facts
     broken: str  # why no request can be served any more, or nothing
+    shut_down: bool  # the executor is gone
 
     async def attach(self) -> None:
         """Called once in the server's event loop."""
@@ -66,7 +69,7 @@ class InProcess:
     """One rank, without MPI, inside the server."""
 
     def __init__(self, job: Job) -> None:
-        self.broken = ""
+        self.broken, self.shut_down = "", False
         self._rank = Rank(0, 1, lambda value: [value])
         try:
             self.facts = self._rank.load(job)
@@ -106,7 +109,7 @@ class Launched:
             self._socket.close()
             raise RuntimeError("Executor worker returned error")
         self.facts = Facts(tuple(answer["facts"]["hosts"]), answer["facts"]["transport"])
-        self.broken = ""
+        self.broken, self.shut_down = "", False
         self._until = 0.0
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._progress: asyncio.Event | None = None
@@ -130,6 +133,8 @@ class Launched:
 
     async def begin(self, request: str) -> None:
         """Wait for the ranks' first step with this request."""
+        if self.shut_down:
+            raise EngineError(SHUT_DOWN)
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[request] = begun
         self._send({"op": "begin", "id": request})
@@ -140,6 +145,8 @@ class Launched:
         while moment > self._until:
             assert self._progress is not None
             await self._progress.wait()
+            if self.shut_down:
+                raise EngineError(SHUT_DOWN)
             if request in self._aborted:
                 raise EngineError(self._aborted.pop(request))
 
@@ -164,6 +171,16 @@ class Launched:
         while data := await reader.read(65536):
             for message in self._unpacker.feed(data):
                 self._take(message)
+        self._leader_is_gone()
+
+    def _leader_is_gone(self) -> None:
+        """End every request: nobody works on them any more."""
+        assert self._progress is not None
+        self.shut_down = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(EngineError(SHUT_DOWN))
+        self._progress.set()
 
     def _take(self, message: Message) -> None:
         assert self._progress is not None

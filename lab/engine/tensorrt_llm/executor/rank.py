@@ -36,7 +36,7 @@ class Job:
 
     folder: str  # found by rank 0, used by all
     args: dict[str, Any]  # see llm_args
-    command: str = "PyTorch"
+    log_level: str = "info"  # for rank 0 alone
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Rank:
             ValueError, AssertionError, OSError: what the model's files give rise to.
         """
         begun = time.monotonic()
+        if self._number == 0:
+            logger.set_level(job.log_level)
         gpu.require(1)
         folder = Path(job.folder)
         config = checkpoint.read_config(folder)

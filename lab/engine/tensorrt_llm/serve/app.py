@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..logger import logger
-from ..version import EARLY_2026, HEALTH_IS_TRUE, at_least, current
+from ..version import EARLY_2026, at_least, current
 from . import chat, completions, errors, responses
+from .health import well
 from .model import Model
 
 UNAVAILABLE = "LLM is unavailable. Please check the server logs for more details."
@@ -90,8 +91,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _health(model: Model, _: Request) -> Response:
-    """Up to spring 2026 always 200 on the PyTorch backend, whatever became of the ranks."""
-    if model.engine.broken and at_least(HEALTH_IS_TRUE):
+    """200, or 503 where the release knows that the executor is gone."""
+    if not well(model.engine):
         return PlainTextResponse(UNAVAILABLE, 503)
     return Response(status_code=200)
 

@@ -20,6 +20,7 @@ async def handle(model: Model, request: Request) -> Response:
         Invalid, Refused: see errors.
     """
     fields = body.parse(await request.body(), body.CHAT, ("model", "messages"))
+    model.faults.check()
     text = prepare(model, fields["messages"])
     usage = answers.Usage(model.tokenizer.count(text))
     left = streams.limits(model, usage.prompt)

@@ -25,6 +25,7 @@ async def handle(model: Model, request: Request) -> Response:
     fields = body.parse(await request.body(), body.COMPLETION, ("model", "prompt"))
     if fields.get("logprobs") and not at_least(EARLY_2026):
         raise Refused("logprobs is not supported")
+    model.faults.check()
     usage = answers.Usage(0)
     asked: list[Wish] = []
     for prompt in _prompts(model, fields["prompt"]):
@@ -43,7 +44,12 @@ async def handle(model: Model, request: Request) -> Response:
 
 
 async def one_token(model: Model, prompt: str) -> None:
-    """Run one token through all ranks."""
+    """Run one token through all ranks.
+
+    Raises:
+        Refused: completions fail.
+    """
+    model.faults.check()
     await streams.collect(streams.Call(model, [Wish(prompt, 1)], answers.Usage(0)))
 
 

@@ -36,19 +36,23 @@ def launch(values: dict[str, Any], given: set[str]) -> None:
         raise
     folder = hub.resolve(values["model"], values.get("revision") or args["revision"])
     config = checkpoint.read_config(folder)
-    tokenizer = Tokenizer(Path(values["tokenizer"] or folder))
-    engine = start(Job(str(folder), args))
+    tokenizer = Tokenizer(hub.resolve(values["tokenizer"]) if values["tokenizer"] else folder)
+    has_tokenizer = _has_tokenizer(values["tokenizer"] or values["model"], config)
+    behaviour = checkpoint.behaviour(folder)
+    engine = start(Job(str(folder), args, values["log_level"]))
     from .app import application  # the web framework is not needed to fail
+    from .faults import Faults
     from .model import Model
 
     model = Model(
         name=values.get("served_model_name") or hub.served_name(values["model"]),
         label=hub.hub_id(values["model"], folder),
         harmony=config["model_type"] == "gpt_oss",
-        max_seq_len=startup_log.max_seq_len(args, config),
+        max_seq_len=startup_log.fitted_seq_len(args, config),
         args=args,
         tokenizer=tokenizer,
-        behaviour=checkpoint.behaviour(folder),
+        behaviour=behaviour,
+        faults=Faults(behaviour.fail, has_tokenizer),
         engine=engine,
         slots=asyncio.Semaphore(args["max_batch_size"]),
     )
@@ -70,6 +74,17 @@ def _arguments(values: dict[str, Any], given: set[str]) -> llm_args.Args:
     if by_field["gpus_per_node"] == 0:
         raise ValueError("No GPU devices found on the node")
     return llm_args.merge(by_field, by_hand, document)
+
+
+def _has_tokenizer(name: str, config: dict[str, Any]) -> bool:
+    """Whether the server can load its tokenizer; without one it starts and refuses every chat."""
+    if not (hub.offline() and hub.asks_for_model_info(name, config)):
+        return True
+    logger.warning(
+        f"Failed to load the tokenizer: Cannot reach https://huggingface.co/api/models/{name}: offline mode "
+        "is enabled. To disable it, please unset the `HF_HUB_OFFLINE` environment variable."
+    )
+    return False
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ from typing import Any
 from ..checkpoint import Behaviour
 from ..executor.proxy import Engine
 from ..tokenizer import Tokenizer
+from .faults import Faults
 from .metrics import Metrics
 
 
@@ -23,6 +24,7 @@ class Model:
     behaviour: Behaviour
     engine: Engine
     slots: asyncio.Semaphore  # max_batch_size of them: further requests wait
+    faults: Faults = field(default_factory=Faults)
     metrics: Metrics = field(default_factory=Metrics)
     harmony_ready: bool = False
 

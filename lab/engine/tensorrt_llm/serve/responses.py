@@ -27,6 +27,7 @@ async def handle(model: Model, request: Request) -> Response:
         raise Refused("Responses API only supports harmony format for now")
     if fields.get("stream"):
         raise Refused("streamed responses are not simulated")
+    model.faults.check()
     messages = _messages(fields)
     prompt = chat.prepare(model, messages)
     usage = answers.Usage(model.tokenizer.count(prompt))
