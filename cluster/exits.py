@@ -33,6 +33,10 @@ EXITS: Mapping[int, Exit] = {
         "`pulumi config set readyTimeout 3600` where the model is large and its disk slow",
     ),
     76: Exit("the engine says that it is gone", "the cause is in the lines before"),
+    77: Exit(
+        "the engine fails every completion",
+        "its own words are in the line before; `trtspark logs` explains what it knows of them",
+    ),
     137: Exit(
         "killed, by `docker kill` or by the kernel because memory ran out",
         "`sudo journalctl -k -g 'Out of memory'` on the node tells; then lower gpuMemoryFraction",

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.service_spec import MAX_RESTARTS
+from lab.engine.tensorrt_llm.serve.faults import SWITCH
 from lab.fault_pair import HEAD, MODELS, WORKER, Pair
+from remote.rank0.codes import FAILING
+from remote.rank0.server import FAILING_S
 from tests.lab import stack as stacks
 
 #: How long the power is off, and how long a cable is out.
@@ -124,6 +127,17 @@ def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
         pair.stack.up()  # with the old model in the configuration: forgets the failed one's weights
 
     return act
+
+
+def _completions_fail(pair: Pair) -> None:
+    """Every completion is answered with 400 from now on, and /health with 200, until the launch ends."""
+    before = pair.container(HEAD)
+    _expect(before != "", "rank 0 does not run")
+    inside = f"sh -c 'echo illegal_instruction >{SWITCH}'"
+    pair.inside(HEAD, f"docker exec {before} {inside}")
+    stacks.until(lambda: pair.container(HEAD) not in ("", before), FAILING_S + 60, "the launch to end")
+    code = pair.inside(HEAD, f"docker inspect --format '{{{{.State.ExitCode}}}}' {before}").strip()
+    _expect(code == str(FAILING), f"rank 0 ended with {code}")
 
 
 def _slow_load(pair: Pair) -> None:
@@ -322,6 +336,7 @@ FAULTS = (
     Fault("restart-worker", "systemctl restart docker, worker", _inside(WORKER, "systemctl restart docker")),
     Fault("hang-rank-0", "SIGSTOP trtllm-serve on rank 0", _engine(HEAD, "STOP")),
     Fault("hang-rank-1", "SIGSTOP the engine on rank 1", _engine(WORKER, "STOP")),
+    Fault("completions-fail", "every completion fails, /health is 200", _completions_fail, again_s=240.0),
     Fault("power-worker", "worker's power cut for 5 s", _power(WORKER)),
     Fault("power-head", "head's power cut for 5 s", _power(HEAD)),
     Fault("power-both", "both nodes' power cut for 5 s", _power(HEAD, WORKER)),

@@ -18,12 +18,15 @@ from typing import Any
 
 import requests
 
+from remote.rank0 import completion
 from tests.lab import stack as stacks
 
 MODELS = ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
 HEAD, WORKER = 0, 1
 POLL_S = 0.05
 ASK_S = 2.0
+#: Few, so that a gap is noticed soon.
+ASK_TOKENS = 8
 #: It serves again when it has answered completions for so long without a gap.
 HOLD_S = 2.0
 #: What a fault leaves running for a moment (ssh's keepalive, Swarm's clean-up) is gone within this.
@@ -161,17 +164,14 @@ class Pair:
     # --- what is seen
 
     def answers(self, model: str | None = None) -> bool:
-        """Whether a completion of one token comes from the model (that the stack serves, unless told)."""
-        body = {
-            "model": model or self.model,
-            "messages": [{"role": "user", "content": "Say OK"}],
-            "max_tokens": 1,
-        }
+        """Whether a short completion comes from the model (that the stack serves, unless told)."""
+        body = completion.body(model or self.model, ASK_TOKENS)
         try:
             found = requests.get(f"{self.url}/v1/models", timeout=ASK_S).json()["data"][0]["id"]
             if found != body["model"]:
                 return False
-            return requests.post(f"{self.url}/v1/chat/completions", json=body, timeout=ASK_S).ok
+            said = requests.post(f"{self.url}/v1/chat/completions", json=body, timeout=ASK_S)
+            return completion.fault(said.status_code, said.text) == ""
         except (requests.RequestException, ValueError, LookupError):
             return False
 

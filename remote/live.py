@@ -13,12 +13,13 @@ from cluster.config import Settings
 from cluster.errors import TrtSparkError
 from cluster.live import Answer
 from remote import node
+from remote.rank0 import completion
 from remote.ssh import Connection, Shell, SshShell
 
 LOOK_TIMEOUT_S = 30
 HTTP_TIMEOUT_S = 3
-#: A rank that hangs lets a completion hang: this is long for one token.
-COMPLETION_TIMEOUT_S = 20
+#: A rank that hangs lets a completion hang: this is long for a short one.
+COMPLETION_TIMEOUT_S = 30
 
 
 def look(
@@ -46,7 +47,7 @@ def look(
 
 
 def answer(url: str, model: str, complete: bool) -> Answer:
-    """What the endpoint says; with `complete` a completion of one token is asked, too."""
+    """What the endpoint says; with `complete` a short completion is asked for, too."""
     started = time.monotonic()
     try:
         listed = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
@@ -58,14 +59,14 @@ def answer(url: str, model: str, complete: bool) -> Answer:
         return Answer(said=_short(error))
     if not complete:
         return Answer(serving, seconds=time.monotonic() - started)
-    body = {"model": model, "messages": [{"role": "user", "content": "Say OK"}], "max_tokens": 1}
+    body = completion.body(model, completion.WATCH_TOKENS)
     started = time.monotonic()
     try:
         said = requests.post(f"{url}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
     except requests.RequestException as error:
         return Answer(serving, _short(error), completes=False)
-    if said.status_code != requests.codes.ok:
-        return Answer(serving, f"{said.status_code} {said.text[:200]}", completes=False)
+    if fault := completion.fault(said.status_code, said.text[: completion.MOST_BYTES]):
+        return Answer(serving, fault, completes=False)
     return Answer(serving, completes=True, seconds=time.monotonic() - started)
 
 

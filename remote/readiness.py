@@ -16,6 +16,7 @@ from cluster.load_progress import progress
 from cluster.service_spec import SPEC_LABEL
 from remote import transport
 from remote.engine import connect
+from remote.rank0 import completion
 from remote.ssh import Connection
 
 POLL_S = 0.1
@@ -24,6 +25,11 @@ LOOK_S = 1.0
 HTTP_TIMEOUT_S = 3
 #: The first completion may compile kernels; with a dead peer it hangs (reference: the engine's source).
 COMPLETION_TIMEOUT_S = 120
+#: Completions that fail may be the trouble of a moment. So many in a row over so long are not, and the
+#: engine is not going to answer better; rank 0's own watch takes longer (remote/rank0/server.py).
+FAILURES = 3
+FAILING_S = 10
+ASK_AGAIN_S = 3
 #: Swarm starts a failed container again each second: this many failures are no passing trouble.
 MAX_FAILURES = 3
 #: A server that was ready a moment ago answers within this.
@@ -35,16 +41,15 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def gate(props: Mapping[str, Any], say: Any) -> dict[str, Any]:
-    """Wait until `model` answers a completion; the outputs say how long it took and over what.
+    """Wait until `model` answers a completion of some length; the outputs say how long it took and over what.
 
     Raises NotReady with the cause as far as the log tells, and the last lines seen.
     """
     started = time.monotonic()
     watch = _Watch(props, say)
+    completions = _Completions(props)
     try:
-        while True:
-            if _answers(props):
-                break
+        while not completions.succeed():
             watch.look(time.monotonic() - started)
             time.sleep(POLL_S)
     except NotReady as error:
@@ -176,21 +181,43 @@ def confirm(props: Mapping[str, Any]) -> None:
         time.sleep(POLL_S)
 
 
-def _answers(props: Mapping[str, Any]) -> bool:
-    """Whether the right model answers a completion of one token."""
-    if serving_now(props["url"]) != props["model"]:
+class _Completions:
+    """Asks the server for completions; one that succeeds makes it ready."""
+
+    def __init__(self, props: Mapping[str, Any]) -> None:
+        self.props = props
+        self.failures = 0
+        self.failing = self.asked = 0.0
+
+    def succeed(self) -> bool:
+        """Whether the right model answers one now. Raises NotReady when they go on failing."""
+        if serving_now(self.props["url"]) != self.props["model"]:
+            self.failures = 0
+            return False
+        if self.failures and time.monotonic() - self.asked < ASK_AGAIN_S:
+            return False
+        fault = self._ask()
+        self.asked = time.monotonic()
+        if fault == "":
+            return True
+        if fault is not None:
+            self._failed(fault)
         return False
-    body = {
-        "model": props["model"],
-        "messages": [{"role": "user", "content": "Say OK"}],
-        "max_tokens": 1,
-    }
-    try:
-        answer = requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
-    except requests.RequestException:
-        return False
-    if answer.status_code != 200:
-        raise NotReady(
-            f"it lists the model but refuses a completion: {answer.status_code} {answer.text[:300]}"
-        )
-    return bool(answer.json().get("choices"))
+
+    def _failed(self, fault: str) -> None:
+        self.failing = self.failing if self.failures else self.asked
+        self.failures += 1
+        if self.failures >= FAILURES and self.asked - self.failing >= FAILING_S:
+            raise NotReady(
+                f"it lists the model but completes nothing, {self.failures} times in a row: {fault}"
+            )
+
+    def _ask(self) -> str | None:
+        """What is wrong with the answer ("" for nothing); None where there was none."""
+        body = completion.body(self.props["model"], completion.GATE_TOKENS)
+        url = f"{self.props['url']}/v1/chat/completions"
+        try:
+            answer = requests.post(url, json=body, timeout=COMPLETION_TIMEOUT_S)
+        except requests.RequestException:
+            return None
+        return completion.fault(answer.status_code, answer.text[: completion.MOST_BYTES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import requests
 from cluster import transport
 from cluster.errors import TrtSparkError, Unreachable
 from remote import node
+from remote.rank0 import completion
 from remote.ssh import Connection, Shell, SshShell
 
 READ_TIMEOUT_S = 30
@@ -21,6 +23,8 @@ PROMPT_WORDS = (8, 40, 400)
 #: The last rank's adapter may count a moment after rank 0 has answered.
 SETTLE_S = 1.0
 SETTLE_STEP_S = 0.1
+#: The engine's refusals of a prompt that does not fit.
+_TOO_LONG = re.compile(r"should not exceed max_num_tokens|default_max_tokens")
 
 
 def prove(
@@ -99,7 +103,10 @@ def counters(shells: Sequence[Shell]) -> list[dict[str, list[int]]]:
 
 
 def _complete(props: Mapping[str, Any], words: int) -> None:
-    """A completion over a prompt of so many words. A refusal (too long) is no failure: it answered before."""
+    """A completion over a prompt of so many words. One that is too long may be refused: it answered before.
+
+    Raises TrtSparkError when it fails otherwise.
+    """
     prompt = "Say OK." + " one two three four" * (words // 4)
     body = {
         "model": props["model"],
@@ -107,6 +114,13 @@ def _complete(props: Mapping[str, Any], words: int) -> None:
         "max_tokens": 4,
     }
     try:
-        requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
+        said = requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
     except requests.RequestException as error:
         raise TrtSparkError(f"{props['model']}: it answered once, and then no more ({error}).") from None
+    if said.status_code == requests.codes.ok or (said.status_code == 400 and _TOO_LONG.search(said.text)):
+        return
+    raise TrtSparkError(
+        f"{props['model']}: a completion over a prompt of {words} words failed, after shorter ones did not: "
+        f"HTTP {said.status_code}: {completion.words(said.text[: completion.MOST_BYTES])}. Read the log: "
+        f"`trtspark logs`."
+    )

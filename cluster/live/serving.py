@@ -68,8 +68,8 @@ def answers(live: Live) -> Iterator[Finding]:
 
 @live_check(
     "endpoint.completes",
-    "The endpoint answers a completion of one token.",
-    "`trtspark logs`; a rank that hangs is started again by itself after a minute.",
+    "The endpoint answers a short completion, and sanely.",
+    "`trtspark logs`; an engine that fails or hangs is started again within three minutes.",
     needs="answer",
     area="swarm",
 )

@@ -88,8 +88,8 @@ SERVING: Sequence[Symptom] = (
     ),
     Symptom(
         "`lists its model but completes nothing`",
-        "a worker is gone or hangs, or the engine refuses the request",
-        "wait a minute: rank 0 ends itself and is started again; else the log",
+        "a worker is gone or hangs, or the engine fails every completion; the text after it is the engine's",
+        "wait three minutes: rank 0 ends itself and is started again; else the log",
         "`trtspark logs`",
         checks=("endpoint.completes",),
     ),

@@ -22,7 +22,7 @@ WAITING: Sequence[Symptom] = (
         checks=("endpoint.answers",),
     ),
     Symptom(
-        "`it lists the model but refuses a completion`",
+        "`it lists the model but completes nothing`",
         "the server runs and answers with an error",
         "the text after it is the server's",
         "`trtspark logs`",

@@ -16,6 +16,8 @@ UNREACHABLE = 74
 NOT_READY = 75
 #: /health says that the engine is gone, and nothing ends.
 UNHEALTHY = 76
+#: /health says that all is well, and completions fail.
+FAILING = 77
 
 MEANINGS = {
     STOPPED: "asked to stop",
@@ -26,6 +28,7 @@ MEANINGS = {
     UNREACHABLE: "a worker cannot be reached",
     NOT_READY: "no answer within readyTimeout",
     UNHEALTHY: "the engine says that it is gone",
+    FAILING: "the engine fails every completion",
 }
 
 

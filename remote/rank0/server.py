@@ -1,6 +1,7 @@
 """The server: started with ports that can be bound again, found, and asked whether it lives."""
 
 import errno
+import http.client
 import json
 import os
 import runpy
@@ -13,14 +14,19 @@ import time
 import urllib.error
 import urllib.request
 
-from . import codes
+from . import codes, completion
 from .codes import say
 
 #: The port of a server that has just been stopped is free again within this.
 PORT_PATIENCE_S = 5
-#: Idle, the engine is asked for one token this often, and gets this long for it.
+#: Idle, the engine is asked for a short completion this often, and gets this long for it.
 ASK_EVERY_S = 30
 ANSWER_S = 60
+#: So many completions in a row have to fail, over so long, before the engine is given up; after one
+#: that failed the next is asked for sooner.
+FAILURES = 3
+FAILING_S = 120
+ASK_AGAIN_S = 10
 #: With clients waiting, our question stands behind theirs: the engine is given up when nothing at all
 #: moved for so long. The engine's own hang detector takes 300 s too.
 STALL_S = 300
@@ -106,7 +112,11 @@ def clients(port):
 
 
 class Liveness:
-    """Whether the engine behind the port still works: /health, and one token now and then."""
+    """Whether the engine behind the port still works: /health, and a short completion now and then.
+
+    Only a completion that succeeds is a sign of life: an engine whose kernels fail refuses all of them, at
+    once, and its /health goes on saying 200.
+    """
 
     def __init__(self, host, port, model, ready_s):
         """`ready_s`: seconds until the first completion must have come."""
@@ -116,6 +126,7 @@ class Liveness:
         self.deadline = self.begun + ready_s
         self.ready_s = ready_s
         self.ready = False
+        self.failures, self.failing = 0, 0.0
         self.ended = None
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -141,9 +152,31 @@ class Liveness:
                 self.ended = codes.Ended(
                     codes.UNHEALTHY, "/health says 503 for %d s: the engine is gone" % UNHEALTHY_S
                 )
-            if healthy and (not self.ready or time.monotonic() - asked > ASK_EVERY_S):
+            if healthy and time.monotonic() - asked > self._pause():
                 self._ask()
                 asked = self.heard = time.monotonic()
+
+    def _pause(self):
+        """Seconds between two questions."""
+        if self.failures:
+            return ASK_AGAIN_S
+        return ASK_EVERY_S if self.ready else 0
+
+    def _judge(self, fault):
+        """Take a completion's fault ("" for none) into account."""
+        if not fault:
+            self.ready, self.failures = True, 0
+            return
+        now = time.monotonic()
+        self.failing = self.failing if self.failures else now
+        self.failures += 1
+        say("a completion failed (%d in a row): %s" % (self.failures, fault))
+        if self.failures >= FAILURES and now - self.failing >= FAILING_S:
+            self.ended = codes.Ended(
+                codes.FAILING,
+                "%d completions in a row failed within %d s, the last one with: %s"
+                % (self.failures, now - self.failing, fault),
+            )
 
     def _health(self):
         """True, False (the engine is gone), or None where nothing can be said."""
@@ -156,27 +189,20 @@ class Liveness:
             return None  # not there yet, or busy: the other signs tell
 
     def _ask(self):
-        """One token. Silence counts when nobody else is served either."""
-        body = {"model": self.model, "messages": [{"role": "user", "content": "Say OK"}], "max_tokens": 1}
+        """A short completion. Silence counts when nobody else is served either."""
         request = urllib.request.Request(
             self.url + "/v1/chat/completions",
-            json.dumps(body).encode(),
+            json.dumps(completion.body(self.model, completion.WATCH_TOKENS)).encode(),
             {"Content-Type": "application/json"},
         )
         started = time.monotonic()
         before = clients(self.port)
-        done = threading.Event()
+        faults = []
 
         def ask():
-            try:
-                with urllib.request.urlopen(request, timeout=STALL_S) as answer:
-                    answer.read()
-            except urllib.error.HTTPError:
-                pass  # an answer, if not a good one: the engine talks
-            except OSError:
-                return
-            self.ready = True
-            done.set()
+            fault = _fault(request)
+            if fault is not None:
+                faults.append(fault)
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
@@ -188,11 +214,30 @@ class Liveness:
                 before, moved = now, time.monotonic()
             alone = len(now) <= 1
             patience = ANSWER_S if alone else STALL_S
-            if self.ready and not done.is_set() and time.monotonic() - moved > patience:
+            if self.ready and thread.is_alive() and time.monotonic() - moved > patience:
                 self.ended = codes.Ended(
                     codes.HUNG, "no token within %d s, and nothing else moves" % patience
                 )
                 return
+        for fault in faults:
+            self._judge(fault)
+
+
+def _fault(request):
+    """What is wrong with the answer ("" for nothing); None where there was none in time."""
+    try:
+        with urllib.request.urlopen(request, timeout=STALL_S) as answer:
+            return completion.fault(answer.status, _text(answer))
+    except urllib.error.HTTPError as error:
+        with error:
+            return completion.fault(error.code, _text(error))
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        return None if isinstance(reason, TimeoutError) else "no answer: %s" % reason
+
+
+def _text(answer):
+    return answer.read(completion.MOST_BYTES).decode(errors="replace")
 
 
 def drain(pid, port, seconds):

@@ -39,12 +39,13 @@ def server():
     one.server_close()
 
 
+SANE = json.dumps({"choices": [{"message": {"content": "One, two"}, "finish_reason": "length"}]})
 LISTED = (200, json.dumps({"data": [{"id": "a/model"}]}))
 
 
 def test_it_lists_and_completes(server):
     url, answers = server
-    answers |= {"/v1/models": LISTED, "/v1/chat/completions": (200, "{}")}
+    answers |= {"/v1/models": LISTED, "/v1/chat/completions": (200, SANE)}
     found = live.answer(url, "a/model", complete=True)
     assert (found.model, found.completes) == ("a/model", True)
     assert live.answer(url, "a/model", complete=False).completes is None
@@ -54,7 +55,13 @@ def test_it_lists_and_completes_nothing(server):
     url, answers = server
     answers |= {"/v1/models": LISTED, "/v1/chat/completions": (400, "engine is gone")}
     found = live.answer(url, "a/model", complete=True)
-    assert (found.model, found.completes, found.said) == ("a/model", False, "400 engine is gone")
+    assert (found.model, found.completes, found.said) == ("a/model", False, "HTTP 400: engine is gone")
+
+
+def test_an_answer_without_a_completion_is_none(server):
+    url, answers = server
+    answers |= {"/v1/models": LISTED, "/v1/chat/completions": (200, "{}")}
+    assert live.answer(url, "a/model", complete=True).completes is False
 
 
 @pytest.mark.parametrize(

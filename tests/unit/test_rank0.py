@@ -285,24 +285,40 @@ def test_options_of_the_server_are_read_as_click_does():
     assert (server.option(words, "--port"), server.option(words, "--host")) == ("2", "")
 
 
+SANE = json.dumps(
+    {"choices": [{"message": {"role": "assistant", "content": "One, two, three"}, "finish_reason": "length"}]}
+)
+ILLEGAL = (
+    400,
+    json.dumps({"object": "error", "message": "CUDA error: an illegal instruction was encountered"}),
+)
+
+
 class Api(http.server.BaseHTTPRequestHandler):
     """An engine's API that can be told to be ill."""
 
     health: int | None = 200
     answers = True
+    completion: tuple[int, str] = (200, SANE)
+    asked = 0
 
     def do_GET(self):
         while type(self).health is None:
             time.sleep(0.05)
-        self.send_response(self.health)
-        self.send_header("content-length", "0")
-        self.end_headers()
+        self.say(self.health, "")
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
+        type(self).asked += 1
         while not type(self).answers:
             time.sleep(0.05)
-        self.do_GET()
+        self.say(*type(self).completion)
+
+    def say(self, status, text):
+        self.send_response(status)
+        self.send_header("content-length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
 
     def log_message(self, *_):
         pass
@@ -315,6 +331,8 @@ def api(monkeypatch):
         ("ASK_EVERY_S", 0.1),
         ("UNHEALTHY_S", 0.5),
         ("ANSWER_S", 1),
+        ("ASK_AGAIN_S", 0.05),
+        ("FAILING_S", 0.5),
     ):
         monkeypatch.setattr(server, name, value)
     kind = type("Kind", (Api,), {})
@@ -354,6 +372,53 @@ def test_health_at_503_for_ever_ends_the_launch(api):
     wait_until(lambda: sign.ready)
     kind.health = 503
     assert ended(sign).code == codes.UNHEALTHY
+
+
+def test_completions_that_fail_are_no_sign_of_life(api, capfd):
+    """The first one succeeds, then all are refused, and /health goes on saying 200."""
+    kind, port = api
+    begun = time.monotonic()
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.completion = ILLEGAL
+    found = ended(sign)
+    assert found.code == codes.FAILING
+    assert "HTTP 400: CUDA error: an illegal instruction was encountered" in str(found)
+    assert time.monotonic() - begun > 0.5
+    assert "a completion failed (1 in a row): HTTP 400" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((500, "Internal Server Error"), "HTTP 500: Internal Server Error"),
+        ((200, SANE.replace("One, two, three", "!" * 64)), 'repeats "!" over and over'),
+        ((200, "{}"), "without a completion"),
+    ],
+)
+def test_completions_that_fail_from_the_start_end_the_launch_before_its_deadline(api, answer, said):
+    kind, port = api
+    kind.completion = answer
+    sign = server.Liveness("127.0.0.1", port, "a/b", 60)
+    found = ended(sign)
+    assert (found.code, sign.ready) == (codes.FAILING, False)
+    assert said in str(found)
+
+
+def test_a_completion_that_fails_once_in_a_while_ends_nothing(api, monkeypatch):
+    """Two in a row, for longer than it takes, and one that succeeds: it begins anew."""
+    kind, port = api
+    monkeypatch.setattr(server, "FAILING_S", 0.0)
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    for _ in range(3):
+        seen = kind.asked
+        kind.completion = ILLEGAL
+        wait_until(lambda seen=seen: sign.failures >= 1 or kind.asked > seen + 1)
+        kind.completion = (200, SANE)
+        wait_until(lambda: sign.failures == 0)
+        sign.check()
+    sign.ended = codes.Ended(0, "the test is over")
 
 
 def test_an_engine_that_is_well_by_its_health_and_answers_nothing_is_hung(api):
