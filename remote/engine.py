@@ -72,10 +72,10 @@ class NodeDocker:
         """The client's method of that name; its errors are told as above."""
         return partial(self._call, name)
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+    def _call(self, method: str, /, *args: Any, **options: Any) -> Any:
         client = self._client = self._client or self._dial()
         try:
-            return getattr(client, name)(*args, **options)
+            return getattr(client, method)(*args, **options)
         except APIError as error:
             kind = next(ours for theirs, ours in _REFUSALS.items() if isinstance(error, theirs))
             raise kind(self._node, error) from None

@@ -18,10 +18,10 @@ class Client:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
-    def info(self, what: str = "") -> str:
+    def info(self, name: str = "") -> str:
         if self.error:
             raise self.error
-        return f"all of {what}"
+        return f"all of {name}"
 
 
 def refusal(kind: type[APIError], status: int) -> APIError:
@@ -68,5 +68,5 @@ def test_the_next_call_dials_anew():
     clients = iter([Client(requests.ConnectionError("gone")), Client()])
     docker = NodeDocker(NODE, lambda: next(clients))
     with pytest.raises(Unreachable):
-        docker.info("it")
-    assert docker.info("it") == "all of it"
+        docker.info(name="it")
+    assert docker.info(name="it") == "all of it"
