@@ -9,9 +9,12 @@ Kind = Literal["ADD", "DELETE", "UPDATE"]
 PLAIN_NAME = re.compile(r"[A-Za-z_$][\w$]*")
 
 
-def changes(old: Properties, new: Properties) -> dict[str, Kind]:
-    """The leaves that differ, by path; the engine's own keys (`__…`, `version`) do not count."""
-    return dict(_object_changes("", _own(old), _own(new)))
+def changes(old: Properties, new: Properties, secrecy: bool = False) -> dict[str, Kind]:
+    """The leaves that differ, by path; the engine's own keys (`__…`, `version`) do not count.
+
+    `secrecy`: whether a value that only became secret, or is no longer, counts as changed.
+    """
+    return dict(_object_changes("", _own(old), _own(new), secrecy))
 
 
 def top_level(path: str) -> str:
@@ -28,7 +31,7 @@ def _own(values: Properties) -> Properties:
     }
 
 
-def _object_changes(path: str, old: Properties, new: Properties) -> list[tuple[str, Kind]]:
+def _object_changes(path: str, old: Properties, new: Properties, secrecy: bool) -> list[tuple[str, Kind]]:
     found: list[tuple[str, Kind]] = []
     for key in sorted({*old, *new}):
         name = key if PLAIN_NAME.fullmatch(key) else f'["{key}"]'
@@ -38,22 +41,23 @@ def _object_changes(path: str, old: Properties, new: Properties) -> list[tuple[s
         elif key not in old:
             found.append((inner, "ADD"))
         else:
-            found += _value_changes(inner, old[key], new[key])
+            found += _value_changes(inner, old[key], new[key], secrecy)
     return found
 
 
-def _value_changes(path: str, old: Value, new: Value) -> list[tuple[str, Kind]]:
+def _value_changes(path: str, old: Value, new: Value, secrecy: bool) -> list[tuple[str, Kind]]:
     if isinstance(old, Secret) or isinstance(new, Secret):
         # A path into a secret would tell which part of it changed.
-        return [] if revealed(old) == revealed(new) else [(path, "UPDATE")]
+        same = old == new if secrecy else revealed(old) == revealed(new)
+        return [] if same else [(path, "UPDATE")]
     if isinstance(old, dict) and isinstance(new, dict):
-        return _object_changes(path, old, new)
+        return _object_changes(path, old, new, secrecy)
     if isinstance(old, list) and isinstance(new, list):
-        return _list_changes(path, old, new)
+        return _list_changes(path, old, new, secrecy)
     return [] if old == new else [(path, "UPDATE")]
 
 
-def _list_changes(path: str, old: list[Value], new: list[Value]) -> list[tuple[str, Kind]]:
+def _list_changes(path: str, old: list[Value], new: list[Value], secrecy: bool) -> list[tuple[str, Kind]]:
     found: list[tuple[str, Kind]] = []
     for index in range(max(len(old), len(new))):
         inner = f"{path}[{index}]"
@@ -62,5 +66,5 @@ def _list_changes(path: str, old: list[Value], new: list[Value]) -> list[tuple[s
         elif index >= len(old):
             found.append((inner, "ADD"))
         else:
-            found += _value_changes(inner, old[index], new[index])
+            found += _value_changes(inner, old[index], new[index], secrecy)
     return found

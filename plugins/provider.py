@@ -116,6 +116,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """What is wrong with the provider's configuration."""
         return []
 
+    def config_inputs(self, config: Properties) -> Properties:
+        """Return the provider's configuration in the form that state keeps."""
+        return config
+
     def diff_config(self, old: Properties, new: Properties) -> Difference:
         """What a change of the provider's configuration means for it."""
         return Difference({})
@@ -143,8 +147,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def CheckConfig(  # noqa: N802
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
-        failures = self.check_config(properties(request.news))
-        return provider_pb2.CheckResponse(inputs=request.news, failures=_messages(failures))
+        config = properties(request.news)
+        failures = self.check_config(config)
+        inputs = struct(self.config_inputs(config))
+        return provider_pb2.CheckResponse(inputs=inputs, failures=_messages(failures))
 
     def DiffConfig(  # noqa: N802
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext

@@ -99,6 +99,14 @@ def from_json(text: str) -> Value:
     return _from_plain(json.loads(text))
 
 
+def go_json(value: Value) -> str:
+    """JSON text as Go's json.Marshal writes it: no blanks, sorted keys, and HTML's characters escaped."""
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
 def _decoded(value: struct_pb2.Value) -> Value:
     kind = value.WhichOneof("kind")
     if kind == "struct_value":

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from cluster.config import NodeConfig, Settings
 from cluster.errors import ConfigError, Unreachable
+from remote import agent as ssh_agent
 from remote.ssh import Connection
 
 #: In the order in which ssh itself looks for them.
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-#: The stronger first; one key per host is pinned.
-KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
+#: The stronger first; one key per host is pinned. No ssh-rsa: Pulumi's command plugin offers a pinned key's
+#: type as it is, which for RSA means SHA-1, and sshd has refused that since OpenSSH 8.8.
+KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384")
+RSA = "ssh-rsa"
 
 
 def connections(settings: Settings) -> list[Connection]:
@@ -25,12 +28,27 @@ def connections(settings: Settings) -> list[Connection]:
     ]
 
 
-def private_key(connection: Connection, agent: str | None) -> str | None:
-    """The text of the private key for tools that read no files; None where the agent serves.
+def key_file(connection: Connection, agent: str | None) -> str | None:
+    """Return the private key that Pulumi's plugins have to be given, or None where the agent serves.
 
-    `agent` is SSH_AUTH_SOCK's value. An explicit key wins over the agent.
+    `agent` is the value of SSH_AUTH_SOCK. The agent serves where it holds the configured key or, without
+    one, any key.
+
+    Raises:
+        ConfigError: SSH_AUTH_SOCK names an agent that does not answer.
     """
-    path = connection.identity or (None if agent else _default_identity())
+    held = ssh_agent.held(agent) if agent else frozenset()
+    path = connection.identity or (None if held else _default_identity())
+    return None if path is None or ssh_agent.fingerprint(path) in held else path
+
+
+def private_key(connection: Connection, agent: str | None) -> str | None:
+    """Return the text of that key, for plugins that read no files.
+
+    Raises:
+        ConfigError: the file cannot be read, or the agent does not answer.
+    """
+    path = key_file(connection, agent)
     if path is None:
         return None
     try:
@@ -59,13 +77,21 @@ def _default_identity() -> str | None:
 
 
 def _host_key(node: NodeConfig, known_hosts: str) -> str:
-    if node.host_key:
+    if node.host_key and node.host_key.split()[0] != RSA:
         return node.host_key
-    found = known_keys(known_hosts, node.host, node.port)
+    found = [node.host_key] if node.host_key else known_keys(known_hosts, node.host, node.port)
     for kind in KEY_TYPES:
         for key in found:
             if key.split()[0] == kind:
                 return key
+    if any(key.split()[0] == RSA for key in found):
+        where = "nodes[].hostKey" if node.host_key else known_hosts
+        raise Unreachable(
+            _name(node.host, node.port),
+            f"{where} has its ssh-rsa key, and Pulumi's command plugin cannot verify keys of that type.",
+            f"Put its ed25519 key there, after comparing it on its own screen: `ssh-keyscan -t ed25519 "
+            f"-p {node.port} {node.host}`.",
+        )
     raise Unreachable(
         _name(node.host, node.port),
         f"its host key is not known (no nodes[].hostKey, and nothing in {known_hosts}).",

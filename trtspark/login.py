@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
 from cluster.errors import ConfigError, NodeError, TrtSparkError, Unreachable
 from remote import node
+from remote.logins import key_file
 from remote.ssh import SSH_FAILED, Connection, SshShell, explained, options
 from trtspark import terminal
 from trtspark.questions import Questions
@@ -33,6 +35,21 @@ def ensure(ask: Questions, connection: Connection, install: bool | None) -> None
             raise
         put_key(connection, public_key(connection.identity))
         SshShell(connection).run("true", timeout=20)
+
+
+def key_notice(connection: Connection, agent: str | None) -> str:
+    """Return where the private key will go and how to keep it from there; "" where an agent serves.
+
+    `agent` is the value of SSH_AUTH_SOCK. Raises ConfigError for an agent that does not answer.
+    """
+    path = key_file(connection, agent)
+    if path is None:
+        return ""
+    start = "" if agent else 'eval "$(ssh-agent)" && '
+    return (
+        f"Pulumi's plugins will read {path}. The key then is in Pulumi's state, encrypted, and in clear in "
+        f"verbose logs (-v=9). An ssh agent keeps it from both: `{start}ssh-add {shlex.quote(path)}`"
+    )
 
 
 def public_key(identity: str | None) -> str:

@@ -1,7 +1,7 @@
 """Running the command of one step (create, update, delete) and reporting how it ended."""
 
 import os
-from pathlib import Path
+import socket
 
 from plugins.command.gostring import quoted
 from plugins.command.variables import accepted_environment
@@ -52,6 +52,16 @@ def _run(call: Call, command: str, inputs: Properties, previous: dict[str, str])
     )
 
 
+def _dial_agent(path: str) -> None:
+    """Raise OperationError for an agent that does not answer, as the vendor's plugin does."""
+    with socket.socket(socket.AF_UNIX) as agent:
+        try:
+            agent.connect(path)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise OperationError(f"dial unix {path}: connect: {reason}") from None
+
+
 def _previous_variables(inputs: Properties, outputs: Properties) -> dict[str, str]:
     if inputs.get("addPreviousOutputInEnv") is False:
         return {}
@@ -60,8 +70,8 @@ def _previous_variables(inputs: Properties, outputs: Properties) -> dict[str, st
 
 def _hop(connection: Properties) -> Hop:
     agent = connection.get("agentSocketPath") or os.environ.get("SSH_AUTH_SOCK")
-    if agent and not Path(agent).exists():
-        raise OperationError(f"dial unix {agent}: connect: no such file or directory")
+    if agent:
+        _dial_agent(agent)
     return Hop(
         host=connection["host"],
         user=connection.get("user") or "root",

@@ -10,7 +10,7 @@ import secrets
 
 from plugins.diff import changes
 from plugins.provider import Call, Difference, Failure
-from plugins.wire import UNKNOWN, Properties, Secret, revealed
+from plugins.wire import UNKNOWN, Properties, Secret, Value, revealed
 
 CONNECTION_DEFAULTS: Properties = {
     "user": "root",
@@ -53,14 +53,16 @@ class RemoteCommand:
         """Types and required properties; fills the connection's defaults and makes it secret."""
         inputs = dict(news)
         failures = _wrong("", INPUT_PROPERTIES, inputs, ("connection",))
-        connection = revealed(inputs.get("connection"))
+        connection = _unwrapped(inputs.get("connection"))
         if isinstance(connection, dict):
             failures += _wrong("connection.", CONNECTION_PROPERTIES, connection, ("host",))
+            # A private key that the program made secret stays so inside, as in the vendor's state.
             inputs["connection"] = Secret(_with_defaults(connection))
         return inputs, failures
 
     def diff(self, old_inputs: Properties, state: Properties, news: Properties) -> Difference:
-        changed = changes(old_inputs, news)
+        """Compare inputs; as with the vendor's plugin, a value that becomes secret has changed."""
+        changed = changes(old_inputs, news, secrecy=True)
         return Difference(changed, frozenset(path for path in changed if path == REPLACING))
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
@@ -119,10 +121,19 @@ def _wrong(
 
 def _with_defaults(connection: Properties) -> Properties:
     filled = {**CONNECTION_DEFAULTS, **{k: v for k, v in connection.items() if v is not None}}
-    proxy = filled.get("proxy")
+    given = filled.get("proxy")
+    proxy = _unwrapped(given)
     if isinstance(proxy, dict):
-        filled["proxy"] = _with_defaults(proxy)
+        whole = _with_defaults(proxy)
+        filled["proxy"] = Secret(whole) if isinstance(given, Secret) else whole
     return filled
+
+
+def _unwrapped(value: Value) -> Value:
+    """The value without its own secrecy; what is secret inside stays so."""
+    while isinstance(value, Secret):
+        value = value.value
+    return value
 
 
 def _run(call: Call, step: str, inputs: Properties, previous: Properties) -> Properties:

@@ -137,9 +137,16 @@ class Engine:
             link.request(method, target, body, dict(headers))
             return link, link.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            detail = link.failure() or str(error)
+            detail = link.failure()
             link.end()
-            raise OperationError(f"error during connect: {method} {target}: {detail}") from None
+            if not detail and isinstance(error, OSError):
+                raise OperationError(
+                    f"Cannot connect to the Docker daemon at {self._host}. Is the docker daemon running?"
+                ) from None
+            url = f"http://docker.example.com{target}"
+            raise OperationError(
+                f'error during connect: {method.capitalize()} "{url}": {detail or error}'
+            ) from None
 
 
 def registry_header(auth: Mapping[str, str]) -> str:

@@ -7,8 +7,8 @@ import tempfile
 from subprocess import Popen, TimeoutExpired
 from urllib.parse import SplitResult, urlsplit
 
-# The vendor's plugin gives ssh this when the user's options say nothing of it.
-CONNECT_TIMEOUT = "ConnectTimeout=30"
+# docker/cli 28.5, which the vendor's plugin dials with, adds this word where the options say nothing of it.
+CONNECT_TIMEOUT = "-o ConnectTimeout=30"
 EXIT_WAIT_SECONDS = 5.0
 
 _dialed: set["Popen[bytes]"] = set()
@@ -113,12 +113,14 @@ def _dial_command(url: SplitResult, ssh_opts: list[str]) -> list[str]:
     remote = ["docker", "system", "dial-stdio"]
     if url.path.strip("/"):
         remote[1:1] = [f"--host=unix://{url.path}"]
-    words = ["ssh", *ssh_opts]
-    if not any("ConnectTimeout" in option for option in ssh_opts):
-        words += ["-o", CONNECT_TIMEOUT]
-    words.append("-T")
+    words = ["ssh"]
     if url.username:
         words += ["-l", url.username]
     if url.port:
         words += ["-p", str(url.port)]
+    words += ssh_opts
+    if "ConnectTimeout" not in "".join(ssh_opts):
+        words.append(CONNECT_TIMEOUT)
+    if "-T" not in ssh_opts:
+        words.append("-T")
     return [*words, "--", url.hostname or "", shlex.join(remote)]

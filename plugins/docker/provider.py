@@ -11,7 +11,17 @@ from plugins.docker.remote_image import RemoteImage
 from plugins.docker.swarm_object import SwarmObject
 from plugins.provider import Difference, Failure, OperationError, Provider, Resource
 from plugins.serving import serve
-from plugins.wire import UNKNOWN, Properties, Value, from_json, revealed
+from plugins.wire import (
+    UNKNOWN,
+    Properties,
+    Secret,
+    Value,
+    contains_secret,
+    contains_unknown,
+    from_json,
+    go_json,
+    revealed,
+)
 
 if TYPE_CHECKING:
     from plugins.docker.api import Engine
@@ -32,6 +42,8 @@ CONFIG_PROPERTIES = frozenset(
     }
 )
 UNSUPPORTED_CONFIG = ("caMaterial", "certMaterial", "certPath", "context", "keyMaterial")
+# Its passwords are secret in the vendor's schema, and a secret inside makes the whole text one.
+SECRET_CONFIG = "registryAuth"
 JSON_CONFIG = ("disableDockerDaemonCheck", "registryAuth", "sshOpts")
 # How the vendor's plugin, made from a Terraform provider, prints an error.
 ERROR_FRAME = "1 error occurred:\n\t* {}\n\n"
@@ -60,6 +72,10 @@ class DockerProvider(Provider):
             for name in UNSUPPORTED_CONFIG
             if config.get(name)
         ]
+
+    def config_inputs(self, config: Properties) -> Properties:
+        """As pulumi-terraform-bridge 3.137 does (config_encoding.go): JSON as Go's encoder writes it."""
+        return {name: _in_state(name, value) for name, value in config.items()}
 
     def diff_config(self, old: Properties, new: Properties) -> Difference:
         return Difference(changes(old, new))
@@ -102,6 +118,17 @@ def _plain(name: str, value: Value) -> Value:
     if name in JSON_CONFIG and isinstance(plain, str):
         return revealed(from_json(plain))
     return plain
+
+
+def _in_state(name: str, value: Value) -> Value:
+    """A setting as state keeps it: what is no string becomes compact JSON text."""
+    plain = _plain(name, value)
+    if name not in JSON_CONFIG or plain is None:
+        return value
+    if contains_unknown(plain):
+        return UNKNOWN
+    text = go_json(plain)
+    return Secret(text) if contains_secret(value) or name == SECRET_CONFIG else text
 
 
 def main(arguments: list[str]) -> None:

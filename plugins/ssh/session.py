@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
 
-from plugins.ssh.connection import Hop, Invocation, invocation
+from plugins.ssh.connection import Hop, InvalidConnectionError, Invocation, invocation
 
 # Between attempts to reach a machine, in seconds: as the vendor's plugin waits.
 FIRST_DELAY = 0.1
@@ -24,7 +24,11 @@ PERMISSION_DENIED = re.compile(r"^.*Permission denied \(.*\)", re.M)
 HOST_KEY_PROBLEM = re.compile(r"Host key verification failed|no matching host key type", re.M)
 CONNECT_PROBLEM = re.compile(r"connect to (?:host|address) .* port \d+: (.+?)\r?$", re.M)
 RESOLVE_PROBLEM = re.compile(r"Could not resolve hostname .*?: (.+?)\r?$", re.M)
+NO_COMMON_HOST_KEY = re.compile(r"no matching host key type found\. Their offer: (\S+)")
 PASSPHRASE_PROBLEM = re.compile(r"incorrect passphrase|bad passphrase|Load key .*: (.+?)\r?$", re.M)
+RESET_PROBLEM = re.compile(r"(Connection reset by peer)")
+CLOSED_PROBLEM = re.compile(r"Connection closed by|kex_exchange_identification: Connection closed")
+DIALLED = re.compile(r"^debug1: Connecting to .* \[(.+?)\] port", re.M)
 PROXY_PROBLEM = re.compile(r"open failed: (?:connect failed|[a-z ]+): (.+?)\r?$", re.M)
 
 
@@ -116,6 +120,7 @@ def _attempt(
             _running.discard(process)
         log = _read(ssh.log)
         if not AUTHENTICATED.search(log):
+            _refuse_unreadable_keys(log, target.hop)
             raise _dial_error(ssh, log, target)
         status, reason = _how_it_ended(log, process.returncode)
         return Ended(status, reason, out, err, both)
@@ -173,6 +178,15 @@ def _how_it_ended(log: str, returncode: int) -> tuple[int | None, str]:
     return None, "wait: remote command exited without exit status or exit signal"
 
 
+def _refuse_unreadable_keys(log: str, hop: Hop) -> None:
+    """Raise InvalidConnectionError for a key that cannot be read: that is not tried again."""
+    if not PASSPHRASE_PROBLEM.search(log) or hop.private_key is None:
+        return
+    if hop.private_key_password is not None:
+        raise InvalidConnectionError("x509: decryption password incorrect")
+    raise InvalidConnectionError("ssh: no key found")
+
+
 def _dial_error(ssh: Invocation, log: str, target: Target) -> DialError:
     """One line that names the machine and what is wrong."""
     if ssh.proxy_log and target.proxy:
@@ -180,27 +194,47 @@ def _dial_error(ssh: Invocation, log: str, target: Target) -> DialError:
         if not AUTHENTICATED.search(proxy_log):
             return DialError(_hop_problem(proxy_log, target.proxy), at_proxy=True)
         if refused := PROXY_PROBLEM.search(proxy_log):
-            reason = f"dial {target.hop} from {target.proxy}: connect: {refused[1].lower()}"
-            return DialError(reason, at_proxy=True)
+            return DialError(f"ssh: rejected: connect failed ({refused[1]})", at_proxy=True)
     return DialError(_hop_problem(log, target.hop))
 
 
 def _hop_problem(log: str, hop: Hop) -> str:
+    """The problem in the words of Go's net and x/crypto/ssh, which the vendor's plugin passes on."""
     if found := CONNECT_PROBLEM.search(log):
         reason = found[1].lower()
-        return f"dial {hop}: connect: {'i/o timeout' if 'timed out' in reason else reason}"
-    if found := RESOLVE_PROBLEM.search(log):
-        return f"dial {hop}: lookup {hop.host}: no such host ({found[1]})"
+        problem = "i/o timeout" if "timed out" in reason else f"connect: {reason}"
+        return f"dial tcp {_endpoint(log, hop)}: {problem}"
+    if RESOLVE_PROBLEM.search(log):
+        return f"dial tcp: lookup {hop.host}: no such host"
+    if found := NO_COMMON_HOST_KEY.search(log):
+        ours = (hop.host_key or "").split()[:1]
+        return (
+            "ssh: handshake failed: ssh: no common algorithm for host key; "
+            f"we offered: {_quoted_list(ours)}, peer offered: {_quoted_list(found[1].split(','))}"
+        )
     if HOST_KEY_PROBLEM.search(log):
-        return f"ssh: handshake with {hop} failed: ssh: host key mismatch"
-    if found := PASSPHRASE_PROBLEM.search(log):
-        return f"ssh: {hop}: the private key cannot be used: {found[1] or 'incorrect passphrase'}"
+        return "ssh: handshake failed: ssh: host key mismatch"
     if PERMISSION_DENIED.search(log):
         return (
-            f"ssh: handshake with {hop} failed: ssh: unable to authenticate, "
+            "ssh: handshake failed: ssh: unable to authenticate, "
             f"attempted methods [{hop.methods}], no supported methods remain"
         )
-    return f"ssh: {hop}: {_last_line(log)}"
+    if found := RESET_PROBLEM.search(log):
+        return f"ssh: handshake failed: read tcp {_endpoint(log, hop)}: read: {found[1].lower()}"
+    if CLOSED_PROBLEM.search(log):
+        return "ssh: handshake failed: EOF"
+    return f"ssh: handshake failed: {_last_line(log)}"
+
+
+def _endpoint(log: str, hop: Hop) -> str:
+    """The address that was dialled, as ssh's log has it."""
+    found = DIALLED.findall(log)
+    address = found[-1] if found else hop.host
+    return f"[{address}]:{hop.port}" if ":" in address else f"{address}:{hop.port}"
+
+
+def _quoted_list(items: list[str]) -> str:
+    return "[" + " ".join(f'"{item}"' for item in items) + "]"
 
 
 def _last_line(log: str) -> str:

@@ -99,6 +99,9 @@ def test_init_asks_and_shows_and_writes(stack, lab, terminal):
 def test_again_it_changes_only_what_is_answered(stack):
     before = config(stack)
     done = run(stack, "init", "--no-find", "--model", SECOND)
+    # The tests run without an agent, so Pulumi reads the lab's key.
+    assert "ssh-add" in done.stderr
+    assert "verbose logs" in done.stderr.replace("\n", " ")
     assert done.stdout.strip().endswith("pulumi up --stack lab")
     assert config(stack) == {**before, "model": SECOND}
     run(stack, "init", "--no-find", "--model", FIRST)

@@ -125,6 +125,8 @@ def failures(ssh_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("failures")
     make_key(folder / "other")
     good = ssh_server.connection()
+    rsa = make_key(folder / "rsa", "-t", "rsa")
+    key = locked(ssh_server.private_key, "pass word", folder / "locked")
     cases = {
         "fails": {"create": 'echo out; echo "why" >&2; exit 3'},
         "status-255": {"create": "exit 255"},
@@ -133,6 +135,9 @@ def failures(ssh_server, tmp_path_factory):
         "nobody": {"connection": {**good, "port": 1, "dial_error_limit": 2}},
         "not-there": {"connection": {**good, "host": "no-such-host.invalid"}},
         "proxy": {"connection": {**good, "port": 1, "proxy": good}},
+        "other-type": {"connection": {**good, "host_key": rsa}},
+        "locked": {"connection": {**good, "private_key": key}},
+        "agent": {"connection": {**good, "agent_socket_path": "/nobody/here"}},
         "variable": {"environment": {"OTHER": "1"}},
     }
     (folder / "project").mkdir()
@@ -152,11 +157,27 @@ def failures(ssh_server, tmp_path_factory):
         ("fails", r'error: Process exited with status 3: running "echo out; echo \\"why\\" >&2; exit 3":'),
         ("fails", r"\n    why\n"),
         ("status-255", r'error: Process exited with status 255: running "exit 255":'),
-        ("other-host", r"error: after 1 failed attempts: .*host key mismatch"),
-        ("refused", r"error: after 1 failed attempts: .*unable to authenticate, attempted methods"),
-        ("nobody", r"error: after 2 failed attempts: dial .*connect: connection refused"),
-        ("not-there", r"error: after 1 failed attempts: dial .*no such host"),
-        ("proxy", r"error: proxy: after 1 failed attempts: .*[Cc]onnection refused"),
+        ("other-host", r"error: after 1 failed attempts: ssh: handshake failed: ssh: host key mismatch\n"),
+        (
+            "refused",
+            r"error: after 1 failed attempts: ssh: handshake failed: ssh: unable to authenticate, "
+            r"attempted methods \[none publickey\], no supported methods remain\n",
+        ),
+        ("nobody", r"error: after 2 failed attempts: dial tcp 127\.0\.0\.1:1: connect: connection refused\n"),
+        (
+            "not-there",
+            r"error: after 1 failed attempts: dial tcp: lookup no-such-host\.invalid.*: no such host\n",
+        ),
+        (
+            "proxy",
+            r"error: proxy: after 1 failed attempts: ssh: rejected: connect failed \(Connection refused\)\n",
+        ),
+        (
+            "other-type",
+            r"no common algorithm for host key; we offered: \[\"ssh-rsa\"\], peer offered: \[",
+        ),
+        ("locked", r"error: ssh: this private key is passphrase protected\n"),
+        ("agent", r"error: dial unix /nobody/here: connect: no such file or directory\n"),
         ("variable", r"error: Unable to set 'OTHER'"),
     ],
 )

@@ -217,12 +217,14 @@ def test_nobody_answers(tmp_path):
 
 def test_ssh_is_called_as_the_docker_client_calls_it():
     link = connection("ssh://nvidia@10.0.0.2:2222", ["-o", "UserKnownHostsFile=/x"])
-    expected = "-o UserKnownHostsFile=/x -o ConnectTimeout=30 -T -l nvidia -p 2222 -- 10.0.0.2"
-    assert link._argv == ["ssh", *expected.split(), "docker system dial-stdio"]
+    # docker/cli 28.5.2: cli/connhelper/ssh/ssh.go puts user and port first, connhelper.go one word last.
+    start, end = "-l nvidia -p 2222 -o UserKnownHostsFile=/x", "-T -- 10.0.0.2"
+    timeout = "-o ConnectTimeout=30"
+    assert link._argv == ["ssh", *start.split(), timeout, *end.split(), "docker system dial-stdio"]
     link.end()
     other = connection("ssh://spark/run/d.sock", ["-oConnectTimeout=3"])
     assert other._argv[-1] == "docker --host=unix:///run/d.sock system dial-stdio"
-    assert "ConnectTimeout=30" not in other._argv
+    assert "-o ConnectTimeout=30" not in other._argv
     other.end()
     with pytest.raises(HostError):
         connection("npipe:////./pipe/docker_engine", [])

@@ -14,6 +14,7 @@ from cluster.errors import ConfigError, Unreachable
 from remote import logins, ssh
 from remote.ssh import Connection, SshShell
 from tests import samples
+from trtspark import login
 
 ED25519 = samples.HOST_KEY
 RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -198,6 +199,16 @@ def test_an_unknown_host_key_is_an_error_with_the_way_out(known_hosts, text):
     assert "`ssh -p 2222 nick@spark-2`" in str(caught.value)
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_an_rsa_host_key_alone_is_refused(known_hosts, configured):
+    known_hosts.write_text(f"spark-2 {RSA}\n")
+    where = "nodes.*hostKey" if configured else "known_hosts"
+    with pytest.raises(
+        Unreachable, match=rf"{where} has its ssh-rsa key.*ssh-keyscan -t ed25519 -p 22 spark-2"
+    ):
+        logins.connections(settings(known_hosts, **({"hostKey": RSA} if configured else {})))
+
+
 def test_a_private_key_that_is_not_there_is_an_error(known_hosts):
     config = settings(known_hosts, hostKey=ED25519).model_copy(update={"ssh_key": "~/nothing"})
     with pytest.raises(ConfigError, match="sshKey: found '~/nothing'"):
@@ -211,9 +222,52 @@ def test_which_private_key_is_read(known_hosts):
     (keys / "id_ed25519").write_text("ed25519")
     (keys / "mine").write_text("mine")
     explicit = connection(identity=str(keys / "mine"))
-    assert logins.private_key(explicit, agent="/agent") == "mine"
-    assert logins.private_key(connection(), agent="/agent") is None
+    assert logins.private_key(explicit, agent=None) == "mine"
     assert logins.private_key(connection(), agent=None) == "ed25519"
+
+
+def test_no_private_key_is_read_where_the_agent_holds_it(known_hosts, ssh_agent):
+    keys = known_hosts.parent / ".ssh"
+    keys.mkdir()
+    for name, phrase in (("id_ed25519", ""), ("locked", "pass word")):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", phrase, "-f", str(keys / name)]
+        subprocess.run(words, check=True)
+        (keys / f"{name}.pub").unlink()
+    locked = connection(identity=str(keys / "locked"))
+    # An empty agent serves nobody.
+    assert logins.key_file(connection(), ssh_agent) == str(keys / "id_ed25519")
+    assert logins.key_file(locked, ssh_agent) == str(keys / "locked")
+    assert "BEGIN OPENSSH PRIVATE KEY" in (logins.private_key(connection(), ssh_agent) or "")
+    env = {**os.environ, "SSH_AUTH_SOCK": ssh_agent}
+    subprocess.run(["ssh-add", "-q", str(keys / "id_ed25519")], env=env, check=True)
+    assert logins.private_key(connection(), ssh_agent) is None
+    assert logins.private_key(connection(identity=str(keys / "id_ed25519")), ssh_agent) is None
+    # Another key than the configured one does not serve.
+    assert logins.key_file(locked, ssh_agent) == str(keys / "locked")
+    askpass = keys / "askpass"
+    askpass.write_text("#!/bin/sh\necho pass word\n")
+    askpass.chmod(0o700)
+    asked = {**env, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
+    subprocess.run(["ssh-add", "-q", str(keys / "locked")], env=asked, check=True)
+    assert logins.key_file(locked, ssh_agent) is None
+
+
+def test_an_agent_that_does_not_answer_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no ssh agent answers there.*unset SSH_AUTH_SOCK"):
+        logins.private_key(connection(identity="/nobody"), agent=str(tmp_path / "gone"))
+
+
+def test_init_says_which_key_pulumi_will_read(known_hosts, ssh_agent):
+    keys = known_hosts.parent / ".ssh"
+    keys.mkdir()
+    path = keys / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    without = login.key_notice(connection(), None)
+    assert f"will read {path}." in without
+    assert without.endswith(f'`eval "$(ssh-agent)" && ssh-add {path}`')
+    assert login.key_notice(connection(), ssh_agent).endswith(f": `ssh-add {path}`")
+    subprocess.run(["ssh-add", "-q", str(path)], env={**os.environ, "SSH_AUTH_SOCK": ssh_agent}, check=True)
+    assert login.key_notice(connection(), ssh_agent) == ""
 
 
 def test_a_key_in_a_folder_with_a_space():

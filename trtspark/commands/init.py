@@ -75,6 +75,7 @@ def run(
         plan.wanted["sshKey"] = str(Path(ssh_key).expanduser().resolve())
     seen = neighbours() if find and not node and ask.interactive else []
     plan.wanted["nodes"] = setting_up.ask_nodes(ask, flags, plan, seen, setting_up.at_the_cable)
+    _tell_of_the_key(flags, plan)
     facts = _look(name, plan)
     plan.wanted["model"] = _model(ask, flags, plan, name, facts)
     if plan.wanted["model"] != before.get("model") and before.get("revision") not in (None, "", "auto"):
@@ -97,6 +98,15 @@ def _stack(ask: Questions, choice: Choice) -> tuple[Path, str, dict[str, Any]]:
     stack = Stack(folder, name)
     keys = [key.removeprefix(f"{PROJECT}:") for key in stack.config if key.startswith(f"{PROJECT}:")]
     return folder, name, {key: stack.raw(key) for key in keys}
+
+
+def _tell_of_the_key(flags: Flags, plan: Plan) -> None:
+    """Say which private key Pulumi will see, and how to avoid it."""
+    from trtspark import login, setting_up
+
+    connection = setting_up.connection_of(plan.wanted["nodes"][0], flags.ssh_key or plan.get("sshKey"))
+    if notice := login.key_notice(connection, os.environ.get("SSH_AUTH_SOCK")):
+        terminal.hint(notice)
 
 
 def _look(stack: str, plan: Plan) -> tuple[Facts, ...]:
