@@ -175,7 +175,7 @@ CAUSES: Sequence[Cause] = (
     Cause(
         "nccl",
         r"NCCL error|ibv_modify_qp failed|unhandled system error"
-        r"|NCCL WARN (?:Failed to initialize any NET plugin|Bootstrap : no socket interface found)"
+        r"|Failed to initialize any NET plugin|Bootstrap : no socket interface found"
         r"|remote process exited or there was a network error",
         NCCL_FAILED,
         "one half of the cable without link, a wrong address, memlock, a firewall",

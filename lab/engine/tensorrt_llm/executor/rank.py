@@ -25,7 +25,10 @@ HANG_SECONDS = 300.0
 SHORT_NAP, LONG_NAP = 0.003, 0.1
 """Seconds between looks for a message from rank 0."""
 NCCL_VERSIONS = (("1.3.0rc27", "2.30.7+cuda13.2"), ("1.3.0rc1", "2.28.9+cuda13.1"))
-"""First release with each, newest first; before those 2.27.7."""
+"""First release with each, newest first; before those 2.27.7, which NVIDIA's Dockerfiles of 1.2 name.
+
+The others are approximate: no list of the images' NCCL versions is published.
+"""
 
 AllGather = Callable[[Any], list[Any]]
 
