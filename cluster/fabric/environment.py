@@ -39,8 +39,8 @@ def cautions(overrides: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     return (
         f"NCCL_IB_GID_INDEX={index} in `nccl` applies to every RDMA device at every start, but the index "
-        "moves when a machine restarts or a cable is pulled, and the ranks then fail to connect or hang. Remove "
-        "it: NCCL finds the index itself.",
+        "moves when a machine restarts or a cable is pulled, and the ranks then fail to connect or hang. "
+        "Remove it: NCCL finds the index itself.",
     )
 
 
