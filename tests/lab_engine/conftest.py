@@ -23,8 +23,9 @@ def snapshot(hf_home: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image's default release, whatever the machine's environment says."""
+def _release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The image's default release, whatever the machine's environment says; compiled kernels go away."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRT_LLM_VERSION", "1.3.0rc5")
     for name in ("TLLM_LOG_LEVEL", "NCCL_DEBUG", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)

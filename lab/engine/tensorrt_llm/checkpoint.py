@@ -31,6 +31,7 @@ class Behaviour:
     """How the lab's engine shall behave with this model: its lab-engine.json."""
 
     load_seconds: float = 0.0
+    compile_seconds: float = 0.3  # without caches: see kernels.py
     tokens_per_second: float = 200.0
     first_token_seconds: float = 0.02
     fail: str | None = None  # crash_at_load, out_of_memory, never_ready, or one of serve.faults

@@ -3,6 +3,7 @@
 Sizes are those of the lab's small files and of a 128 GB Spark.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,10 @@ def weights(folder: Path, shards: int, tensors: int, seconds: float) -> None:
     logger.info(f"Model init total -- {seconds:.2f}s")
 
 
-def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None) -> None:
-    """Stages 4 to 9: sampler, trial cache, autotuner, graphs, the final cache.
+def after_weights(
+    args: dict[str, Any], config: dict[str, Any], fail: str | None, tune: Callable[[], None]
+) -> None:
+    """Stages 4 to 9: sampler, trial cache, autotuner (`tune`), graphs, the final cache.
 
     Raises:
         RuntimeError: `fail` is out_of_memory.
@@ -81,6 +84,7 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
         f"max_num_tokens={args['max_num_tokens']}, max_batch_size={batch}"
     )
     logger.info("cache_transceiver is disabled")
+    tune()
     _graphs(args)
     fraction = args["kv_cache_config"]["free_gpu_memory_fraction"]
     budget = _budget(args)
@@ -96,6 +100,7 @@ def after_weights(args: dict[str, Any], config: dict[str, Any], fail: str | None
     )
     logger.info(f"Estimated max memory in KV cache : {budget:.2f} GiB")
     _kv_cache(args, length, tokens=kv_tokens(args))
+    tune()
     _graphs(args)
     logger.info("Setting PyTorch memory fraction to 0.598")
 
@@ -162,9 +167,6 @@ def _kv_cache(args: dict[str, Any], length: int, tokens: int) -> None:
 
 
 def _graphs(args: dict[str, Any]) -> None:
-    logger.info("[Autotuner] Autotuning process starts ...")
-    logger.info("[Autotuner] Cache size after warmup is 28")
-    logger.info("[Autotuner] Autotuning process ends")
     sizes = graph_batch_sizes(args)
     if sizes and at_least(LATE_2026):
         logger.info(f"Running CUDA graph capture for {len(sizes)} batch sizes.")

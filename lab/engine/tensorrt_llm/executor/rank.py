@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoint, gpu, startup_log
+from .. import checkpoint, gpu, kernels, startup_log
 from ..logger import logger
 from ..nccl.interfaces import all_interfaces
 from ..nccl.log import Log, NcclError
@@ -84,7 +84,11 @@ class Rank:
                 "on the device"
             )
         transport = self._meet()
-        startup_log.after_weights(job.args, config, how.fail)
+        split = (job.args["tensor_parallel_size"], job.args["pipeline_parallel_size"])
+        work = kernels.Work(self._number, self._size, job.folder, split, how.compile_seconds)
+        kernels.compile_modules(work)
+        tuner = kernels.Autotuner(work, self._allgather)
+        startup_log.after_weights(job.args, config, how.fail, tuner.warm_up)
         hosts = self._allgather(socket.gethostname())
         return Facts(tuple(hosts), transport)
 
