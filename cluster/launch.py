@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster import kernel_cache
 from cluster.fabric import Fabric
 from cluster.patience import patience
 
@@ -22,11 +23,12 @@ class Login:
     host_key: str
 
 
-def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int, size: int) -> str:
+def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int, size: int, kernels: str) -> str:
     """launch.json: every rank's address on the fabric and its host's pinned key, head first.
 
     `drain_s`: seconds that requests in flight get when the server shall stop. `size`: the model's files in
     bytes, 0 where it is not known; the load has a deadline by it that leaves `pulumi up`'s own behind.
+    `kernels`: the key of cluster/kernel_cache.py, "" to keep no compiled kernels.
     """
     ranks = [
         {
@@ -44,5 +46,6 @@ def launch_file(fabric: Fabric, logins: Sequence[Login], drain_s: int, size: int
         "drain_s": drain_s,
         "ready_s": int(LONGER * patience(size, None)),
         "needs": size // len(fabric.ranks),
+        "kernels": {"key": kernels, "volume": kernel_cache.VOLUME, "link": kernel_cache.CURRENT},
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

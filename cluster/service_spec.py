@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster import kernel_cache
+
 NANOSECONDS = 1_000_000_000
 #: The folder of ours inside the containers.
 HOME = "/opt/trtspark"
@@ -40,6 +42,8 @@ AGENT_STUB = (
     "command -v ssh >/dev/null || { mkdir -p /opt/trtspark/ssh/current && "
     "ln -sf /bin/false /opt/trtspark/ssh/current/ssh; }; exec sleep infinity"
 )
+#: Compiled kernels belong to one image, which only the provider knows.
+IMAGE_VARIABLE = "TRTSPARK_IMAGE"
 #: Of 63 characters this leaves 35 for `trtspark-`, what it is, and a hash of ten.
 STACK_CHARS = 28
 
@@ -56,6 +60,7 @@ COMMON_ENV = {
     # The image's Triton lacks the Spark's architecture; CUDA's own ptxas knows it.
     "TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas",
     "CPATH": "/usr/local/cuda/include",
+    **kernel_cache.VARIABLES,
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
 }
@@ -113,6 +118,28 @@ def snapshot_folder(model: str, commit: str) -> str:
     return f"{HF_HOME}/hub/models--{model.replace('/', '--')}/snapshots/{commit}"
 
 
+def kernel_volume(stack: str) -> str:
+    """The volume of compiled kernels, on every node: `trtspark-STACK-kernels`."""
+    return f"trtspark-{short(stack)}-kernels"
+
+
+def volumes(spec: Mapping[str, Any]) -> list[str]:
+    """The names of a spec's volumes."""
+    mounts = spec["TaskTemplate"]["ContainerSpec"].get("Mounts") or []
+    return [mount["Source"] for mount in mounts if mount["Type"] == "volume"]
+
+
+def with_image(container: Mapping[str, Any], image: str) -> dict[str, Any]:
+    """A ContainerSpec with its image, and with the image's name where rank 0's program reads it."""
+    return {**container, "Image": image, "Env": [*container["Env"], f"{IMAGE_VARIABLE}={image}"]}
+
+
+def without_image(container: Mapping[str, Any]) -> dict[str, Any]:
+    """A ContainerSpec without what `with_image` adds to its environment: a changed image shows once."""
+    env = [entry for entry in container.get("Env") or [] if not entry.startswith(f"{IMAGE_VARIABLE}=")]
+    return {**container, "Env": env}
+
+
 def ssh_folder(stack: str) -> str:
     """Where the head's ssh client is for rank 0's container, below the login's home."""
     return f".trtspark/ssh-{short(stack)}"
@@ -159,6 +186,13 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                                 for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
                             )
                         ),
+                        {
+                            "Type": "volume",
+                            "Source": kernel_volume(rank.stack),
+                            "Target": kernel_cache.VOLUME,
+                            # Docker labels a volume that it makes, and no other.
+                            "VolumeOptions": {"NoCopy": True, "Labels": {"trtspark.stack": rank.stack}},
+                        },
                     ],
                     "Ulimits": [
                         {"Name": "memlock", "Soft": -1, "Hard": -1},

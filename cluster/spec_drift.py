@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.service_spec import fingerprint, mark, observed
+from cluster.service_spec import fingerprint, mark, observed, without_image
 from cluster.swarm_plan import RANK_LABEL
 
 #: The end of a service's type in Pulumi's state (dynamic_providers/swarm_service.py).
@@ -78,7 +78,9 @@ def _differing(wanted: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def in_shape(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, Any]:
     """Swarm's own spec written as `wanted` is: equal to it where nobody changed anything."""
-    spec: dict[str, Any] = observed(wanted, plain(actual, wanted))
+    task = actual["TaskTemplate"]
+    bare = {**actual, "TaskTemplate": {**task, "ContainerSpec": without_image(task["ContainerSpec"])}}
+    spec: dict[str, Any] = observed(wanted, plain(bare, wanted))
     container = spec["TaskTemplate"]["ContainerSpec"]
     for kind in ("Config", "Secret"):
         container[f"{kind}s"] = [

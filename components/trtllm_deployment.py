@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, launch, transport
+from cluster import engine, fabric, kernel_cache, launch, transport
 from cluster.config import Settings
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
@@ -183,11 +183,15 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             launch.Login(s.args.connection.user, s.args.connection.port, s.args.connection.host_key)
             for s in self.nodes
         ]
+        asked = self.args.asked
+        kernels = kernel_cache.key(
+            settings.model, self.args.revision, asked.tensor_parallel, asked.pipeline_parallel
+        )
         return {
             "TRTSPARK_LAUNCH": launch.launch_file(
-                self.args.fabric, logins, settings.drain_seconds, self.args.weights_bytes
+                self.args.fabric, logins, settings.drain_seconds, self.args.weights_bytes, kernels
             ),
-            "TRTSPARK_ENGINE_OPTIONS": engine.options_file(self.args.asked),
+            "TRTSPARK_ENGINE_OPTIONS": engine.options_file(asked),
         }
 
     def _rank(self, index: int, env: Mapping[str, str] | None = None, **more: Any) -> Rank:

@@ -48,9 +48,15 @@ class SwarmServiceProvider(Provider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Give Swarm the new spec; the old container drains and ends at once."""
+        from remote.services import moved
         from remote.serving import serve
 
-        return UpdateResult(outs=serve(_news, _olds, progress()))
+        outs = serve(_news, _olds, progress())
+        before = _olds["node"]["host"]
+        if before != _news["node"]["host"]:
+            with given_up(before, warn()):
+                moved(_olds)
+        return UpdateResult(outs=outs)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The spec as the Swarm has it now, and what runs; an empty id when the service is gone."""

@@ -10,7 +10,16 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady, PlanError
-from cluster.service_spec import NANOSECONDS, NOTHING, SPEC_LABEL, observed, runs, seen
+from cluster.service_spec import (
+    NANOSECONDS,
+    NOTHING,
+    SPEC_LABEL,
+    observed,
+    runs,
+    seen,
+    volumes,
+    with_image,
+)
 from cluster.spec_drift import given, in_shape, plain, whole_numbers
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
 from remote.engine import connect
@@ -185,16 +194,21 @@ def _fingerprints(props: Mapping[str, Any]) -> dict[str, str]:
 
 
 def remove(props: Mapping[str, Any]) -> None:
-    """Remove the service and every container it ever had on its node.
-
-    Swarm would remove those in its own time; a node that leaves the Swarm before keeps them for ever.
-    """
+    """Remove the service and everything it ever had on its node: containers, and the compiled kernels."""
     manager = connect(Connection.from_props(props["manager"]))
     try:
         manager.remove_service(props["spec"]["Name"])
     except APIError as error:
         if error.status_code not in _GONE:
             raise
+    clear(props)
+
+
+def clear(props: Mapping[str, Any]) -> None:
+    """Remove a rank's containers and volume from its node, once no service starts it there any more.
+
+    Swarm would remove containers in its own time; a node that leaves the Swarm before keeps them for ever.
+    """
     client = connect(Connection.from_props(props["node"]))
     deadline = time.monotonic() + STOP_DEADLINE_S
     while left := _containers(props, running=False):
@@ -202,12 +216,34 @@ def remove(props: Mapping[str, Any]) -> None:
             with suppress(APIError):  # Swarm is at it too
                 client.remove_container(container, force=True)
         _in_time(deadline, props, left)
+    for name in volumes(props["spec"]):
+        _remove_volume(client, name, props["spec"]["Labels"][STACK_LABEL])
+
+
+def moved(before: Mapping[str, Any]) -> None:
+    """Clear the node that had a rank before, `before` being the service's properties then.
+
+    One that is still in a Swarm has another rank now, or is the same machine under another name.
+    """
+    client = connect(Connection.from_props(before["node"]))
+    if client.info()["Swarm"]["LocalNodeState"] == "inactive":
+        clear(before)
+
+
+def _remove_volume(client: Any, name: str, stack: str) -> None:
+    """A volume that Docker did not make for this stack stays, and so does one that a container uses."""
+    try:
+        if (client.inspect_volume(name).get("Labels") or {}).get(STACK_LABEL) == stack:
+            client.remove_volume(name)
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
 
 
 def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any]:
     """The spec as the API takes it: with the image, and with ids beside the names of our objects."""
     task = spec["TaskTemplate"]
-    container = {**task["ContainerSpec"], "Image": image}
+    container = with_image(task["ContainerSpec"], image)
     for kind, listing in (("Config", manager.configs), ("Secret", manager.secrets)):
         references = task["ContainerSpec"][f"{kind}s"]
         if not references:

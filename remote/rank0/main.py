@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from . import codes, files, mpirun, peers, processes, room, server
+from . import codes, files, kernels, mpirun, peers, processes, room, server
 from .codes import say
 
 OPTIONS_PATH = files.RUN + "/extra-llm-api-config.yml"
@@ -62,19 +62,25 @@ def run(launch, command, asked):
             return codes.STOPPED
         words = [*mpirun.words(launch, mpirun.major()), "trtllm-llmapi-launch", *words]
     room.make(launch, command[1])
+    compiled = kernels.prepare(launch)
     say("starting: %s" % " ".join(words))
     child = subprocess.Popen(words, start_new_session=True)
     model = server.option(command, "--served_model_name") or command[1]
     ready_s = launch.get("ready_s", DEFAULT_READY_S)
     signs = [peers.Heartbeat(peer).check for peer in launch["ranks"][1:]]
     if port:
-        signs.append(server.Liveness(host, port, model, ready_s).check)
+        liveness = server.Liveness(host, port, model, ready_s)
+        signs += [liveness.check, lambda: compiled.check(liveness.ready)]
     try:
         watch(child, signs, asked, port, launch.get("drain_s", 0))
+    except codes.Ended as ended:
+        compiled.ended(ended.code)
+        raise
     finally:
         stop(child)
     if asked.is_set():
         return codes.STOPPED
+    compiled.ended(child.returncode)
     say("ended with exit code %d" % child.returncode)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 

@@ -1,4 +1,4 @@
-"""What a start compiles, what spares the next one the work, and what happens to a start with the wrong files."""
+"""What a start compiles, what spares the next one the work, and what the wrong files do to a start."""
 
 import json
 import threading

@@ -67,6 +67,8 @@ class Engine:
         self.ended: dict[str, dict[str, str]] = {}
         self.images: dict[str, str] = {}
         """What a container was started from, where it is not IMAGE."""
+        self.volumes: dict[str, dict[str, str]] = {}
+        """Labels by name; of which a container of the label's stack uses the volume."""
         self.gpu = f"GPU-{host}"
         self.deaf: set[str] = set()  # containers that do not end at SIGTERM
         self.signals: list[tuple[str, str]] = []
@@ -300,6 +302,17 @@ class Engine:
         if signal == "SIGTERM" and container in self.deaf:
             return
         self.ended[container] = self.running.pop(container)
+
+    def inspect_volume(self, name: str) -> dict[str, Any]:
+        if name not in self.volumes:
+            raise refused(404, f"get {name}: no such volume")
+        return {"Name": name, "Labels": self.volumes[name] or None}
+
+    def remove_volume(self, name: str) -> None:
+        stack = self.inspect_volume(name)["Labels"]["trtspark.stack"]
+        if any(labels.get("trtspark.stack") == stack for labels in {**self.running, **self.ended}.values()):
+            raise refused(409, f"remove {name}: volume is in use")
+        del self.volumes[name]
 
     def remove_container(self, container: str, force: bool) -> None:
         if container in self.running and not force:

@@ -369,6 +369,53 @@ def test_deleting_removes_the_service_and_every_container_it_had(world):
     assert list(world[WORKER].running) == ["theirs"]
 
 
+VOLUME = "trtspark-dgx-kernels"
+
+
+def test_deleting_removes_the_compiled_kernels(world):
+    world[WORKER].volumes = {VOLUME: {"trtspark.stack": "dgx"}, "theirs": {}}
+    SwarmServiceProvider().delete("id", create())
+    assert list(world[WORKER].volumes) == ["theirs"]
+
+
+@pytest.mark.parametrize("labels", [{}, {"trtspark.stack": "other"}])
+def test_a_volume_of_that_name_that_is_not_ours_stays(world, labels):
+    world[WORKER].volumes = {VOLUME: labels}
+    SwarmServiceProvider().delete("id", create())
+    assert world[WORKER].volumes == {VOLUME: labels}
+
+
+def on_the_head(outs: dict[str, Any]) -> dict[str, Any]:
+    """What the configuration says once the rank is the head's."""
+    return {**props(), "node": outs["manager"]}
+
+
+def test_a_node_that_lost_its_rank_and_left_keeps_nothing(world):
+    world[WORKER].volumes = {VOLUME: {"trtspark.stack": "dgx"}}
+    outs = create()
+    SwarmServiceProvider().update("id", outs, on_the_head(outs))
+    assert world[WORKER].volumes == {}
+    assert list(world[WORKER].running) == ["theirs"]
+
+
+def test_a_node_that_is_still_in_a_swarm_may_be_the_same_machine(world):
+    """By another address, or with another rank: what runs there goes on."""
+    world[WORKER].init_swarm(WORKER, WORKER, {})
+    world[WORKER].volumes = {VOLUME: {"trtspark.stack": "dgx"}}
+    outs = create()
+    world[WORKER].running = {"new": dict(OURS)}
+    SwarmServiceProvider().update("id", outs, on_the_head(outs))
+    assert list(world[WORKER].running) == ["new"]
+    assert list(world[WORKER].volumes) == [VOLUME]
+
+
+def test_the_image_by_which_kernels_are_kept_is_no_drift(world):
+    outs = create()
+    env = world[HEAD].managed().services[NAME]["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert "TRTSPARK_IMAGE=release@sha256:1" in env
+    assert SwarmServiceProvider().read("id", outs).outs["spec"] == outs["spec"]
+
+
 def test_deleting_what_is_gone_is_no_error(world):
     outs = create()
     world[HEAD].remove_service(NAME)

@@ -95,7 +95,7 @@ def test_a_rings_environment():
 
 
 def test_a_rings_ranks_are_launched_over_management():
-    text = launch_file(plan(ring()), [Login("nvidia", 22, samples.HOST_KEY)] * 3, 30, 0)
+    text = launch_file(plan(ring()), [Login("nvidia", 22, samples.HOST_KEY)] * 3, 30, 0, "")
     assert '"subnet": "10.24.11.0/24"' in text
     assert "192.168" not in text
 

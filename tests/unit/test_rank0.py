@@ -171,13 +171,14 @@ def test_it_understands_the_launch_file_of_the_program(tmp_path, monkeypatch):
     """The two sides are written apart: cluster/launch.py writes what rank 0 reads."""
     monkeypatch.setattr(files, "RUN", str(tmp_path))
     planned = fabric.plan(samples.facts(2), [[], []])
-    launch = json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2, 7, 60 << 30))
+    launch = json.loads(launch_file(planned, [Login("nvidia", 22, KEY)] * 2, 7, 60 << 30, "a-b"))
     files.write(launch)
     assert (tmp_path / "known_hosts").read_text() == f"192.168.100.12 {KEY}\n"
     assert "192.168.100.0/24" in mpirun.words(launch, 4)
     assert launch["drain_s"] == 7
     assert launch["needs"] == 30 << 30
     assert launch["ready_s"] > 600
+    assert launch["kernels"]["key"] == "a-b"
 
 
 def test_the_program_is_one_file_that_python_runs_and_always_the_same(tmp_path):

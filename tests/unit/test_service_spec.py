@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster import service_spec
-from cluster.service_spec import File, Rank, observed, rank_service
+from cluster import kernel_cache, service_spec
+from cluster.service_spec import File, Rank, observed, rank_service, with_image, without_image
 
 #: What `docker run` has and a Swarm service drops or refuses, in the Engine API's words.
 NOT_IN_SWARM = {"devices", "devicerequests", "privileged", "ipcmode", "shmsize", "runtime", "networkmode"}
@@ -80,6 +80,27 @@ def test_the_cache_is_mounted_read_only():
     mounts = {m["Target"]: m for m in spec()["TaskTemplate"]["ContainerSpec"]["Mounts"]}
     cache = mounts["/root/.cache/huggingface"]
     assert (cache["Source"], cache["ReadOnly"]) == ("/home/nvidia/.cache/huggingface", True)
+
+
+def test_compiled_kernels_are_kept_in_a_volume_that_says_whose_it_is():
+    container = spec()["TaskTemplate"]["ContainerSpec"]
+    [volume] = [m for m in container["Mounts"] if m["Type"] == "volume"]
+    assert (volume["Source"], volume["Target"]) == ("trtspark-dgx-kernels", kernel_cache.VOLUME)
+    assert volume["VolumeOptions"]["Labels"] == {"trtspark.stack": "dgx"}
+    assert service_spec.volumes(spec()) == ["trtspark-dgx-kernels"]
+    assert "TLLM_AUTOTUNER_CACHE_PATH=/opt/trtspark/kernels/autotuner.json" in container["Env"]
+
+
+def test_mounts_are_in_the_order_that_the_docker_cli_gives_them():
+    mounts = [(m.get("Source", ""), m["Target"]) for m in spec()["TaskTemplate"]["ContainerSpec"]["Mounts"]]
+    assert mounts == sorted(mounts)
+
+
+def test_the_image_is_told_to_rank_0_and_is_no_part_of_the_spec():
+    container = spec()["TaskTemplate"]["ContainerSpec"]
+    given = with_image(container, "release@sha256:1")
+    assert given["Env"][-1] == "TRTSPARK_IMAGE=release@sha256:1"
+    assert without_image(given)["Env"] == container["Env"]
 
 
 def test_the_ranks_own_environment_wins_and_each_name_comes_once():

@@ -80,8 +80,9 @@ class Autotuner:
             ValueError, KeyError, AssertionError: the file cannot be used.
             RuntimeError: a tactic of another release, model or split.
         """
-        path = os.environ.get("TLLM_AUTOTUNER_CACHE_PATH")
-        if path and os.path.exists(path):
+        given = os.environ.get("TLLM_AUTOTUNER_CACHE_PATH")
+        path = Path(given) if given else None
+        if path and path.exists():
             logger.info(f"[Autotuner] Loading cache from {path}")
             self._tactics = _load(path, self._work.number)
         logger.info("[Autotuner] Autotuning process starts ...")
@@ -118,9 +119,9 @@ def _module(path: Path, seconds: float) -> bool:
     return True
 
 
-def _load(path: str, rank: int) -> dict[str, dict[str, Any]]:
+def _load(path: Path, rank: int) -> dict[str, dict[str, Any]]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             content = json.load(file)
         assert f"rank_{rank}" in content, f"Rank {rank} cache not found in {path}"
@@ -132,9 +133,9 @@ def _load(path: str, rank: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _save(path: str, rank: int, tactics: dict[str, dict[str, Any]]) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
+def _save(path: Path, rank: int, tactics: dict[str, dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         text = file.read()
