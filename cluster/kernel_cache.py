@@ -1,8 +1,8 @@
-"""Where the engine keeps what it compiles and tunes, so that the next start of the same model need not. No I/O.
+"""Where the engine keeps the kernels it compiles and tunes, so that the next start does not repeat it. No I/O.
 
-Each node has one Docker volume per stack, with a folder for each key. Rank 0's program (remote/rank0/kernels.py)
-chooses the folder before each launch and makes CURRENT in the container a link to it, so the variables below are
-the same on every rank and for every model: a switch does not touch the workers' services.
+Each node has one Docker volume per stack, with a folder for each key. Before a launch, rank 0's program
+(remote/rank0/kernels.py) links CURRENT in every container to the right folder. The variables below are
+therefore the same on every rank and for every model: a switch does not touch the workers' services.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ VOLUME = "/var/cache/trtspark"
 #: The link to the folder of the running model.
 CURRENT = "/opt/trtspark/kernels"
 
-#: Sources: model_engine.py and autotuner.py of TensorRT-LLM 1.3.0rc3; its NVRTC compiler for FP8 GEMMs
-#: (deep_gemm/compiler.cuh); flashinfer/jit/env.py, which adds .cache/flashinfer/VERSION/ARCHITECTURES below its
+#: Sources: model_engine.py and autotuner.py of TensorRT-LLM 1.3; its NVRTC compiler for FP8 GEMMs
+#: (deep_gemm/compiler.cuh); flashinfer/jit/env.py, which adds .cache/flashinfer/VERSION/ARCHITECTURES to its
 #: base; Triton's and PyTorch's documentation; CUDA's programming guide (what the driver compiles from PTX).
 VARIABLES = {
     "TLLM_AUTOTUNER_CACHE_PATH": f"{CURRENT}/autotuner.json",

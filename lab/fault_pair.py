@@ -41,6 +41,7 @@ docker secret ls --format 'secret {{.Name}}' 2>/dev/null | sort
 docker config ls --format 'config {{.Name}}' 2>/dev/null | sort
 docker node ls --format 'node {{.Hostname}} {{.Status}}' 2>/dev/null | sort
 docker network ls --format 'network {{.Name}} {{.Driver}}' | sort
+docker volume ls --format 'volume {{.Name}}' | sort
 docker ps --filter label=trtspark.rank --format 'rank {{.Label "trtspark.rank"}} {{.State}}' | sort
 docker info --format 'swarm {{.Swarm.LocalNodeState}}'
 ps -eo args | awk '{ name = $1; sub(".*/", "", name) }

@@ -6,7 +6,7 @@ then waits for ever. So the folders are
 - chosen by image, model, split and rank, in the name of the folder;
 - good only after a start that answered a completion has sealed them, with its own id;
 - reused only when all ranks' have the seal of the same start, and emptied on all ranks otherwise;
-- unsealed at each start. One that fails before it answers leaves no seal, and the next begins with empty folders.
+- unsealed at each start. After one that fails before it answers, the next begins with empty folders.
 """
 
 import hashlib

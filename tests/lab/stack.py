@@ -157,6 +157,7 @@ ls -A --ignore=.sudo_as_admin_successful /home/nvidia /home/nvidia/.ssh /var/lib
 docker info --format '{{.Swarm.LocalNodeState}} {{.DefaultRuntime}} {{json .Runtimes}}'
 docker ps --all --format '{{.Names}}'
 docker network ls --format '{{.Name}} {{.Driver}}' | sort
+docker volume ls --format '{{.Name}}' | sort
 docker service ls 2>&1 | head -n 1 | cut -c -60
 find /home/nvidia/.cache/huggingface -type f | sort | xargs md5sum | md5sum
 ps -eo args | grep -c '[m]pirun\\|[t]rtllm' || true

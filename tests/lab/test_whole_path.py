@@ -36,6 +36,11 @@ def ranks(lab, node: int) -> str:
     return stacks.inside(lab, node, "docker ps --quiet --no-trunc --filter label=trtspark.rank").strip()
 
 
+def log(lab) -> str:
+    """Of the server that runs, with the lines of both ranks."""
+    return stacks.inside(lab, 0, f"docker logs {ranks(lab, 0)} 2>&1")
+
+
 def unchanged(stack):
     run = stack.up()
     assert run.counts == {"unchanged": RESOURCES}, run.text
@@ -55,6 +60,13 @@ def test_up(stack, lab):
     assert len(transport) == 2
     assert all("NET/IB" in line and "rocep1s0f0" in line and "roceP2p1s0f0" in line for line in transport)
     assert "@sha256:" in stack.output("image")
+
+
+def test_the_first_start_compiles_on_both_ranks(stack, lab):
+    text = log(lab)
+    assert "no compiled kernels for this image, model and split yet" in text
+    assert text.count("(simulated) compiled 2 kernel modules") == 2
+    assert text.count("(simulated) tuned 1 operation") == 2
 
 
 def test_an_answer_that_both_nodes_gave(api):
@@ -94,6 +106,7 @@ def test_a_switch_replaces_only_what_depends_on_the_model(stack, lab):
     assert ranks(lab, 1) == worker
     models = requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).json()
     assert [entry["id"] for entry in models["data"]] == [SECOND]
+    assert log(lab).count("(simulated) tuned 1 operation") == 2  # FIRST's kernels are not SECOND's
     unchanged(stack)
 
 
@@ -182,6 +195,10 @@ def test_not_running_stops_the_ranks_and_keeps_the_rest(stack, lab):
     stack.set("running", None)
     stack.up()
     assert requests.get(f"{stack.output('endpoint')}/v1/models", timeout=5).ok
+    text = log(lab)
+    assert "reusing the kernels" in text
+    assert text.count("[AutoTuner] Successfully loaded cache") == 4  # the trial's and the final one, per rank
+    assert "(simulated)" not in text
 
 
 def test_a_dead_rank_ends_the_job_and_swarm_starts_it_again(stack, lab):
