@@ -1,4 +1,4 @@
-"""Where the engine keeps the kernels it compiles and tunes, so that the next start does not repeat it. No I/O.
+"""Where the engine keeps the kernels it compiles and tunes, so that the next start reuses them. No I/O.
 
 Each node has one Docker volume per stack, with a folder for each key. Before a launch, rank 0's program
 (remote/rank0/kernels.py) links CURRENT in every container to the right folder. The variables below are
