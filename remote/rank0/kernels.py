@@ -29,7 +29,7 @@ TIMEOUT_S = 120
 #: An engine that ends so soon after its first completion may have been ended by its kernels.
 SUSPECT_S = 120
 #: After these nobody knows whether the kernels were the reason, however late.
-_SUSPICIOUS = (codes.HUNG, codes.UNHEALTHY)
+_SUSPICIOUS = (codes.HUNG, codes.UNHEALTHY, codes.FAILING)
 
 
 def prepare(launch):

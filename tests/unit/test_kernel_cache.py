@@ -271,6 +271,7 @@ def test_sealed_once_the_first_completion_has_come(pair):
     [
         (codes.HUNG, 5000, False),
         (codes.UNHEALTHY, 5000, False),
+        (codes.FAILING, 5000, False),
         (139, 5, False),
         (139, 5000, True),
         (codes.RANK_DIED, 5000, True),
