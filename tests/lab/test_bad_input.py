@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from lab.state import Lab
 from tests.lab import stack as stacks
 
+#: A user of htpasswd's form whose password nobody has.
+NOBODY = "nobody:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZabcde\n"
 pytestmark = pytest.mark.lab
 
 
@@ -26,6 +33,44 @@ def broken(lab, node: int, breaking: str, mending: str) -> Iterator[None]:
         yield
     finally:
         stacks.inside(lab, node, mending)
+
+
+@contextmanager
+def closed_registry(lab, address: str, folder: Path) -> Iterator[None]:
+    """A second registry with the lab's certificate, which lets nobody in without a password."""
+    there = Lab(lab["name"]).registry
+    (folder / "users").write_text(NOBODY)
+    config = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(folder)}},
+        "auth": {"htpasswd": {"realm": "lab", "path": str(folder / "users")}},
+        "http": {
+            "addr": address,
+            "tls": {"certificate": str(there / "server.pem"), "key": str(there / "server.key")},
+        },
+    }
+    (folder / "config.yml").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(folder / "config.yml")],
+        env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    host, _, port = address.partition(":")
+    try:
+        stacks.until(lambda: listens(host, int(port)), 15, "the second registry")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def refused(stack, *parts: str) -> None:
@@ -108,6 +153,47 @@ def test_port_in_use(stack, lab):
     start = "nohup python3 -m http.server 8355 >/dev/null 2>&1 & sleep 0.5"
     with broken(lab, 0, start, "pkill -f 'http.server 8355'"):
         refused(stack, "port 8355 is in use by another program", "pulumi config set port 8356")
+
+
+def test_image_with_a_typo(stack):
+    """A tag that is not there, and a repository that is not: the registry was asked by a node."""
+    name = stack.get("image")
+    for wrong in (f"{name}5", name.replace("release", "relaese")):
+        stack.set("image", wrong)
+        refused(
+            stack, f"{wrong} cannot be pulled", "has no such image (manifest unknown", "Is it spelt right?"
+        )
+
+
+def test_registry_that_is_not_there(stack):
+    stack.set("image", "nvcr.invalid/nvidia/tensorrt-llm/release:1.3.0rc5")
+    refused(stack, "Docker cannot reach nvcr.invalid (", "name resolution", "Docker's proxy settings")
+
+
+def test_registry_of_another_ca_and_one_that_wants_a_login(stack, lab, tmp_path):
+    """First nobody trusts its certificate, then the node does and it wants a login."""
+    name = stack.get("image")
+    host, _, path = name.partition("/")
+    other = f"{host.partition(':')[0]}:5555"
+    stack.set("image", f"{other}/{path}")
+    with closed_registry(lab, other, tmp_path):
+        refused(stack, f"Docker does not trust the certificate of {other}", "/etc/docker/certs.d/")
+        folder = f"/etc/docker/certs.d/{other}"
+        trusting = f"cp -r /etc/docker/certs.d/{host} {folder}"
+        with broken(lab, 0, trusting, f"rm -r {folder}"):
+            refused(stack, "wants a login, or has no such image (", "pulumi config set pullImage false")
+
+
+def test_image_that_fails_on_two_sparks(stack):
+    """By its tag alone, before anything is pulled; the key that deploys it all the same is named."""
+    repository = stack.get("image").rpartition(":")[0]
+    stack.set("image", f"{repository}:1.3.0rc13")
+    refused(stack, "TensorRT-LLM 1.3.0rc13 on 2 ranks", "allowUntestedImage true", "issues/12715")
+
+
+def test_image_that_is_not_there_and_not_to_be_pulled(stack):
+    stack.set("pullImage", False)
+    refused(stack, "it has no image", "and pullImage is false", "docker pull")
 
 
 def test_no_docker(stack, lab):

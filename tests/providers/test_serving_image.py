@@ -154,5 +154,6 @@ def test_only_another_image_or_another_use_is_looked_into_again():
         return bool(ServingImageProvider().diff("id", props(), {**props(), **changes}).changes)
 
     assert not differs(connections=[])
+    assert not differs(use=use(model="openai/gpt-oss-20b"))
     assert differs(image=DIGEST.replace("a" * 64, "b" * 64))
     assert differs(several=False)

@@ -125,8 +125,7 @@ def test_pulumi_yaml_defaults_are_the_programs_defaults():
     assert load({**{f"{PROJECT}:{k}": v for k, v in text.items()}, **raw()}) == load(raw())
 
 
-@pytest.mark.parametrize("stack", ["dgx", "lab"])
-def test_example_stacks_are_valid(stack):
-    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+def test_the_example_stack_is_valid():
+    config = yaml.safe_load((ROOT / "Pulumi.dgx.yaml").read_text())["config"]
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     assert isinstance(load(text), Settings)
