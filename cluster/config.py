@@ -173,6 +173,11 @@ class Settings(_Frozen):
         default="detect",
         description="detect or configure: use the fabric addresses that are there, or set what is missing",
     )
+    fabric_test: Literal["quick", "full"] = Field(
+        default="quick",
+        description="how the first `up` tests the cables: quick (pings and TCP) or full (also RDMA writes "
+        "with ib_write_bw and an all-reduce of NCCL, before the server starts)",
+    )
     model: str = Field(description="a Hugging Face model id, like openai/gpt-oss-120b")
     revision: str | None = Field(
         default=None,

@@ -16,6 +16,28 @@ NO_NVIDIA_SMI = "nvidia-smi is not there."
 
 
 @dataclass(frozen=True)
+class Pcie:
+    """A PCI function's link: `width` in lanes, `speed` in GT/s for each lane. `max_…` is what the function
+    itself can do, whatever it is plugged into. 0 where the kernel does not know.
+    """
+
+    width: int
+    speed: float
+    max_width: int = 0
+    max_speed: float = 0.0
+
+    @property
+    def gbps(self) -> float:
+        """What the link carries in Gb/s: 128b/130b coding from PCIe 3.0 on (8 GT/s), 8b/10b before."""
+        return self.width * self.speed * (128 / 130 if self.speed >= 8 else 0.8)
+
+
+#: A Spark's ConnectX-7: each of its four functions has four lanes of PCIe 5.0, by `lspci` of two Founders
+#: Editions (NVIDIA's forum, thread 367853, which has an ASUS GX10 with two lanes).
+SPARK_PCIE = Pcie(4, 32.0)
+
+
+@dataclass(frozen=True)
 class Hca:
     """One half of a ConnectX-7 port: an RDMA device and the interface it belongs to.
 
@@ -37,6 +59,8 @@ class Hca:
     mac: str = ""
     others: tuple[IPv4Interface, ...] = ()
     """Further IPv4 addresses of the interface, which have GIDs as well."""
+    pcie: Pcie | None = None
+    """The link of its PCI function; None where the probe could not read it."""
 
     @property
     def usable(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster import fabric
 from cluster.fabric import Fabric
+from cluster.fabric.shape import place
 from cluster.facts import Facts
 
 #: What one half can do: PCIe Gen5 x4; measured on Sparks 109 to 112 Gb/s (field reports).
@@ -16,7 +17,8 @@ HALF_LIMIT_GBPS = 100
 WORTH_A_WARNING = 0.5
 
 Wire = Mapping[str, Any]
-"""{"ranks": [first, second], "subnet", "ends": [{"node", "address", "netdev", "mtu", "rate"}, likewise]}"""
+"""{"ranks": [first, second], "subnet", "ends": [{"node", "address", "netdev", "mtu", "rate", "hca", "port",
+"pcie"}, likewise]}; `rate` and `pcie` in Gb/s (0: not known), `port`: QSFP port, `hca`: RDMA device."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ def wires(network: Fabric, nodes: Sequence[Facts]) -> list[dict[str, Any]]:
                     "netdev": hca.netdev,
                     "mtu": hca.mtu,
                     "rate": hca.rate_gbps,
+                    "hca": hca.name,
+                    "port": place(hca)[0],
+                    "pcie": round(hca.pcie.gbps) if hca.pcie else 0,
                 }
                 for rank, hca in zip(wire.ranks, wire.ends, strict=True)
             ],
@@ -76,7 +81,7 @@ def line(wire: Wire, figures: Figures) -> str:
     there, back = (f"{rate['gbps']:.1f}" for rate in figures.rates)
     return (
         f"{first['node']} {first['netdev']} - {second['node']} {second['netdev']} ({wire['subnet']}): "
-        f"MTU {size} {passes}, TCP {there} and {back} Gb/s (link {_rate(wire)}, the test's own limit "
+        f"MTU {size} {passes}, TCP {there} and {back} Gb/s (link {link_rate(wire)}, the test's own limit "
         f"{figures.loopback_gbps:.1f})"
     )
 
@@ -84,8 +89,8 @@ def line(wire: Wire, figures: Figures) -> str:
 def warnings(wire: Wire, figures: Figures) -> list[str]:
     """What is wrong with a wire, a sentence each with what to do; [] when it is as it should be."""
     found = _ping_problems(wire, figures)
-    expected = min(_rate(wire), HALF_LIMIT_GBPS, figures.loopback_gbps)
-    for (sender, receiver), rate in zip(_both_ways(wire), figures.rates, strict=True):
+    expected = min(link_rate(wire), HALF_LIMIT_GBPS, figures.loopback_gbps)
+    for (sender, receiver), rate in zip(both_ways(wire), figures.rates, strict=True):
         way = f"{sender['node']} {sender['netdev']} to {receiver['node']} {receiver['netdev']}"
         if rate.get("said"):
             found.append(
@@ -95,7 +100,7 @@ def warnings(wire: Wire, figures: Figures) -> list[str]:
         elif rate["gbps"] < WORTH_A_WARNING * expected:
             found.append(
                 f"{way}: {rate['gbps']:.1f} Gb/s over TCP, under half of the {expected:.0f} that the link "
-                f"({_rate(wire)}), PCIe ({HALF_LIMIT_GBPS}) and these machines' own loopback "
+                f"({link_rate(wire)}), PCIe ({HALF_LIMIT_GBPS}) and these machines' own loopback "
                 f"({figures.loopback_gbps:.0f}) allow. "
                 "Look at cable, MTU (9000 on both) and `ethtool -S` for errors; other traffic counts too."
             )
@@ -104,7 +109,7 @@ def warnings(wire: Wire, figures: Figures) -> list[str]:
 
 def _ping_problems(wire: Wire, figures: Figures) -> list[str]:
     found = []
-    for (sender, receiver), ping in zip(_both_ways(wire), figures.pings, strict=True):
+    for (sender, receiver), ping in zip(both_ways(wire), figures.pings, strict=True):
         if ping["received"] is None or ping["received"] > 0:
             continue
         said = f" ({ping['said']})" if ping["said"] else ""
@@ -116,10 +121,12 @@ def _ping_problems(wire: Wire, figures: Figures) -> list[str]:
     return found
 
 
-def _both_ways(wire: Wire) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def both_ways(wire: Wire) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(sender, receiver) from the first end to the second, and back."""
     first, second = wire["ends"]
     return [(first, second), (second, first)]
 
 
-def _rate(wire: Wire) -> int:
+def link_rate(wire: Wire) -> int:
+    """The rate of the slower end, in Gb/s."""
     return min(int(end["rate"]) for end in wire["ends"])

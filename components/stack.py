@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from cluster import fabric, link_report, weights_plan
+from cluster import fabric, link_report, nccl_test, weights_plan
 from cluster.checks.fit import serving_context
 from cluster.config import Settings
 from cluster.fabric import Fabric
@@ -46,7 +46,11 @@ def deploy(
     ]
     cluster = SwarmCluster("cluster", stack, nodes)
     weights, context = weights_of(settings, network, look), context_of(settings, look)
-    args = DeploymentArgs(stack, settings, network, look.revision, weights, look.served(settings), context)
+    cables = Cables(settings, network, look, connections, nodes)
+    quick = cables.quick()
+    args = DeploymentArgs(
+        stack, settings, network, look.revision, weights, look.served(settings), context, cables.full
+    )
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
     return {
         "endpoint": deployment.endpoint,
@@ -55,22 +59,50 @@ def deploy(
         "image": deployment.image,
         "nodes": [f"{f.node} ({f.hostname}, {f.gpu_name})" for f in look.facts],
         "transport": deployment.transport,
-        "fabric": _cables(network, look, connections, nodes),
+        "fabric": quick or (cables.tested.fabric if cables.tested else []),
         "readySeconds": deployment.ready_seconds,
         "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
     }
 
 
-def _cables(
-    network: Fabric, look: Look, connections: Sequence[Connection], nodes: Sequence[SparkNode]
-) -> pulumi.Output[list[str]] | list[str]:
-    """The quick test of the cables; early, so that little else is busy, and nothing waits for it."""
-    wires = link_report.wires(network, look.facts)
-    if not wires:
-        return []
-    after = pulumi.ResourceOptions(depends_on=[spark.probe for spark in nodes])
-    return FabricTest("fabric", wires, [one.as_props() for one in connections], after).fabric
+class Cables:
+    """The test of the cables: the quick one early, when little else is busy, and nothing waits for it; the
+    full one once the image is there, and the ranks start after it.
+    """
+
+    tested: FabricTest | None = None
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: Fabric,
+        look: Look,
+        connections: Sequence[Connection],
+        nodes: Sequence[SparkNode],
+    ) -> None:
+        """Nothing is registered yet."""
+        self._settings, self._network, self._look, self._nodes = settings, network, look, nodes
+        self._wires = link_report.wires(network, look.facts)
+        self._logins = [one.as_props() for one in connections]
+
+    def quick(self) -> pulumi.Output[list[str]] | None:
+        """The quick test's lines; None where there is nothing to test, or the full one is wanted."""
+        if not self._wires or self._settings.fabric_test == "full":
+            return None
+        after = pulumi.ResourceOptions(depends_on=[spark.probe for spark in self._nodes])
+        return FabricTest("fabric", self._wires, self._logins, opts=after).fabric
+
+    def full(self, image: pulumi.Output[str], after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """Register the full test, where it is wanted; what the ranks have to wait for."""
+        if not self._wires or self._settings.fabric_test != "full":
+            return []
+        head = self._look.facts[0]
+        plan = nccl_test.plan(self._network, self._settings.nccl, head.listening)
+        options = pulumi.ResourceOptions(depends_on=list(after))
+        needs = {"nccl": plan, "image": image}
+        self.tested = FabricTest("fabric", self._wires, self._logins, needs, options)
+        return [self.tested]
 
 
 def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +61,10 @@ class DeploymentArgs:
     weights: Mapping[str, Any]
     served: Served
     context: int | None = None
+    before_ranks: Callable[[pulumi.Output[str], Sequence[pulumi.Resource]], list[pulumi.Resource]] | None = (
+        None
+    )
+    """Given the image and what says that it is on every node: registers what the ranks start after."""
 
     @property
     def asked(self) -> engine.Engine:
@@ -118,9 +122,13 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             image_use(settings, [spark.args.facts for spark in nodes], args.served),
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
-        workers = self._workers(checked)
+        ready: list[pulumi.Resource] = [
+            checked,
+            *(args.before_ranks(self.image, [checked]) if args.before_ranks else []),
+        ]
+        workers = self._workers(ready)
         program = self._program()
-        server = self._server(workers, [program, weights, checked])
+        server = self._server(workers, [program, weights, *ready])
         if settings.running:
             self._endpoint_of(server)
         self.register_outputs({"endpoint": self.endpoint, "model": settings.model})
@@ -209,7 +217,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             **more,
         )
 
-    def _workers(self, checked: ServingImage) -> list[tuple[dict[str, Any], SwarmService]]:
+    def _workers(self, ready: Sequence[pulumi.Resource]) -> list[tuple[dict[str, Any], SwarmService]]:
         """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
         found = []
         for index in range(1, len(self.nodes)):
@@ -221,7 +229,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                     "node": self.nodes[0].args.connection.as_props(),
                 },
             }
-            found.append((props, self._service(index, props, [checked])))
+            found.append((props, self._service(index, props, ready)))
         return found
 
     def _props(self, index: int, spec: dict[str, Any]) -> dict[str, Any]:

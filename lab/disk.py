@@ -47,7 +47,11 @@ PRESENT_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGU6VGhlIG93bmVyJ3Mgb3duIGxhc
 """A line that was in authorized_keys before, with no newline at its end: a careless append breaks it."""
 
 
-PLACES = {"netplan": "usr/sbin/netplan", "low-level-runc": "usr/lib/lab/low-level/runc"}
+PLACES = {
+    "ib-write-bw": "usr/bin/ib_write_bw",
+    "low-level-runc": "usr/lib/lab/low-level/runc",
+    "netplan": "usr/sbin/netplan",
+}
 """Where a program goes that is not with the others."""
 
 

@@ -115,12 +115,19 @@ def prior_image_store(docker: Path, variant: Variant) -> None:
 
 def _fabric(root: Path, variant: Variant) -> None:
     """/etc/lab/rdma.json is what machinery/rdma_devices.py shows."""
-    shown = {"rate": variant.rate, "cable": variant.cable, "renamed": variant.renamed_hcas}
+    shown = {
+        "rate": variant.rate,
+        "cable": variant.cable,
+        "renamed": variant.renamed_hcas,
+        "pcie": variant.pcie,
+    }
     (root / "etc/lab/rdma.json").write_text(json.dumps(shown) + "\n")
     if not variant.cable:
         _edit(root / "etc/lab/devices", lambda text: re.sub(r"(?m)^infiniband/.*\n", "", text))
-    if not variant.rdma_tools:
-        (root / "etc/lab/hidden-tools").write_text("/usr/bin/ibdev2netdev\n")
+    hidden = [] if variant.rdma_tools else ["/usr/bin/ibdev2netdev"]
+    hidden += [] if variant.perftest else ["/usr/bin/ib_write_bw"]
+    if hidden:
+        (root / "etc/lab/hidden-tools").write_text("".join(f"{tool}\n" for tool in hidden))
 
 
 def _firewall(etc: Path, variant: Variant) -> None:

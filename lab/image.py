@@ -162,7 +162,8 @@ def engine_members(python_magic: str) -> Iterator[Member]:
         yield info, path.read_bytes()
     modules = {
         str(path.relative_to(ENGINE)): path.read_bytes()
-        for path in sorted(ENGINE.glob("tensorrt_llm/**/*.py"))
+        for package in ("tensorrt_llm", "torch")
+        for path in sorted(ENGINE.glob(f"{package}/**/*.py"))
     }
     if importlib.util.MAGIC_NUMBER.hex() == python_magic:
         modules |= _byte_code(modules)

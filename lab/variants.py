@@ -62,6 +62,10 @@ VARIANTS = {
     "mtu": Kind("the fabric's MTU by netplan", "BYTES", ("9000",)),
     "rate": Kind("the link rate of the RDMA devices in Gb/s", "GBPS", ("100",)),
     "renamed-hcas": Kind("RDMA devices are called mlx5_0 to mlx5_3"),
+    "pcie": Kind(
+        "the ConnectX-7's functions in PCI domain 0002 have a narrow or slow link", "LINK", ("x2", "16GT")
+    ),
+    "no-perftest": Kind("there is no ib_write_bw: the package perftest is not installed"),
     "no-rdma-tools": Kind("there is no ibdev2netdev"),
 }
 
@@ -73,6 +77,7 @@ _EXCLUDE = (
     {"no-cable", "cable-port1"},
     {"no-address", "one-half-address", "no-cable"},
     {"no-address", "link-local", "one-subnet", "no-cable"},
+    {"pcie", "no-cable"},
     {"no-address", "mtu", "no-cable"},
 )
 """Of each of these a node can be one."""
@@ -110,6 +115,8 @@ class Variant:
     rate: int = 200
     renamed_hcas: bool = False
     rdma_tools: bool = True
+    perftest: bool = True
+    pcie: str = ""
 
     @property
     def may_refuse_settings(self) -> bool:
@@ -205,4 +212,6 @@ def variant_of(words: list[str]) -> Variant:
         rate=int(last("rate", "200")),
         renamed_hcas="renamed-hcas" in values,
         rdma_tools="no-rdma-tools" not in values,
+        perftest="no-perftest" not in values,
+        pcie=last("pcie"),
     )

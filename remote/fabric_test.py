@@ -1,4 +1,4 @@
-"""Running the quick test of the cables on all nodes: the pings first, then throughput in rounds."""
+"""Running the tests of the cables on all nodes: the quick one (pings, then TCP), and the full one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cluster import link_report
+from cluster import link_report, rail_report
 from cluster.errors import NodeError
+from cluster.rail_report import Rails
 from remote import node
 from remote.ssh import Connection, Shell, SshShell
 
@@ -28,12 +29,57 @@ def measure(
 
     Raises NodeError when a node cannot run the test at all; what is wrong with a cable is a warning.
     """
+    lines, warnings, _ = _quick(props, shell)
+    return lines, warnings
+
+
+def measure_all(
+    props: Mapping[str, Any],
+    say: Callable[[str], None],
+    shell: Callable[[Connection], Shell] = SshShell,
+    client_of: Any = None,
+) -> tuple[list[str], list[str], list[str]]:
+    """(lines, warnings, notes): the quick test, then RDMA writes on each rail, then NCCL's all-reduce.
+
+    `props` as `measure`'s, and `nccl` (cluster/nccl_test.py's plan) and `image`. Notes say what was not
+    tested and why. Raises NodeError as `measure` does.
+    """
+    from remote import nccl_test, rail_test
+    from remote.engine import connect
+
     wires = props["wires"]
     if not wires:
-        return [], []
+        return [], [], []
+    connections = [Connection.from_props(one) for one in props["connections"]]
+    say("TCP over every rail")
+    lines, warnings, tcp = _quick(props, shell)
+    if props["nccl"]:
+        run = Runner([one.host for one in connections], [shell(one) for one in connections], "rail_test")
+        rails = rail_test.measure(wires, run, say)
+    else:
+        rails = Rails(skipped=nccl_test.NO_RDMA)
+    say("NCCL's all-reduce")
+    nccl = nccl_test.measure(props["nccl"], str(props["image"]), connections, client_of or connect)
+    lines = [f"{text}; {rail_report.rdma(wire, rails)}" for text, wire in zip(lines, wires, strict=True)]
+    lines += rail_report.together_lines(wires, rails)
+    lines.append(rail_report.nccl_line(wires, len(connections), nccl))
+    return (
+        lines,
+        warnings + rail_report.warnings(wires, tcp, rails, nccl),
+        rail_report.notes(rails, nccl),
+    )
+
+
+def _quick(
+    props: Mapping[str, Any], shell: Callable[[Connection], Shell]
+) -> tuple[list[str], list[str], dict[tuple[str, str], float]]:
+    """(a line per wire, warnings, TCP's rate by the sender's and the receiver's address)."""
+    wires = props["wires"]
+    if not wires:
+        return [], [], {}
     shells = [shell(Connection.from_props(one)) for one in props["connections"]]
     hosts = [one["host"] for one in props["connections"]]
-    run = _Runner(hosts, shells)
+    run = Runner(hosts, shells)
     checks = run.everywhere(
         [
             {"action": "check", "pings": pings, "loopback_s": LOOPBACK_SECONDS, "streams": STREAMS}
@@ -57,19 +103,21 @@ def measure(
         figures = _figures(wire, checks, rates)
         lines.append(link_report.line(wire, figures))
         warnings += link_report.warnings(wire, figures)
-    return lines, warnings
+    return lines, warnings, {way: float(rate["gbps"]) for way, rate in rates.items()}
 
 
-class _Runner:
-    """Programs on nodes, by rank."""
+class Runner:
+    """One of the tests' programs on nodes, by rank."""
 
-    def __init__(self, hosts: Sequence[str], shells: Sequence[Shell]) -> None:
-        self.hosts, self.shells = hosts, shells
+    def __init__(self, hosts: Sequence[str], shells: Sequence[Shell], program: str = "link_test") -> None:
+        self.hosts, self.shells, self.program = hosts, shells, program
 
     def one(self, rank: int, args: Mapping[str, Any]) -> Any:
-        result = self.shells[rank].run(COMMAND, stdin=_script(args), timeout=DEADLINE_S)
+        """The program's answer on one node. Raises NodeError when it gives none."""
+        script = _script(self.program, args)
+        result = self.shells[rank].run(COMMAND, stdin=script, timeout=DEADLINE_S)
         try:
-            return node.answer(result.out)["link_test"]
+            return node.answer(result.out)[self.program]
         except (ValueError, KeyError):
             said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
             raise NodeError(
@@ -77,14 +125,15 @@ class _Runner:
             ) from None
 
     def everywhere(self, args: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The answers of all nodes, which run side by side."""
         with ThreadPoolExecutor(len(args)) as pool:
             return list(pool.map(self.one, range(len(args)), args))
 
 
-def _script(args: Mapping[str, Any]) -> str:
+def _script(program: str, args: Mapping[str, Any]) -> str:
     """The program with its arguments: a token among them is on no command line."""
-    words = ["-", json.dumps({"link_test": args})]
-    return f"import sys\nsys.argv = {words!r}\n{node.program(link_test='main')}"
+    words = ["-", json.dumps({program: args})]
+    return f"import sys\nsys.argv = {words!r}\n{node.program(**{program: 'main'})}"
 
 
 def _pings(wires: Sequence[Mapping[str, Any]], count: int) -> list[list[dict[str, Any]]]:
@@ -108,7 +157,7 @@ def _addresses(wires: Sequence[Mapping[str, Any]], count: int) -> list[list[str]
 
 
 def _rates(
-    run: _Runner, wires: Sequence[Mapping[str, Any]], ears: Sequence[Mapping[str, Any]]
+    run: Runner, wires: Sequence[Mapping[str, Any]], ears: Sequence[Mapping[str, Any]]
 ) -> dict[tuple[str, str], Any]:
     """(from, to) -> what `send` gave; pairs that share no node side by side, all else in sequence."""
 
@@ -127,7 +176,7 @@ def _rates(
     return found
 
 
-def _send(run: _Runner, wire: Mapping[str, Any], this: int, ears: Sequence[Mapping[str, Any]]) -> Any:
+def _send(run: Runner, wire: Mapping[str, Any], this: int, ears: Sequence[Mapping[str, Any]]) -> Any:
     sender, receiver = int(wire["ranks"][this]), int(wire["ranks"][1 - this])
     own, other = wire["ends"][this]["address"], wire["ends"][1 - this]["address"]
     args = {

@@ -8,6 +8,7 @@ from cluster import fabric
 from cluster.checks.table import Context, Finding, Level, check
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
+from cluster.facts import SPARK_PCIE
 
 
 def _plan(context: Context) -> Fabric | None:
@@ -66,3 +67,34 @@ def halves(context: Context) -> Iterator[Finding]:
     found = _plan(context)
     if found and found.transport == "IB":
         yield from (_finding("WARN", context, text) for text in found.warnings)
+
+
+@check(
+    "fabric.pcie",
+    "Each ConnectX-7 function in use has all its PCIe lanes at full speed (x4 at 32 GT/s).",
+    "Update the machine's firmware, then shut it down and unplug it for a minute; if the link stays narrow "
+    "or slow, ask the vendor.",
+    "WARN",
+    alone=True,
+)
+def pcie(context: Context) -> Iterator[Finding]:
+    """Functions without a cable are left out: what they do not carry is nobody's loss."""
+    full = SPARK_PCIE
+    for facts in context.nodes:
+        for hca in facts.hcas:
+            link = hca.pcie
+            if not hca.active or link is None or (link.width >= full.width and link.speed >= full.speed):
+                continue
+            able = ""
+            if link.max_width > link.width or link.max_speed > link.speed:
+                able = f"; the adapter itself can do x{link.max_width} at {link.max_speed:g} GT/s"
+            yield Finding(
+                "WARN",
+                facts.node,
+                f"{hca.name} ({hca.netdev}, PCI {hca.pci}) has a PCIe link of x{link.width} at "
+                f"{link.speed:g} GT/s, where a Spark has x{full.width} at {full.speed:g}{able}. It carries "
+                f"{link.gbps:.0f} Gb/s at most instead of {full.gbps:.0f}.",
+                "Update the firmware (`fwupdmgr update`), shut the machine down and unplug it for a minute. "
+                f"If `sudo lspci -vv -s {hca.pci}` still shows this under LnkSta, ask the vendor: some ASUS "
+                "GX10 have only two lanes on one function.",
+            )

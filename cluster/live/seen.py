@@ -78,10 +78,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class CableTest:
+    """What the full test of the cables found: figures, what is wrong, and what was not tested and why."""
+
+    lines: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Live:
     """Everything a live check may look at. `nodes` head first; `outputs` are the stack's, {} before the
     first `up`. `swarm` is None where the head's Docker gave no answer as a manager. Of --full: `fabric`
-    (lines, warnings) and `gpus` (node -> what is wrong, "" when nothing); None: not tested.
+    (what the cables reached) and `gpus` (node -> what is wrong, "" when nothing); None: not tested.
     """
 
     stack: str
@@ -95,7 +104,7 @@ class Live:
     tasks: Sequence[Task] = ()
     answer: Answer | None = None
     log: Sequence[str] | None = None
-    fabric: tuple[Sequence[str], Sequence[str]] | None = None
+    fabric: CableTest | None = None
     gpus: Mapping[str, str] | None = None
 
     @property

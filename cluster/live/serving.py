@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.checks.table import Finding
+from cluster.checks.table import Finding, Level
 from cluster.live.seen import Live
 from cluster.live.swarm import UP
 from cluster.live.table import live_check
@@ -138,14 +138,26 @@ def log(live: Live) -> Iterator[Finding]:
 
 @live_check(
     "fabric.test",
-    "Packets of the full MTU pass every half of the cable both ways, and fast enough.",
-    "Cable, MTU (9000 on both ends) and firewall.",
+    "Packets of the full MTU pass every rail both ways, and TCP, RDMA writes and NCCL are fast enough.",
+    "Cable, MTU (9000 on both ends), firewall and PCIe link; docs/fabric.md has the figures to expect.",
     "WARN",
+    "NOTE",
     needs="fabric",
     area="swarm",
 )
 def fabric_test(live: Live) -> Iterator[Finding]:
-    """As the output `fabric` was measured at the last `up`, now."""
-    for warning in (live.fabric or ((), ()))[1]:
-        found, _, todo = warning.partition(". ")
-        yield Finding("WARN", "", f"{found}.", todo)
+    """The full test of the cables, run now: its warnings, what was not tested, and every figure."""
+    if live.fabric is None:
+        return
+    for warning in live.fabric.warnings:
+        yield _sentences("WARN", warning)
+    for note in live.fabric.notes:
+        yield _sentences("NOTE", note)
+    for line in live.fabric.lines:
+        yield Finding("NOTE", "", f"{line}.", "")
+
+
+def _sentences(level: Level, text: str) -> Finding:
+    """What was found up to the first full stop, what to do after it."""
+    found, _, todo = text.partition(". ")
+    return Finding(level, "", f"{found.rstrip('.')}.", todo)

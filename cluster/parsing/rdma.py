@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
 from typing import Any
 
-from cluster.facts import Hca
+from cluster.facts import Hca, Pcie
 
 _HALF_OF_DOMAIN = {0x0000: 0, 0x0002: 1}
 _PCI = re.compile(r"([0-9a-f]{4,}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])$")
+#: The kernel's word for an unknown width is 255.
+_MOST_LANES = 32
 #: systemd.net-naming-scheme(7): P, domain; p, bus; s, slot; f, function; all decimal.
 _PREDICTABLE = re.compile(r"^en(?:P(\d+))?p(\d+)s(\d+)f(\d+)")
 
@@ -43,7 +45,28 @@ def hca(
         cage=int(place[4], 16) if place else None,
         mac=link.get("address", ""),
         others=tuple(one for one in interfaces.get(netdev, ()) if one != address),
+        pcie=pcie(raw.get("pcie") or {}),
     )
+
+
+def pcie(raw: Mapping[str, str]) -> Pcie | None:
+    """The link of a PCI function by sysfs; None without one ("Unknown", "255" lanes, or no such files).
+
+    Newer kernels write "32.0 GT/s PCIe", those before 5.7 "32 GT/s".
+    """
+    width, widest = (_lanes(raw.get(f"{which}_link_width", "")) for which in ("current", "max"))
+    speed, fastest = (_transfers(raw.get(f"{which}_link_speed", "")) for which in ("current", "max"))
+    return Pcie(width, speed, widest, fastest) if width and speed else None
+
+
+def _lanes(text: str) -> int:
+    number = _number(text)
+    return number if number <= _MOST_LANES else 0
+
+
+def _transfers(text: str) -> float:
+    found = re.match(r"(\d{1,3}(?:\.\d)?) GT/s", text)
+    return float(found[1]) if found else 0.0
 
 
 def ibdev2netdev(command: Mapping[str, Any]) -> dict[str, str] | None:

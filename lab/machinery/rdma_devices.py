@@ -21,7 +21,8 @@ CLASS = Path("/sys/class/infiniband")
 VERBS = Path("/sys/class/infiniband_verbs")
 DRAFT = Path("/sys/class/.rdma-devices")  # outside the folders that programs list
 SHOWN = Path("/etc/lab/rdma.json")
-"""{"rate": Gb/s, "cable": whether the ConnectX-7 is switched on, "renamed": whether it is mlx5_*}."""
+"""{"rate": Gb/s, "cable": whether the ConnectX-7 is switched on, "renamed": whether it is mlx5_*,
+"pcie": the link of the second domain's functions, "x2" or "16GT", or "" as on a healthy Spark}."""
 HELD_GIDS = Path("/etc/lab/held-gids")
 """Places that no new entry can take, as text; a fault writes it."""
 PORTS = {
@@ -40,6 +41,20 @@ DEVICE = {
     "device/device": "0x1021",
     "device/numa_node": "-1",
 }
+PCIE = {
+    "device/current_link_speed": "32.0 GT/s PCIe",
+    "device/current_link_width": "4",
+    "device/max_link_speed": "32.0 GT/s PCIe",
+    "device/max_link_width": "4",
+}
+"""Gen5 x4, as `lspci` shows it for all four functions of a Founders Edition."""
+DEGRADED = {
+    "x2": {"device/current_link_width": "2"},
+    "16GT": {"device/current_link_speed": "16.0 GT/s PCIe"},
+}
+"""What differs on a narrow link (reported of an ASUS GX10) and on one that came up as Gen4."""
+SECOND_DOMAIN = "roceP2"
+"""The functions that are degraded: those of PCI domain 0002, as in the report."""
 GIDS = 8
 """As many are shown at least; a real port shows 256."""
 RATES = {100: "100 Gb/sec (4X EDR)", 200: "200 Gb/sec (4X HDR)"}
@@ -137,7 +152,8 @@ def main() -> None:
     for number, (own_name, netdev) in enumerate(PORTS.items()):
         name = f"mlx5_{number}" if wanted["renamed"] else own_name
         base, verbs, device = CLASS / name, VERBS / f"uverbs{number}", Path(f"/dev/infiniband/uverbs{number}")
-        for file, text in DEVICE.items():
+        degraded = DEGRADED.get(wanted.get("pcie", ""), {}) if own_name.startswith(SECOND_DOMAIN) else {}
+        for file, text in {**DEVICE, **PCIE, **degraded}.items():
             write(base / file, text)
         write(base / "node_guid", guid(links[netdev]["address"]))
         (base / "device/net" / netdev).mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,8 @@ FILES = (
 UNITS = "/etc/systemd/system"
 FIREWALLS = ("nftables.service", "firewalld.service", "netfilter-persistent.service")
 RDMA = "/sys/class/infiniband"
+#: A PCI function's link, as the kernel shows it: "32.0 GT/s PCIe", "4".
+PCIE = ("current_link_speed", "current_link_width", "max_link_speed", "max_link_width")
 NET = "/sys/class/net"
 SOCKET = "/var/run/docker.sock"
 #: A command that hangs (a wedged driver, a dead NFS mount) must not hang the probe.
@@ -409,6 +411,7 @@ def _hca(name):
         "device": _link(base + "/device"),
         **{key: _line("%s/%s" % (port, key)) for key in keys},
         "netdevs": _names(base + "/device/net"),
+        "pcie": {key: _line("%s/device/%s" % (base, key)) for key in PCIE},
         "gids": _gids(port),
     }
 

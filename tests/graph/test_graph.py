@@ -315,3 +315,20 @@ def test_the_program_is_looked_for_in_the_swarm_not_in_the_state(monkeypatch, th
     )
     recorder, _ = run()
     assert recorder.inputs("trtllm-program")["found"] == ("id-of-it" if there else "")
+
+
+def test_the_full_test_of_the_cables_runs_between_the_image_and_the_ranks():
+    recorder, _ = run(2, fabric_test="full")
+    assert recorder.names() == PAIR
+    names = [one.name for one in recorder.seen]
+    assert names.index("trtllm-image-check") < names.index("fabric") < names.index("trtllm-rank-0")
+    inputs = recorder.inputs("fabric")
+    assert inputs["mode"] == "full"
+    assert len(inputs["nccl"]["environments"]) == 2
+    assert inputs["image"]
+
+
+def test_the_quick_test_of_the_cables_is_the_default():
+    recorder, _ = run(2)
+    assert recorder.inputs("fabric")["mode"] == "quick"
+    assert "nccl" not in recorder.inputs("fabric")

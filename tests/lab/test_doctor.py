@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -43,6 +44,7 @@ def stack(lab, tmp_path_factory):
     one = stacks.create(tmp_path_factory.mktemp("doctor") / "project", lab)
     one.set("model", MODEL)
     one.set("readyTimeout", 60)
+    one.set("fabricTest", "full")
     one.env["HF_ENDPOINT"] = lab["hub"]
     yield one
     one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
@@ -74,18 +76,47 @@ def wrong(document: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+#: Of the 112 Gb/s of a simulated rail: two busy cores leave less.
+HALF_OF_A_RAIL = 56
+
+
+def told(document: dict[str, Any], begins: str) -> str:
+    """The cables' test's one line that begins so."""
+    [found] = [
+        one["found"]
+        for one in document["checks"]
+        if one["check"] == "fabric.test" and one["found"].startswith(begins)
+    ]
+    return str(found)
+
+
+def rdma(document: dict[str, Any]) -> list[float]:
+    """RDMA's rates in Gb/s: rail by rail, there and back."""
+    lines = [one["found"] for one in document["checks"] if "; RDMA " in one["found"]]
+    found = [re.search(r"RDMA ([\d.]+) and ([\d.]+) Gb/s", line) for line in lines]
+    return [float(rate) for one in found if one for rate in one.groups()]
+
+
 def test_a_fresh_pair_is_well_before_the_first_up(stack, lab):
     before = stacks.leavings(lab)
     document = doctor(stack, "--full")
     assert wrong(document) == []
     assert not document["deployed"]
     assert any("Docker will restart" in one["found"] for one in document["checks"])
+    assert min(rdma(document)) > HALF_OF_A_RAIL
+    assert "not on" in told(document, "NCCL was not tested")
     stacks.same(lab, before)
 
 
-def test_a_deployed_pair_is_well_by_every_check(stack):
+def test_a_deployed_pair_is_well_by_every_check(stack, lab):
     stack.up()
+    [nccl] = [line for line in stack.outputs()["fabric"] if line.startswith("NCCL")]
+    assert float(re.findall(r"([\d.]+) Gb/s", nccl)[0]) > HALF_OF_A_RAIL, nccl
+    assert [line for line in stack.outputs()["fabric"] if "rails at once" in line]
     document = doctor(stack, "--full")
+    assert f"the server runs on {lab['nodes'][0]['host']}" in told(document, "NCCL was not tested")
+    for node in (0, 1):
+        assert not stacks.inside(lab, node, "docker ps --all --quiet --filter label=trtspark.test").strip()
     assert wrong(document) == []
     assert [one["check"] for one in document["checks"] if one["status"] == "SKIP"] == []
     assert len(document["checks"]) > 60
@@ -117,6 +148,7 @@ class Fault:
 GPT = "/home/nvidia/.cache/huggingface/hub/models--openai--gpt-oss-20b"
 SHARD = f"$(readlink -f {GPT}/snapshots/*/model-00001-of-00001.safetensors)"
 COUNTER = "/sys/class/infiniband/rocep1s0f0/ports/1/counters/symbol_error"
+WIDTH = "/sys/class/infiniband/roceP2p1s0f0/device/current_link_width"
 FAULTS = [
     Fault(
         "gpu.found", "FAIL", 1,
@@ -128,6 +160,11 @@ FAULTS = [
         "fabric.errors", "WARN", 1,
         f"echo 7 >{COUNTER}", f"echo 0 >{COUNTER}",
         "rocep1s0f0 (enp1s0f0np0) has counted errors: symbol_error 7.", "Push the cable in",
+    ),
+    Fault(
+        "fabric.pcie", "WARN", 1,
+        f"echo 2 >{WIDTH}", f"echo 4 >{WIDTH}",
+        "roceP2p1s0f0 (enP2p1s0f0np0, PCI 0002:01:00.0) has a PCIe link of x2 at 32 GT/s", "unplug it",
     ),
     Fault(
         "fabric.mtu", "WARN", 1,
@@ -195,6 +232,35 @@ def test_a_cable_half_out_is_a_warning(stack, lab):
         stacks.lab_command(lab, "link", "up", "spark-2", "half1")
     [named] = [one for one in found if one["check"] == "fabric.halves"]
     assert "has no link: half of the bandwidth is lost." in named["found"]
+
+
+def test_a_rail_that_is_throttled_is_named_and_the_other_is_not(stack, lab):
+    shaped = "dev enP2p1s0f0np0 root"
+    stacks.inside(lab, 1, f"tc qdisc add {shaped} tbf rate 20mbit burst 32k latency 50ms")
+    try:
+        document = doctor(stack, "--full")
+    finally:
+        stacks.inside(lab, 1, f"tc qdisc del {shaped}")
+    slow = [
+        one["found"]
+        for one in document["checks"]
+        if one["status"] == "WARN" and "RDMA writes reach" in one["found"]
+    ]
+    way = "spark-2 enP2p1s0f0np0 (roceP2p1s0f0) to spark-1 enP2p1s0f0np0 (roceP2p1s0f0)"
+    [named] = [text for text in slow if text.startswith(way)]
+    assert re.search(r"reach (1\d|2\d)\.\d Gb/s, and 112 are expected", named)
+
+
+def test_without_perftest_the_package_is_named(stack, lab):
+    stacks.inside(lab, 1, "mv /usr/bin/ib_write_bw /root")
+    try:
+        document = doctor(stack, "--full")
+    finally:
+        stacks.inside(lab, 1, "mv /root/ib_write_bw /usr/bin")
+    host = lab["nodes"][1]["host"]
+    assert told(document, "RDMA writes were not tested") == (
+        f"RDMA writes were not tested: there is no ib_write_bw on {host}."
+    )
 
 
 def test_a_node_that_is_another_machine_now_is_not_trusted(stack, lab):

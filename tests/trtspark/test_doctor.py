@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tarfile
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +54,12 @@ class World:
     answer: Answer
     docker: FakeDocker
     asked: list[str] = dataclasses.field(default_factory=list)
+    measured: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def measure(self, props: dict[str, Any], say: Callable[[str], None]) -> tuple[list[str], ...]:
+        self.measured.append(props)
+        say("TCP over every rail")
+        return ["spark-1 to spark-2: RDMA 111.7 Gb/s"], [], []
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ def world(monkeypatch):
     monkeypatch.setattr(live, "look", lambda *_: one.machines)
     monkeypatch.setattr(live, "answer", answer)
     monkeypatch.setattr("remote.engine.connect", lambda _connection: one.docker)
-    monkeypatch.setattr("remote.fabric_test.measure", lambda props: (["fine"], []))
+    monkeypatch.setattr("remote.fabric_test.measure_all", one.measure)
     monkeypatch.setattr(gpu_container, "problem", lambda *_: "")
     monkeypatch.setattr("remote.hub.token", lambda _settings: SimpleNamespace(value=TOKEN, source="hfToken"))
     return one
@@ -100,8 +107,18 @@ def test_all_is_well(world):
     assert done.exit_code == 0, done.output
     assert "0 warnings, 0 failures in " in done.stdout
     for check in (*CHECKS, *LIVE_CHECKS):
-        assert f"PASS  {check}: " in done.stdout
+        assert f"{'NOTE' if check == 'fabric.test' else 'PASS'}  {check}: " in done.stdout
+    assert "NOTE  fabric.test: spark-1 to spark-2: RDMA 111.7 Gb/s." in done.stdout
+    assert "TCP over every rail" in done.stderr
     assert "head 10.24.11.11  spark-1; NVIDIA GB10" in done.stdout
+
+
+def test_the_full_test_of_the_cables_gets_what_nccl_needs(world):
+    run("--full")
+    [props] = world.measured
+    assert props["image"] == world.stack.outputs["image"]
+    assert [wire["ranks"] for wire in props["wires"]] == [[0, 1], [0, 1]]
+    assert len(props["nccl"]["environments"]) == 2
 
 
 def test_quick_asks_neither_hub_nor_completion_and_reads_no_log(world):

@@ -9,7 +9,7 @@ import pytest
 
 from cluster import checks, model_shape
 from cluster.checks.table import Finding
-from cluster.facts import Facts
+from cluster.facts import SPARK_PCIE, Facts, Pcie
 from cluster.model_shape import Heads
 from tests import samples
 
@@ -58,6 +58,26 @@ def test_the_half_without_a_link_is_a_warning():
     [one] = found("fabric.halves", pair(roceP2p1s0f0=NO_LINK))
     assert (one.level, one.node) == ("WARN", "10.24.11.12")
     assert "(enP2p1s0f0np0, roceP2p1s0f0) has no link" in str(one)
+
+
+def test_a_narrow_pcie_link_is_named_with_what_it_costs():
+    """As reported of an ASUS GX10: the functions in domain 0002 have two lanes, the adapter has four."""
+    [one] = found("fabric.pcie", pair(roceP2p1s0f0={"pcie": Pcie(2, 32.0, 4, 32.0)}))
+    assert (one.level, one.node) == ("WARN", "10.24.11.12")
+    assert one.found == (
+        "roceP2p1s0f0 (enP2p1s0f0np0, PCI 0002:01:00.0) has a PCIe link of x2 at 32 GT/s, where a Spark has "
+        "x4 at 32; the adapter itself can do x4 at 32 GT/s. It carries 63 Gb/s at most instead of 126."
+    )
+    assert "`sudo lspci -vv -s 0002:01:00.0`" in one.todo
+
+
+def test_a_pcie_link_that_came_up_slower_is_a_warning_only_where_it_carries_something():
+    slow = {"pcie": Pcie(4, 16.0, 4, 32.0)}
+    [one] = found("fabric.pcie", pair(roceP2p1s0f0=slow))
+    assert "x4 at 16 GT/s" in one.found
+    assert found("fabric.pcie", pair(roceP2p1s0f0={**NO_LINK, **slow})) == []
+    assert found("fabric.pcie", pair(roceP2p1s0f0={"pcie": SPARK_PCIE})) == []
+    assert found("fabric.pcie", pair(roceP2p1s0f0={"pcie": None})) == []
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,9 @@ def test_wires_of_a_plan_are_plain_data():
         "netdev": "enp1s0f0np0",
         "mtu": 9000,
         "rate": 200,
+        "hca": "rocep1s0f0",
+        "port": 0,
+        "pcie": 126,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.facts import SwarmState
-from cluster.live import LIVE_CHECKS, Answer, Live
+from cluster.live import LIVE_CHECKS, Answer, CableTest, Live
 from cluster.live import seen as seen_of
 from tests import samples
 
@@ -135,7 +135,7 @@ def live(documents: list[dict[str, Any]] | None = None, **changes: Any) -> Live:
         "outputs": OUTPUTS,
         "answer": Answer(MODEL, completes=True),
         "log": ["INFO:     Application startup complete."],
-        "fabric": (["a line"], []),
+        "fabric": CableTest(),
         "gpus": {"10.24.11.11": "", "10.24.11.12": ""},
         "settings": samples.settings(2),
         **changes,
@@ -261,8 +261,20 @@ CASES = [
         "FAIL gpu.container: 10.24.11.12: a container does not see its GPU: Failed to initialize NVML",
     ),
     (
-        live(fabric=([], ["spark-1 a to spark-2 b: packets of its MTU 9000 do not arrive. Set one MTU."])),
+        live(
+            fabric=CableTest(
+                warnings=["spark-1 a to spark-2 b: packets of its MTU 9000 do not arrive. Set one MTU."]
+            )
+        ),
         "WARN fabric.test: spark-1 a to spark-2 b: packets of its MTU 9000 do not arrive. Set one MTU.",
+    ),
+    (
+        live(fabric=CableTest(["spark-1 a - spark-2 b: RDMA 111.7 and 111.6 Gb/s (expected 112): good"])),
+        "NOTE fabric.test: spark-1 a - spark-2 b: RDMA 111.7 and 111.6 Gb/s (expected 112): good.",
+    ),
+    (
+        live(fabric=CableTest(notes=["NCCL was not tested: the server runs on a. Stop it."])),
+        "NOTE fabric.test: NCCL was not tested: the server runs on a. Stop it.",
     ),
     (
         live(log=["torch.OutOfMemoryError: CUDA out of memory."] * 2),

@@ -8,16 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from cluster import fabric, link_report
+from cluster import fabric, link_report, nccl_test
 from cluster.config import Settings
 from cluster.errors import NodeError, PlanError, TrtSparkError
 from cluster.facts import Facts
-from cluster.live import Answer, Live
+from cluster.live import Answer, CableTest, Live
 from cluster.live import seen as seen_of
 from cluster.resolution import HubUnavailable
 from remote import live as remote_live
 from remote import model, node, preflight, registry
 from remote.ssh import Connection, Result, Shell, SshShell
+from trtspark import terminal
 from trtspark.doctor import rows
 from trtspark.doctor.rows import Report, Row
 
@@ -193,7 +194,7 @@ def _more(live: Live, connections: Sequence[Connection], mode: Mode) -> Live:
         return live
     with ThreadPoolExecutor(1) as pool:
         gpus = pool.submit(_gpus, live, connections)
-        return replace(live, fabric=_fabric(live, connections), gpus=gpus.result())
+        return replace(live, fabric=_fabric(live, connections, terminal.hint), gpus=gpus.result())
 
 
 def _log(stack: str, connection: Connection) -> list[str] | None:
@@ -211,22 +212,28 @@ def _log(stack: str, connection: Connection) -> list[str] | None:
         return None
 
 
-def _fabric(live: Live, connections: Sequence[Connection]) -> tuple[Sequence[str], Sequence[str]] | None:
-    """The quick test of the cables, as `up` does it; None where ranks share none."""
+def _fabric(live: Live, connections: Sequence[Connection], say: Callable[[str], None]) -> CableTest | None:
+    """The full test of the cables; None where ranks share none."""
     from remote import fabric_test
 
-    wanted = [one.fabric for one in live.settings.active_nodes]
+    settings = live.settings
     try:
-        network = fabric.plan(live.nodes, wanted, live.settings.transport)
+        network = fabric.plan(live.nodes, [one.fabric for one in settings.active_nodes], settings.transport)
     except PlanError:
         return None
     wires = link_report.wires(network, live.nodes)
     if not wires:
         return None
+    props = {
+        "wires": wires,
+        "connections": [one.as_props() for one in connections],
+        "nccl": nccl_test.plan(network, settings.nccl, live.nodes[0].listening),
+        "image": live.outputs.get("image") or settings.image,
+    }
     try:
-        return fabric_test.measure({"wires": wires, "connections": [one.as_props() for one in connections]})
+        return CableTest(*fabric_test.measure_all(props, say))
     except TrtSparkError as error:
-        return (), [str(error)]
+        return CableTest(warnings=[str(error)])
 
 
 def _gpus(live: Live, connections: Sequence[Connection]) -> dict[str, str]:
