@@ -110,9 +110,9 @@ def test_a_fresh_pair_is_well_before_the_first_up(stack, lab):
 
 def test_a_deployed_pair_is_well_by_every_check(stack, lab):
     stack.up()
-    [nccl] = [line for line in stack.outputs()["fabric"] if line.startswith("NCCL")]
+    [nccl] = [line for line in stack.output("fabric") if line.startswith("NCCL")]
     assert float(re.findall(r"([\d.]+) Gb/s", nccl)[0]) > HALF_OF_A_RAIL, nccl
-    assert [line for line in stack.outputs()["fabric"] if "rails at once" in line]
+    assert [line for line in stack.output("fabric") if "rails at once" in line]
     document = doctor(stack, "--full")
     assert f"the server runs on {lab['nodes'][0]['host']}" in told(document, "NCCL was not tested")
     for node in (0, 1):
