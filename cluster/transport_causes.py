@@ -64,9 +64,9 @@ CAUSES: Sequence[Cause] = (
     Cause(
         "gid-index",
         r"ibv_modify_qp failed with (?:22|61)|ibv_query_gid failed|local GID ::, ",
-        "there is no GID at that index (any more)",
-        "take NCCL_IB_GID_INDEX out of `nccl` if it is there: the index moves with restarts and cables, and "
-        "NCCL looks for it at each start; without it, the port lost its address: `ip -br addr`",
+        "there is no GID at that index",
+        "take NCCL_IB_GID_INDEX out of `nccl`: the index moves with restarts and cables, and NCCL looks for "
+        "it at each start. If it is not set, the port lost its address: `ip -br addr`",
     ),
     Cause(
         "other-subnet",
@@ -79,8 +79,8 @@ CAUSES: Sequence[Cause] = (
         # Three spellings by version: "Got async [error|fatal] event: port error", from 2.28 on "non-fatal".
         r"Got (?:\S+ )?async (?:error |fatal )?event ?: port error",
         "the link of that port went down while NCCL used it",
-        "check the cable and the port (`ibdev2netdev`, `sudo dmesg | grep mlx5`); ranks that do not go on by "
-        "themselves are started again when the watch sees that nothing answers, or by `pulumi up`",
+        "check the cable and the port (`ibdev2netdev`, `sudo dmesg | grep mlx5`). A server that no longer "
+        "answers is started again",
     ),
     Cause(
         "unreachable",
@@ -112,8 +112,8 @@ CAUSES: Sequence[Cause] = (
         # 2.27 does not know the event and prints its number.
         r"GID table change|unknown event type \(18\)",
         "the addresses of that port changed while NCCL used it",
-        "a cable was pulled, or an address was set (`ip -br addr`); NCCL looks for the GID again at the next "
-        "start, which `pulumi up` brings about if nothing answers",
+        "a cable was pulled, or an address was set (`ip -br addr`). A server that no longer answers is "
+        "started again, and NCCL then finds the new GID",
     ),
     Cause(
         "half-idle",
@@ -153,15 +153,21 @@ def explain(rank: Expected, ranks: Sequence[Expected], lines: Sequence[str], wha
 def told(ranks: Sequence[Expected], lines: Sequence[str], lines_of: Callable[..., list[str]]) -> str:
     """The first rank whose NCCL said why it failed, with the cause; "" when none did.
 
+    A warning that is not in the table is quoted as it is: the first, as others tend to follow from it.
     A line that several ranks may have printed (one host name, no address) is told to all of them.
     """
     mine = {rank.rank: lines_of(rank, ranks, lines) for rank in ranks}
+
+    def names(line: str) -> str:
+        return " or ".join(one.name for one in ranks if any(line is other for other in mine[one.rank]))
+
     for cause in CAUSES:
         for rank in ranks:
             if (line := _sign(cause, mine[rank.rank], "")) is not None:
-                names = [one.name for one in ranks if any(line is other for other in mine[one.rank])]
-                return f"{' or '.join(names)}: {explain(rank, ranks, mine[rank.rank])}"
-    return ""
+                return f"{names(line)}: {explain(rank, ranks, mine[rank.rank])}"
+    warnings = (line for line in lines if (found := nccl_log.parse(line)) and found.warning)
+    first = next((line for line in warnings if names(line)), "")
+    return f"{names(first)}: NCCL said: {_text(first)!r}." if first else ""
 
 
 def _sign(cause: Cause, lines: Sequence[str], what: str) -> str | None:

@@ -160,6 +160,12 @@ def test_what_nccl_says_has_a_cause(texts, id):
     assert f"Likely cause: {cause.means}; {cause.todo}." in said
 
 
+def test_a_warning_that_is_not_in_the_table_is_quoted_with_its_rank():
+    lines = [*well(), log(1, "Cuda failure 'named symbol not found'", word="WARN"), log(0, "x", word="WARN")]
+    said = transport_causes.told(ranks(), lines, transport.lines_of)
+    assert said == "rank 1 (10.24.11.12): NCCL said: \"Cuda failure 'named symbol not found'\"."
+
+
 def test_every_cause_has_a_case():
     assert {id for _, id in CASES} | {"half-idle"} == {cause.id for cause in transport_causes.CAUSES}
 
