@@ -84,6 +84,15 @@ CAUSES: Sequence[Cause] = (
         "leave TRITON_PTXAS_PATH alone, use another MoE backend than TRITON, or a newer image",
     ),
     Cause(
+        "driver-older",
+        r"This container was built for NVIDIA Driver Release|requirement error: unsatisfied condition: cuda",
+        "the node's NVIDIA driver is older than the image",
+        "the image's start-up text and NVIDIA's runtime compare it with what the image was built with",
+        "run `sudo apt update && sudo apt full-upgrade` on that node and reboot, or set an older image",
+        "`trtspark doctor`, `nvidia-smi` on the nodes",
+        passing=True,
+    ),
+    Cause(
         "quantisation",
         r"[Uu]nsupported quant[_ ]mode",
         "this version of the engine cannot load the model's quantisation",
