@@ -167,7 +167,7 @@ def test_image_with_a_typo(stack):
 
 def test_registry_that_is_not_there(stack):
     stack.set("image", "nvcr.invalid/nvidia/tensorrt-llm/release:1.3.0rc5")
-    refused(stack, "Docker cannot reach nvcr.invalid (", "name resolution", "Docker's proxy settings")
+    refused(stack, "Docker cannot reach nvcr.invalid (", "lookup nvcr.invalid", "Docker's proxy settings")
 
 
 def test_registry_of_another_ca_and_one_that_wants_a_login(stack, lab, tmp_path):

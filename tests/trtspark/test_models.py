@@ -71,6 +71,19 @@ def test_show_has_everything_of_one_even_of_none_of_ours(stack):
     assert "not known" in run("show", "some/body").stdout
 
 
+def test_the_image_is_judged_for_every_model(stack):
+    """By its tag, for as many ranks as are configured: 1.3.0rc5 serves all but what it does not know."""
+    stack.settings = samples.settings(2, image="nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc5")
+    gemma = "google/gemma-2-27b-it"
+    found = {row["id"]: row["image"] for row in json.loads(run("list", "--json").stdout)}
+    assert (found[CURRENT]["verdict"], found[gemma]["verdict"]) == ("ok", "refuse")
+    assert "not on image" in run().stdout
+    text = run("show", gemma).stdout
+    assert "Image      refused. The PyTorch backend does not know this architecture." in text
+    stack.settings = samples.settings(2, image="example.com/mine:7")
+    assert "Image      nothing is known of it." in run("show", gemma).stdout
+
+
 def test_use_sets_the_model_and_drops_the_others_revision(stack):
     stack.settings = samples.settings(2, revision="v1")
     done = run("use", OTHER, "--config-only")
