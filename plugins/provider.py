@@ -47,6 +47,8 @@ class Call:
     urn: str
     engine_log: EngineLog
     preview: bool = False
+    #: Seconds that the program's customTimeouts allow; 0: it says nothing, and the plugin's default counts.
+    timeout: float = 0.0
 
     @property
     def name(self) -> str:
@@ -189,7 +191,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Create(  # noqa: N802
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CreateResponse:
-        call = Call(request.urn, self._log, request.preview)
+        call = Call(request.urn, self._log, request.preview, request.timeout)
         resource = self._resource(request.urn, context)
         id_, state = self._guarded(context, lambda: resource.create(call, properties(request.properties)))
         return provider_pb2.CreateResponse(id=id_, properties=struct(state))
@@ -209,7 +211,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Update(  # noqa: N802
         self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.UpdateResponse:
-        call = Call(request.urn, self._log, request.preview)
+        call = Call(request.urn, self._log, request.preview, request.timeout)
         resource = self._resource(request.urn, context)
         old_inputs, olds = properties(request.old_inputs), properties(request.olds)
         news = properties(request.news)
@@ -219,7 +221,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(  # noqa: N802
         self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:
-        call = Call(request.urn, self._log)
+        call = Call(request.urn, self._log, timeout=request.timeout)
         resource = self._resource(request.urn, context)
         self._guarded(context, lambda: resource.delete(call, request.id, properties(request.properties)))
         return empty_pb2.Empty()

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
@@ -27,6 +28,13 @@ class ApiError(OperationError):
         self.status = status
 
 
+class DeadlineError(OperationError):
+    """The operation's time is over; in Go's words."""
+
+    def __init__(self) -> None:
+        super().__init__("context deadline exceeded")
+
+
 class Engine:
     """The Engine at `host` ("ssh://user@host", "unix:///path", …); connects at the first use.
 
@@ -39,6 +47,19 @@ class Engine:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._version = ""
+        self._limit = threading.local()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Ends what this thread asks in the block once `seconds` are over, as Go's contexts do.
+
+        Raises DeadlineError then.
+        """
+        self._limit.end = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            del self._limit.end
 
     def close(self) -> None:
         """End the connections that are not in use."""
@@ -70,6 +91,10 @@ class Engine:
         with self._request("POST", path, query, headers, body) as response:
             yield (json.loads(line) for line in response if line.strip())
 
+    def _over(self) -> bool:
+        end = getattr(self._limit, "end", None)
+        return end is not None and time.monotonic() >= end
+
     def _json(self, method: str, path: str, query: Query, body: Value = None) -> Value:
         headers = {"Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
@@ -89,13 +114,25 @@ class Engine:
         self._negotiate()
         target = f"/v{self._version}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
         link, response = self._send(method, target, headers, body)
+        end = getattr(self._limit, "end", None)
+        timer = threading.Timer(max(0.0, (end or 0) - time.monotonic()), link.interrupt)
+        if end is not None:
+            timer.start()
         try:
             _check(response)
             yield response
             response.read()  # to its end, so that the connection can serve again
-        except BaseException:
+        except BaseException as error:
             link.end()
+            broken = isinstance(error, (OSError, http.client.HTTPException, ValueError))
+            if broken and self._over():
+                raise DeadlineError from None
             raise
+        finally:
+            timer.cancel()
+        if self._over():  # an interrupted answer may look like one that is complete
+            link.end()
+            raise DeadlineError
         with self._lock:
             self._idle.append(link)
 

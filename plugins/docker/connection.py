@@ -4,6 +4,7 @@ import http.client
 import shlex
 import socket
 import tempfile
+from contextlib import suppress
 from subprocess import Popen, TimeoutExpired
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,6 +28,13 @@ def end_dialed() -> None:
 class Connection(http.client.HTTPConnection):
     """One connection, made at the first request."""
 
+    _answering: socket.socket | None = None
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """As http.client's, which forgets the socket where the answer is the last one by it."""
+        self._answering = self.sock
+        return super().getresponse()
+
     def failure(self) -> str:
         """More about a connection that broke, for the user."""
         return ""
@@ -34,6 +42,12 @@ class Connection(http.client.HTTPConnection):
     def end(self) -> None:
         """Close it for good. (`close` is also http.client's own way to prepare for the next.)"""
         self.close()
+
+    def interrupt(self) -> None:
+        """Make whoever reads an answer from it, in another thread, find its end."""
+        if self._answering is not None:
+            with suppress(OSError):  # closed already
+                self._answering.shutdown(socket.SHUT_RDWR)
 
 
 class UnixConnection(Connection):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from plugins.diff import changes
+from plugins.docker.limits import Limited
 from plugins.docker.remote_image import RemoteImage
 from plugins.docker.swarm_object import SwarmObject
 from plugins.provider import Difference, Failure, OperationError, Provider, Resource
@@ -61,7 +62,8 @@ class DockerProvider(Provider):
             ),
             "docker:index/secret:Secret": SwarmObject(self._docker, "/secrets", ("data",), secret=True),
         }
-        super().__init__("docker", VERSION, engine, resources, error_frame=ERROR_FRAME)
+        limited = {type_: Limited(resource, self._docker) for type_, resource in resources.items()}
+        super().__init__("docker", VERSION, engine, limited, error_frame=ERROR_FRAME)
         self._config: Properties = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None

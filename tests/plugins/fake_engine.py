@@ -4,13 +4,18 @@ import base64
 import json
 import socketserver
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class FakeEngine(socketserver.ThreadingUnixStreamServer):
-    """`images` by name; `registry` are the names that can be pulled; `calls` is what was asked."""
+    """`images` by name; `registry` are the names that can be pulled; `calls` is what was asked.
+
+    A pull takes `delay` seconds, with a message every tenth of a second; `broken` is its error half-way.
+    """
 
     daemon_threads = True
 
@@ -22,6 +27,8 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.headers: list[dict[str, str]] = []
         self.builds: list[tuple[dict, bytes]] = []
         self.in_swarm = True
+        self.delay = 0.0
+        self.broken = ""
         self.path = path
         super().__init__(str(path), Handler)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -100,13 +107,29 @@ class Handler(BaseHTTPRequestHandler):
         if id_ is None:
             self._answer(404, {"message": f"manifest for {repository}:{tag} not found"})
             return
-        self.server.add_image(f"{repository}{separator}{tag}", id_, f"{repository}@sha256:{id_}d")
         layer = {"id": "l1", "status": "Downloading"}
+        if self.server.delay:
+            self._slowly({**layer, "progressDetail": {"current": 1, "total": 2**22}})
+            return
+        if self.server.broken:
+            self._answer(200, layer, {"error": self.server.broken})
+            return
+        self.server.add_image(f"{repository}{separator}{tag}", id_, f"{repository}@sha256:{id_}d")
         self._answer(
             200,
             {**layer, "progressDetail": {"current": 2**20, "total": 2**22}},
             {"id": "l1", "status": "Download complete"},
         )
+
+    def _slowly(self, message: object) -> None:
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with suppress(OSError):  # the client had enough
+            for _ in range(int(self.server.delay * 10)):
+                self.wfile.write(json.dumps(message).encode() + b"\r\n")
+                time.sleep(0.1)
+        self.close_connection = True
 
     def _note(self) -> str:
         url = urlsplit(self.path)

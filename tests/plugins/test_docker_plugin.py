@@ -2,12 +2,16 @@
 
 import base64
 import tarfile
+import time
 from io import BytesIO
 
 import pytest
+from pulumi.runtime.proto import provider_pb2
 
+from plugins.docker import limits
 from plugins.docker.api import Engine
 from plugins.docker.connection import HostError, connection
+from plugins.docker.limits import Limited
 from plugins.docker.names import ImageName, parsed, repo_digest
 from plugins.docker.provider import DockerProvider
 from plugins.docker.registry_auth import credentials
@@ -73,6 +77,68 @@ def test_a_missing_image_is_an_error_of_the_vendors_shape(image):
         f"Unable to read Docker image into resource: unable to pull image {NAME}: error pulling "
         f"image {NAME}: Error response from daemon: manifest for {NAME} not found"
     )
+
+
+def test_a_pull_that_breaks_half_way_gives_no_reason_as_the_vendors(docker, image):
+    docker.registry[NAME] = "sha256:1"
+    docker.broken = "unexpected EOF"
+    with pytest.raises(OperationError) as error:
+        image.create(CALL, {"name": NAME})
+    assert str(error.value) == (
+        f"Unable to read Docker image into resource: unable to find or pull image {NAME}"
+    )
+
+
+def test_a_pull_ends_at_the_default_limit(docker, image, engine, monkeypatch):
+    assert limits.DEFAULT_SECONDS == 1200
+    monkeypatch.setattr(limits, "DEFAULT_SECONDS", 0.3)
+    docker.registry[NAME] = "sha256:1"
+    docker.delay = 20
+    started = time.monotonic()
+    with pytest.raises(OperationError) as error:
+        Limited(image, lambda: engine).create(CALL, {"name": NAME})
+    assert time.monotonic() - started < 5
+    assert str(error.value) == (
+        f"Unable to read Docker image into resource: unable to pull image {NAME}: context deadline exceeded"
+    )
+
+
+def test_the_programs_own_limit_counts_instead(docker, image, engine, monkeypatch):
+    monkeypatch.setattr(limits, "DEFAULT_SECONDS", 0.1)
+    docker.registry[NAME] = "sha256:1"
+    docker.delay = 0.5
+    call = Call(CALL.urn, CALL.engine_log, timeout=30)
+    with pytest.raises(OperationError, match="unable to find or pull"):  # it ended without an image
+        Limited(image, lambda: engine).create(call, {"name": NAME})
+
+
+def test_the_engines_limits_reach_the_resource(monkeypatch):
+    seen = []
+    provider = DockerProvider("")
+    monkeypatch.setattr(provider, "_resource", lambda *_: Remembers(seen))
+    urn = "urn:pulumi:dev::p::docker:index/remoteImage:RemoteImage::thing"
+    provider.Create(provider_pb2.CreateRequest(urn=urn, timeout=86400), None)
+    provider.Update(provider_pb2.UpdateRequest(urn=urn, timeout=60), None)
+    provider.Delete(provider_pb2.DeleteRequest(urn=urn, timeout=5), None)
+    assert seen == [86400, 60, 5]
+
+
+class Remembers:
+    """A resource that notes how long each operation may take."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def create(self, call, _inputs):
+        self.seen.append(call.timeout)
+        return "id", {}
+
+    def update(self, call, *_):
+        self.seen.append(call.timeout)
+        return {}
+
+    def delete(self, call, *_):
+        self.seen.append(call.timeout)
 
 
 def test_a_preview_contacts_nobody(docker, image, config):
