@@ -33,6 +33,7 @@ from cluster.service_spec import (
 from components.spark_node import SparkNode
 from components.swarm_cluster import SwarmCluster, mpi_secret
 from dynamic_providers.endpoint import Endpoint
+from dynamic_providers.image_pull import ImagePull
 from dynamic_providers.model_weights import ModelWeights
 from dynamic_providers.rank_program import RankProgram
 from dynamic_providers.serving_image import ServingImage
@@ -46,6 +47,8 @@ PROGRAM_PATH = f"{HOME}/rank0.pyz"
 SSH_PATH = f"{HOME}/ssh"
 #: What rank 0 needs to end its ranks once its clients are drained.
 STOP_MARGIN_S = 5
+#: As remote/image_pull.py's.
+PULL_LIMIT = "24h"
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         self.name, self.args, self.nodes, self.cluster = name, args, nodes, cluster
         head = nodes[0].args.facts
         self.endpoint = f"http://{head.address}:{settings.port}"
-        providers = [self._engine_of(spark, index) for index, spark in enumerate(nodes)]
-        self.image = self._image(providers)
+        # The head's digest is everybody's: the docker plugin, whose errors are not ours, is used there alone.
+        provider = self._engine_of(nodes[0], 0)
+        self.image = self._image(provider)
         weights = ModelWeights(
             f"{name}-weights",
             {
@@ -142,23 +146,36 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _image(self, providers: Sequence[docker.Provider]) -> pulumi.Output[str]:
+    def _image(self, provider: docker.Provider) -> pulumi.Output[str]:
         """The image by digest, as the head has it; by name when it is not ours to pull."""
         if not self.args.settings.pull_image:
             return pulumi.Output.from_input(self.args.settings.image)
-        images = [
-            docker.RemoteImage(
-                f"{self.name}-image-{index}",
-                name=self.args.settings.image,
-                # 30 GB that the next `up` wants again; `docker image rm` is the owner's.
-                keep_locally=True,
-                opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[spark.prepared]),
+        pulls = [
+            ImagePull(
+                f"{self.name}-pull-{index}",
+                self.args.stack,
+                self.args.settings.image,
+                spark.args.connection.as_props(),
+                pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared]),
             )
-            for index, (provider, spark) in enumerate(zip(providers, self.nodes, strict=True))
+            for index, spark in enumerate(self.nodes)
         ]
+        image = docker.RemoteImage(
+            f"{self.name}-image-0",
+            name=self.args.settings.image,
+            # 30 GB that the next `up` wants again; `docker image rm` is the owner's.
+            keep_locally=True,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=provider,
+                depends_on=[pulls[0]],
+                # The plugin's own limit, 20 minutes, is too short for a pull, should it come to one here.
+                custom_timeouts=pulumi.CustomTimeouts(create=PULL_LIMIT, update=PULL_LIMIT),
+            ),
+        )
         hosts = [spark.args.connection.host for spark in self.nodes]
         # All must be there before any rank starts; the head's digest is everybody's.
-        return pulumi.Output.all(*[image.repo_digest for image in images]).apply(
+        return pulumi.Output.all(image.repo_digest, *[pull.digest for pull in pulls[1:]]).apply(
             lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
         )
 

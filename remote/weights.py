@@ -24,11 +24,13 @@ from cluster.errors import ConfigError, NodeError, NotPrepared, NotReady, PlanEr
 from cluster.service_spec import short
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
-from remote import node
+from remote import jobs
 from remote.ssh import Connection, Shell, SshShell
 
 #: What `start` needs, and what everything else does.
 MODULES = (
+    "stop",
+    "detached",
     "weights_cache",
     "weights_incoming",
     "weights_hub",
@@ -36,18 +38,8 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = ("weights_cache", "weights_job")
-CALL_TIMEOUT_S = 60
-#: A node that says nothing for so long has lost its power or its network.
-SILENCE_S = 60.0
+LIGHT = ("stop", "detached", "weights_cache", "weights_job")
 PAUSE_S = 0.1
-#: The status, at once when the work has ended, else after a second: one login's command a second, as each
-#: costs the operator and the node more processor time than the wait.
-_STATUS = (
-    "cd ~/.local/state/trtspark/{} 2>/dev/null || exit 1; i=0; "
-    'while [ $i -lt 10 ] && {{ [ ! -e status.json ] || grep -q \'"state": "running"\' status.json; }}; '
-    "do sleep 0.1; i=$((i+1)); done; cat status.json"
-)
 SAY_EVERY_S = 1.0
 ROUNDS = 4
 HUB_STREAMS = 8
@@ -102,15 +94,8 @@ class Nodes:
 
     def call(self, number: int, entry: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """An entry of remote/node/weights_job.py on one node. Raises NodeError with its sentence."""
-        result = self.shells[number].run(
-            node.BUNDLE_COMMAND,
-            stdin=node.bundle(MODULES if entry == "start" else LIGHT, entry, args),
-            timeout=CALL_TIMEOUT_S,
-        )
-        if result.code:
-            said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-            raise NodeError(self.names[number], f"{said.rstrip('.')}.", AGAIN)
-        return node.answer(result.out)
+        modules = MODULES if entry == "start" else LIGHT
+        return jobs.call(self.shells[number], self.names[number], modules, entry, args, AGAIN)
 
     def every(self, entry: str, args: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
         """`call` on several nodes at once."""
@@ -374,14 +359,14 @@ def _attachable(nodes: Nodes, found: Mapping[int, Any]) -> list[int]:
 def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> dict[int, dict[str, Any]]:
     """Wait until every node is done. Raises NodeError with the first node's reason, _Lost when one died."""
     progress, numbers = Progress(nodes.names), list(numbers)
-    command = f"sh -c {shlex.quote(_STATUS.format(shlex.quote(short(nodes.props['stack']))))}"
+    command = jobs.status_command(f"~/.local/state/trtspark/{shlex.quote(short(nodes.props['stack']))}")
     statuses: dict[int, dict[str, Any]] = {}
     heard = dict.fromkeys(numbers, time.monotonic())
     said = time.monotonic()
 
     def poll(number: int) -> None:
         try:
-            result = nodes.shells[number].run(command, timeout=CALL_TIMEOUT_S)
+            result = nodes.shells[number].run(command, timeout=jobs.CALL_TIMEOUT_S)
             status = json.loads(result.out) if not result.code else {}
         except (Unreachable, ValueError):
             return
@@ -397,7 +382,9 @@ def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> 
             now = time.monotonic()
             if all(statuses.get(number, {}).get("state") == "done" for number in numbers):
                 return statuses
-            if any(now - heard[n] > SILENCE_S for n in numbers if statuses.get(n, {}).get("state") != "done"):
+            if any(
+                now - heard[n] > jobs.SILENCE_S for n in numbers if statuses.get(n, {}).get("state") != "done"
+            ):
                 raise _Lost
             if now - said > SAY_EVERY_S:
                 said = now

@@ -6,18 +6,17 @@ it, refs/main names the commit. A blob may itself be a link into the cache-wide 
 size and modification time (weights.json in this program's state folder), so that the next look is quick.
 """
 
-import contextlib
 import hashlib
-import json
 import os
+
+from remote.node.detached import read_json as read_json
+from remote.node.detached import unlink as unlink
+from remote.node.detached import write_json as write_json
+from remote.node.stop import Stop as Stop
 
 BLOCK = 1 << 20
 #: How far a file is known to be the Hub's.
 VERIFIED, PRESENT, MISSING = "verified", "present", "missing"
-
-
-class Stop(Exception):
-    """Ends the program with this sentence."""
 
 
 class Store:
@@ -141,26 +140,6 @@ def forget_pages(descriptor):
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def read_json(path):
-    """The document, or {} where there is none that can be read."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            found = json.load(handle)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write_json(path, document):
-    """All of it or nothing, readable by its owner alone."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    draft = path + ".new"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as handle:
-        json.dump(document, handle)
-    os.replace(draft, path)
-
-
 def read_text(path):
     """Its text without white space around it; "" where there is none."""
     try:
@@ -176,9 +155,3 @@ def write_text(path, text):
     with open(draft, "w", encoding="utf-8") as handle:
         handle.write(text)
     os.replace(draft, path)
-
-
-def unlink(path):
-    """Gone, whether it was there or not."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)

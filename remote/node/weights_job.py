@@ -6,16 +6,11 @@ needs the other modules: the rest is quick because it does not load HTTP and TLS
 """
 
 import contextlib
-import fcntl
 import os
-import resource
 import signal
-import sys
-import time
 
+from remote.node import detached
 from remote.node import weights_cache as cache
-
-END_S = 10.0
 
 
 def look(args):
@@ -26,7 +21,7 @@ def look(args):
         "folder": store.cache,
         "installed": cache.read_text(os.path.join(store.model, "refs", "main")) == store.commit
         and all(os.path.exists(store.link(file)) for file in store.files),
-        "running": _running(store.folder),
+        "running": detached.running(store.folder),
     }
 
 
@@ -43,20 +38,20 @@ def start(args):
 
     folder = cache.state_folder(args["stack"])
     _make(folder)
-    lock = _locked(folder)
+    lock = detached.locked(folder)
     if lock is None:
         found = cache.read_json(os.path.join(folder, "status.json"))
         if found.get("job") == args["job"] and found.get("state") != "failed":
             return {"running": True, "ports": cache.read_json(os.path.join(folder, "ports.json"))["ports"]}
-        _end(folder)
-        lock = _locked(folder)
+        detached.end(folder)
+        lock = detached.locked(folder)
         if lock is None:
             raise cache.Stop("another job for this deployment does not end (see %s/lock)" % folder)
     cache.unlink(os.path.join(folder, "status.json"))
     sockets = [weights_peer.listen(address, interface) for address, interface in args["listen"]]
     ports = [server.getsockname()[1] for server in sockets]
     cache.write_json(os.path.join(folder, "ports.json"), {"ports": ports})
-    _detach(args, sockets, lock, folder)
+    detached.detach(folder, args["job"], lambda: _work(args, sockets), close=sockets)
     return {"running": False, "ports": ports}
 
 
@@ -70,7 +65,7 @@ def connect(args):
 def end(args):
     """Stop what runs, and leave nothing but the records (and what has arrived)."""
     folder = cache.state_folder(args["stack"])
-    _end(folder)
+    detached.end(folder)
     for name in ("status.json", "ports.json", "peers.json", "lock", "log"):
         cache.unlink(os.path.join(folder, name))
     if not cache.read_json(os.path.join(folder, "journal.json")):
@@ -101,15 +96,12 @@ def forget(args):
     return {"removed": removed}
 
 
-def _running(folder):
-    """The status of the work that runs, or {}."""
-    if not os.path.exists(os.path.join(folder, "lock")):
-        return {}
-    lock = _locked(folder)
-    if lock is not None:
-        os.close(lock)
-        return {}
-    return cache.read_json(os.path.join(folder, "status.json"))
+def _work(args, sockets):
+    from remote.node import weights_agent
+
+    agent = weights_agent.Agent(args, sockets)
+    signal.signal(signal.SIGTERM, lambda *_: agent.stopping.set())
+    agent.run()
 
 
 def _make(folder):
@@ -121,74 +113,6 @@ def _make(folder):
     if missing:
         os.makedirs(folder, mode=0o700)
         cache.write_json(os.path.join(folder, "weights.json"), {"made": missing})
-
-
-def _locked(folder):
-    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _end(folder):
-    """Ask the work to save what it has and to end."""
-    deadline = time.monotonic() + END_S
-    asked = None
-    while os.path.exists(os.path.join(folder, "lock")):
-        lock = _locked(folder)
-        if lock is not None:
-            os.close(lock)
-            return
-        pid = cache.read_json(os.path.join(folder, "status.json")).get("pid")
-        if pid and pid != asked:
-            os.kill(pid, signal.SIGTERM)
-            asked = pid
-        if time.monotonic() > deadline:
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.2)
-            return
-        time.sleep(0.05)
-
-
-def _detach(args, sockets, lock, folder):
-    """The rest happens in a process of its own, without terminal, login or standard output."""
-    from remote.node import weights_agent
-
-    if os.fork():
-        for server in sockets:
-            server.close()
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    code = 1
-    try:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
-            os.dup2(descriptor, target)
-        # The token and the key are in this process's memory: not in a core file.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        os.chdir("/")
-        agent = weights_agent.Agent(args, sockets)
-        signal.signal(signal.SIGTERM, lambda *_: agent.stopping.set())
-        agent.run()
-        code = 0
-    except BaseException as error:
-        cache.write_json(
-            os.path.join(folder, "status.json"),
-            {"job": args["job"], "pid": os.getpid(), "state": "failed", "error": repr(error)},
-        )
-        raise
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def _remove(path):

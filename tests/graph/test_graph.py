@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pulumi
+import pulumi_docker as docker
 import pytest
 
 from cluster import fabric, fabric_addresses
@@ -36,6 +37,8 @@ class Recorder(pulumi.runtime.Mocks):
         outs = dict(args.inputs)
         if args.typ == "docker:index/remoteImage:RemoteImage":
             outs["repoDigest"] = self.digests.get(args.name, DIGEST)
+        if args.typ.endswith(":ImagePull"):
+            outs["digest"] = self.digests.get(args.name, DIGEST)
         if args.typ == "command:remote:Command":
             outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
         if args.typ.endswith(":SwarmService"):
@@ -95,9 +98,9 @@ PAIR = {
     "cluster-rank-access-1",
     "trtllm",
     "trtllm-docker-0",
-    "trtllm-docker-1",
     "trtllm-image-0",
-    "trtllm-image-1",
+    "trtllm-pull-0",
+    "trtllm-pull-1",
     "trtllm-image-check",
     "trtllm-program",
     "trtllm-weights",
@@ -154,6 +157,21 @@ def test_not_running_keeps_the_services_without_tasks_and_without_a_gate():
     assert recorder.names() == PAIR - {"trtllm-endpoint"}
     for rank in (0, 1):
         assert recorder.inputs(f"trtllm-rank-{rank}")["spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
+
+
+def test_the_docker_plugin_has_a_day_and_finds_the_image_there(monkeypatch):
+    options = {}
+    real = docker.RemoteImage.__init__
+
+    def remembered(self, name, *args, **more):
+        options[name] = more["opts"]
+        real(self, name, *args, **more)
+
+    monkeypatch.setattr(docker.RemoteImage, "__init__", remembered)
+    run()
+    limits = options["trtllm-image-0"].custom_timeouts
+    assert (limits.create, limits.update) == ("24h", "24h")
+    assert [one._name for one in options["trtllm-image-0"].depends_on] == ["trtllm-pull-0"]
 
 
 def test_without_pulling_the_image_is_used_by_name():

@@ -1,0 +1,76 @@
+"""The serving image on one node, pulled where it is not there.
+
+The work is in remote/image_pull.py, imported when there is some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from dynamic_providers.base import Provider, changed, given_up, output, progress, warn
+
+_INPUTS = ("stack", "image", "connection", "missing")
+
+
+class ImagePullProvider(Provider):
+    """`stack`, `image`, `connection`, `missing` (what a refresh found, "" where all is well) -> digest."""
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another image is an update; another machine has a job of its own."""
+        olds, news = ({**props, "host": props["connection"]["host"]} for props in (_olds, _news))
+        return changed(olds, news, ("image", "missing"), replaces=("host", "stack"))
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Pull what is not there; one that runs already is waited for."""
+        from remote.image_pull import ensure
+
+        return CreateResult(
+            id_=props["connection"]["host"], outs={**props, "digest": ensure(props, progress())}
+        )
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Likewise. The old image stays, as with every pull."""
+        from remote.image_pull import ensure
+
+        return UpdateResult(outs={**_news, "digest": ensure(_news, progress())})
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Whether the image is there."""
+        if "connection" not in props:
+            return ReadResult(id_, props)
+        from remote.image_pull import missing
+
+        outs = {**props, "missing": missing(props)}
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """The image stays, 30 GB that the next `up` wants again; a pull that runs is ended."""
+        from remote.image_pull import end
+
+        with given_up(_props["connection"]["host"], warn()):
+            end(_props)
+
+
+class ImagePull(Resource, module="trtspark", name="ImagePull"):
+    """An image that one node has."""
+
+    def __init__(
+        self,
+        name: str,
+        stack: str,
+        image: str,
+        connection: Mapping[str, Any],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`image` as configured: by tag or by digest."""
+        props = {"stack": stack, "image": image, "connection": dict(connection), "missing": ""}
+        super().__init__(ImagePullProvider(), name, {**props, "digest": None}, opts)
+
+    @property
+    def digest(self) -> pulumi.Output[str]:
+        """NAME@sha256:… as the node has it."""
+        return output(self, "digest")

@@ -1,0 +1,122 @@
+"""Work on a node that outlives the login: one process for each folder, which holds a lock file in it.
+
+Whoever comes next finds it by the lock, reads its status.json, and waits for the same end. The number in
+status.json ("pid") is the process's; SIGTERM asks it to save what it has and to end.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+END_S = 10.0
+
+
+def running(folder):
+    """The status of the work that runs, or {}."""
+    if not os.path.exists(os.path.join(folder, "lock")):
+        return {}
+    lock = locked(folder)
+    if lock is not None:
+        os.close(lock)
+        return {}
+    return read_json(os.path.join(folder, "status.json"))
+
+
+def locked(folder):
+    """The lock's file descriptor; None while somebody else holds it."""
+    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def end(folder):
+    """Ask the work to save what it has and to end; after END_S seconds, end it."""
+    deadline = time.monotonic() + END_S
+    asked = None
+    while os.path.exists(os.path.join(folder, "lock")):
+        lock = locked(folder)
+        if lock is not None:
+            os.close(lock)
+            return
+        pid = read_json(os.path.join(folder, "status.json")).get("pid")
+        if pid and pid != asked:
+            os.kill(pid, signal.SIGTERM)
+            asked = pid
+        if time.monotonic() > deadline:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+            return
+        time.sleep(0.05)
+
+
+def detach(folder, job, work, close=()):
+    """Run `work()` in a process of its own, without terminal, login or standard output.
+
+    `job`: the number in its status.json. Returns at once in the caller, which closes its copies of the
+    sockets `close`. What the work prints goes to the file log; an exception becomes its status.
+    """
+    if os.fork():
+        for one in close:
+            one.close()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        # Tokens and passwords are in this process's memory: not in a core file.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        os.chdir("/")
+        work()
+        code = 0
+    except BaseException as error:
+        write_json(
+            os.path.join(folder, "status.json"),
+            {"job": job, "pid": os.getpid(), "state": "failed", "error": repr(error)},
+        )
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def read_json(path):
+    """The document, or {} where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            found = json.load(handle)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path, document):
+    """All of it or nothing, readable by its owner alone."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    draft = path + ".new"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as handle:
+        json.dump(document, handle)
+    os.replace(draft, path)
+
+
+def unlink(path):
+    """Gone, whether it was there or not."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
