@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.errors import NodeError, NotPrepared
+from cluster.image_name import parsed
+from cluster.registry import one_line
 from cluster.weights_progress import Progress
 
 AGAIN = "Then run `pulumi up` again."
@@ -61,21 +63,15 @@ _REASONS: Mapping[str, tuple[str, str]] = {
 def failure(host: str, image: str, status: Mapping[str, Any]) -> NodeError:
     """What a failed job's status means for the user."""
     found, todo = _REASONS.get(str(status.get("kind")), _REASONS["other"])
-    said = str(status.get("error") or "no reason given").rstrip(".")
-    values = {"image": image, "registry": registry(image), "said": said}
+    said = one_line(str(status.get("error") or "no reason given")).rstrip(".")
+    values = {"image": image, "registry": parsed(image).registry, "said": said}
     return NotPrepared(host, found.format(**values), todo.format(**values))
-
-
-def registry(image: str) -> str:
-    """The registry's HOST[:PORT]; docker.io for a name without one."""
-    first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def line(progress: Progress, now: float, host: str, status: Mapping[str, Any]) -> str:
     """How far a node's pull is, as its resource's row shows it. `progress` was made for this host alone."""
     done, size, unpacked = (int(status.get(key) or 0) for key in ("bytes", "size", "unpacked"))
-    note = f" [{status['note']}]" if status.get("note") else ""
+    note = f" [{one_line(str(status['note']))}]" if status.get("note") else ""
     if size and done >= size:
         share = f", {100 * unpacked // size} %" if unpacked else ""
         return f"{host}: {size / 1e9:.2f} GB are there, being unpacked{share}{note}"

@@ -105,8 +105,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         head = nodes[0].args.facts
         self.endpoint = f"http://{head.address}:{settings.port}"
         # The head's digest is everybody's: the docker plugin, whose errors are not ours, is used there alone.
-        provider = self._engine_of(nodes[0], 0)
-        self.image = self._image(provider)
+        self.image = self._image(self._engine_of(nodes[0], 0))
         weights = ModelWeights(
             f"{name}-weights",
             {
@@ -156,6 +155,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 self.args.stack,
                 self.args.settings.image,
                 spark.args.connection.as_props(),
+                spark.args.facts.docker.image_known and spark.args.facts.docker.image is None,
                 pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared]),
             )
             for index, spark in enumerate(self.nodes)

@@ -17,7 +17,7 @@ _INPUTS = ("stack", "image", "connection", "missing")
 
 
 class ImagePullProvider(Provider):
-    """`stack`, `image`, `connection`, `missing` (what a refresh found, "" where all is well) -> digest."""
+    """`stack`, `image`, `connection`, `missing` (what preflight or a refresh found, or "") -> digest."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another image is an update; another machine has a job of its own."""
@@ -29,14 +29,15 @@ class ImagePullProvider(Provider):
         from remote.image_pull import ensure
 
         return CreateResult(
-            id_=props["connection"]["host"], outs={**props, "digest": ensure(props, progress())}
+            id_=props["connection"]["host"],
+            outs={**props, "missing": "", "digest": ensure(props, progress())},
         )
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise. The old image stays, as with every pull."""
         from remote.image_pull import ensure
 
-        return UpdateResult(outs={**_news, "digest": ensure(_news, progress())})
+        return UpdateResult(outs={**_news, "missing": "", "digest": ensure(_news, progress())})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Whether the image is there."""
@@ -64,11 +65,13 @@ class ImagePull(Resource, module="trtspark", name="ImagePull"):
         stack: str,
         image: str,
         connection: Mapping[str, Any],
+        missing: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`image` as configured: by tag or by digest."""
-        props = {"stack": stack, "image": image, "connection": dict(connection), "missing": ""}
-        super().__init__(ImagePullProvider(), name, {**props, "digest": None}, opts)
+        """`image` as configured, by tag or by digest; `missing`: whether preflight did not find it there."""
+        props = {"stack": stack, "image": image, "connection": dict(connection)}
+        lacking = f"{image} is not there" if missing else ""
+        super().__init__(ImagePullProvider(), name, {**props, "missing": lacking, "digest": None}, opts)
 
     @property
     def digest(self) -> pulumi.Output[str]:

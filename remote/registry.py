@@ -1,6 +1,7 @@
 """Asking an image's registry what it has: from the operator's machine, and through one node's Docker.
 
-Both ask without credentials, as the pull does. A public registry such as nvcr.io gives an anonymous token.
+The node's Docker asks with the login that its user has, this machine without one. A public registry such as
+nvcr.io gives an anonymous token.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ _ANSWERS: Mapping[registry.Word, tuple[str, str]] = {
     ),
     "denied": (
         "REGISTRY wants a login, or has no such image",
-        f"Is it spelt right? Set another one with {_SET_IMAGE}. Images are pulled without a login: where one "
-        "is needed, log in and pull it yourself on every node (`docker login`, `docker pull`), and "
-        "`pulumi config set pullImage false`.",
+        f"Is it spelt right? Set another one with {_SET_IMAGE}. Where a login is needed, run "
+        "`docker login REGISTRY` on every node.",
     ),
     "untrusted": (
         "Docker does not trust the certificate of REGISTRY",

@@ -277,13 +277,16 @@ def _container(one, deadline):
     }
 
 
-def _ask(path, deadline):
-    """GET on Docker's socket, as a command's result; HTTP/1.0 ends with the connection."""
+def _ask(path, deadline, headers=""):
+    """GET on Docker's socket, as a command's result; HTTP/1.0 ends with the connection.
+
+    `headers`: more of them, each with its line's end.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(max(0.1, deadline - time.monotonic()))
             connection.connect(SOCKET)
-            connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
+            connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n%s\r\n" % (path, headers)).encode())
             pieces = []
             while True:
                 piece = connection.recv(1 << 20)

@@ -1,13 +1,14 @@
 """What the image's registry answers to this machine: Docker asks it, by its own proxy and trust.
 
-Nothing is pulled. The question carries no credentials, as the pull does not.
+Nothing is pulled. The question carries the login that this user has for the registry, as the pull does
+(docker_api.py).
 """
 
 import json
 import time
 import urllib.parse
 
-from remote.node import probe
+from remote.node import docker_api, probe
 
 
 def look(args):
@@ -17,7 +18,8 @@ def look(args):
     """
     deadline = time.monotonic() + args["seconds"]
     name = urllib.parse.quote(args["image"], safe="/:@.")
-    answer = probe._ask("/distribution/%s/json" % name, deadline)
+    login = "X-Registry-Auth: %s\r\n" % docker_api.login(args["image"])
+    answer = probe._ask("/distribution/%s/json" % name, deadline, login)
     if answer["rc"] == 124:
         return {"silent": True}
     if answer["rc"]:

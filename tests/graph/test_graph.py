@@ -58,7 +58,11 @@ class Recorder(pulumi.runtime.Mocks):
 
 
 def run(
-    count: int = 2, preview: bool = False, digests: dict[str, str] | None = None, **changes: Any
+    count: int = 2,
+    preview: bool = False,
+    digests: dict[str, str] | None = None,
+    look: Look | None = None,
+    **changes: Any,
 ) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
     recorder.digests = digests or {}
@@ -69,7 +73,9 @@ def run(
 
     @pulumi.runtime.test
     def program():
-        outputs.update(deploy("test", settings, samples.connections(active), samples.look(active), KEY))
+        outputs.update(
+            deploy("test", settings, samples.connections(active), look or samples.look(active), KEY)
+        )
 
     program()
     return recorder, outputs
@@ -163,15 +169,29 @@ def test_the_docker_plugin_has_a_day_and_finds_the_image_there(monkeypatch):
     options = {}
     real = docker.RemoteImage.__init__
 
-    def remembered(self, name, *args, **more):
-        options[name] = more["opts"]
-        real(self, name, *args, **more)
+    def remembered(self, resource_name, *args, **more):
+        options[resource_name] = more["opts"]
+        real(self, resource_name, *args, **more)
 
     monkeypatch.setattr(docker.RemoteImage, "__init__", remembered)
     run()
     limits = options["trtllm-image-0"].custom_timeouts
     assert (limits.create, limits.update) == ("24h", "24h")
     assert [one._name for one in options["trtllm-image-0"].depends_on] == ["trtllm-pull-0"]
+
+
+def test_an_image_that_the_preview_does_not_find_is_pulled_again():
+    look = samples.look(2)
+    gone = dataclasses.replace(look.facts[1].docker, image_known=True, image=None)
+    facts = (look.facts[0], dataclasses.replace(look.facts[1], docker=gone))
+    recorder, _ = run(look=dataclasses.replace(look, facts=facts), image="r.lab/engine:1")
+    assert recorder.inputs("trtllm-pull-0")["missing"] == ""
+    assert recorder.inputs("trtllm-pull-1")["missing"] == "r.lab/engine:1 is not there"
+
+
+def test_two_nodes_with_two_digests_are_refused():
+    with pytest.raises(Exception, match="not one image on all nodes"):
+        run(digests={"trtllm-pull-1": DIGEST.replace("a" * 64, "b" * 64)})
 
 
 def test_without_pulling_the_image_is_used_by_name():
@@ -226,16 +246,15 @@ def test_host_keys_are_pinned_for_every_command():
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
     assert len(commands) == 3  # two probes and the MPI key
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
-    for index in (0, 1):
-        opts = str(recorder.inputs(f"trtllm-docker-{index}")["sshOpts"])
-        assert "StrictHostKeyChecking=yes" in opts
-        assert samples.HOST_KEY in opts
+    opts = str(recorder.inputs("trtllm-docker-0")["sshOpts"])
+    assert "StrictHostKeyChecking=yes" in opts
+    assert samples.HOST_KEY in opts
 
 
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 12
+    assert len(payloads) == 14
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 

@@ -79,6 +79,19 @@ class Stack:
             start_new_session=True,
         )
 
+    def start_shown(self, *words: str) -> subprocess.Popen[str]:
+        """Likewise, with its output to be read by `communicate`."""
+        return subprocess.Popen(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def up(self, ok: bool = True) -> Run:
         return self.pulumi("up", "--yes", "--skip-preview", ok=ok)
 

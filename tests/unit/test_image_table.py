@@ -242,7 +242,7 @@ def answers(
             "denied",
             "denied",
             "FAIL",
-            ["wants a login, or has no such image", "docker login", "pullImage false"],
+            ["wants a login, or has no such image", "docker login nvcr.io"],
         ),
         ("untrusted", "there", "FAIL", ["Docker does not trust", "/etc/docker/certs.d/nvcr.io/ca.crt"]),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import http.server
@@ -243,7 +244,7 @@ def docker(monkeypatch, folder: Path, status: str, body: bytes) -> Iterator[list
         def serve() -> None:
             there, _ = server.accept()
             with there:
-                asked.append(there.recv(65536).decode().split("\r\n")[0])
+                asked.extend(there.recv(65536).decode().split("\r\n")[:-2])
                 if status:
                     there.sendall(f"HTTP/1.0 {status}\r\n\r\n".encode() + body)
                 else:
@@ -260,8 +261,18 @@ def test_the_nodes_docker_is_asked(monkeypatch, tmp_path):
     )
     with docker(monkeypatch, tmp_path, "200 OK", body.encode()) as asked:
         found = node_registry.look({"image": "10.0.0.1:5000/a/b:1@sha256:ab", "seconds": 5})
-    assert asked == ["GET /distribution/10.0.0.1:5000/a/b:1@sha256:ab/json HTTP/1.0"]
+    assert asked[0] == "GET /distribution/10.0.0.1:5000/a/b:1@sha256:ab/json HTTP/1.0"
     assert registry.of_docker(found).platforms == (ARM,)
+
+
+def test_the_nodes_docker_asks_with_the_login_of_its_user(monkeypatch, tmp_path):
+    login = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"10.0.0.1:5000": {"auth": login}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with docker(monkeypatch, tmp_path, "404 Not Found", b"{}") as asked:
+        node_registry.look({"image": "10.0.0.1:5000/a/b:1", "seconds": 5})
+    [header] = [line.partition(": ")[2] for line in asked if line.startswith("X-Registry-Auth")]
+    assert json.loads(base64.urlsafe_b64decode(header))["password"] == "secret"
 
 
 def test_the_nodes_docker_refuses_or_is_silent(monkeypatch, tmp_path):
