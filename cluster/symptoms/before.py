@@ -407,7 +407,7 @@ BEFORE: Sequence[Symptom] = (
     Symptom(
         "`has no such image`, `wants a login, or has no such image`",
         "a typing error in `image`, or a private repository: many registries answer the same for both",
-        "correct `image`; for a private one log in and pull it on every node, and set `pullImage` to false",
+        "correct `image`; for a private one, `docker login REGISTRY` on every node",
         "`docker manifest inspect IMAGE` there",
         checks=("image.registry",),
     ),
