@@ -45,19 +45,19 @@ DEPLOYING: Sequence[Symptom] = (
         "`id` there",
     ),
     Symptom(
-        "`refuses IMAGE to this node`, `allows no more pulls for now`",
+        "`refuses` … `to this node (`, `allows no more pulls for now`",
         "the registry wants a login, or limits pulls without one",
         "`docker login REGISTRY` there, then `pulumi up` again",
         "`docker pull IMAGE` there",
     ),
     Symptom(
-        "`the pull of IMAGE broke`, `the pull of IMAGE stands still`",
+        "`the pull of` … `broke (`, `the pull of` … `stands still:`",
         "the node's line or proxy, or a registry that is down",
         "`pulumi up` again once it answers",
         "`curl -I https://REGISTRY/v2/`, `docker pull IMAGE` there",
     ),
     Symptom(
-        "`IMAGE does not fit`, `the disk became full while IMAGE was pulled`",
+        "`does not fit:`, `the disk became full while`",
         "unpacked layers take about twice what is downloaded",
         "make room on Docker's disk, then `pulumi up` again",
         "`docker system df` there",

@@ -108,6 +108,13 @@ def test_a_refresh_with_a_worker_off_says_it_in_our_words(stack, lab):
     assert re.search(rf"{host}.*does not answer|{host}.*no route", run.text), run.text
 
 
+def test_destroy_leaves_the_image_and_nothing_of_ours(stack, lab):
+    image = stack.get("image")
+    stack.destroy()
+    for node in range(2):
+        assert stacks.inside(lab, node, f"docker image inspect -f ok {image}").strip() == "ok"
+
+
 @pytest.mark.parametrize(
     ("image", "told"),
     [
