@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 
-from remote.node.stop import Stop
+from remote.node import stop
 
 SOCKET = "/var/run/docker.sock"
 ANSWER_S = 60
@@ -37,9 +37,9 @@ def get(path, docker=SOCKET):
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
     except PermissionError:
-        raise Stop("this user may not use Docker's socket (%s)" % docker) from None
+        raise stop.Stop("this user may not use Docker's socket (%s)" % docker) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Stop("Docker does not answer at %s (%s)" % (docker, error)) from None
+        raise stop.Stop("Docker does not answer at %s (%s)" % (docker, error)) from None
     finally:
         connection.close()
 

@@ -49,6 +49,12 @@ def test_what_a_module_takes_from_others_is_sent_with_it(tmp_path):
     assert (done.returncode, done.stderr) == (1, "unknown action 'unheard of'.\n")
 
 
+def test_the_registrys_question_is_sent_whole(tmp_path):
+    done = sent(tmp_path, {"registry": {"image": "a/b:1", "seconds": 0.1}}, registry="look")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["registry"]
+
+
 def test_a_program_that_stops_says_its_sentence_and_no_more(tmp_path):
     keys = tmp_path / ".ssh" / "authorized_keys"
     keys.mkdir(parents=True)
