@@ -31,6 +31,14 @@ class Pcie:
         """What the link carries in Gb/s: 128b/130b coding from PCIe 3.0 on (8 GT/s), 8b/10b before."""
         return self.width * self.speed * (128 / 130 if self.speed >= 8 else 0.8)
 
+    @property
+    def slow(self) -> bool:
+        """Whether it has fewer lanes or a lower speed than a Spark's."""
+        return self.width < SPARK_PCIE.width or self.speed < SPARK_PCIE.speed
+
+    def __str__(self) -> str:
+        return f"x{self.width} at {self.speed:g} GT/s"
+
 
 #: A Spark's ConnectX-7: each of its four functions has four lanes of PCIe 5.0, by `lspci` of two Founders
 #: Editions (NVIDIA's forum, thread 367853, which has an ASUS GX10 with two lanes).

@@ -53,6 +53,8 @@ class Nccl:
     said: str = ""
     """What went wrong when it was tried."""
     version: str = ""
+    busy: bool = False
+    """Whether ranks ran meanwhile, which use the rails too."""
 
 
 def expected(wire: Wire) -> float:
@@ -126,6 +128,11 @@ def notes(rails: Rails, nccl: Nccl) -> list[str]:
         )
     elif rails.skipped:
         found.append(f"RDMA writes were not tested: {rails.skipped}")
+    if nccl.busy and rails.each:
+        found.append(
+            "The server ran during the test of the rails: its traffic and the test slow each other down. Stop "
+            "it for figures that count (`pulumi config set running false`, `pulumi up`)."
+        )
     if nccl.skipped:
         found.append(f"NCCL was not tested: {nccl.skipped}")
     return found

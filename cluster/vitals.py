@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.parsing import rdma
+
 _RATE = re.compile(r"^(\d+(?:\.\d+)?) Gb/sec")
 _PROMETHEUS = re.compile(r"(?m)^(?:trtllm_)?(\w+?)(?:\{[^}]*\})? (\S+)$")
 
@@ -34,6 +36,8 @@ class Port:
     rate: float | None
     incoming: float | None = None
     outgoing: float | None = None
+    slow_pcie: str = ""
+    """Its PCIe link, where that is narrower or slower than a Spark's: "x2 at 32 GT/s"."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def _ranks(listed: Sequence[Mapping[str, Any]]) -> tuple[Rank, ...]:
 
 def _port(port: Mapping[str, Any], sample: Mapping[str, Any], before: Mapping[str, Any] | None) -> Port:
     rate = _RATE.match(port["rate"])
+    link = rdma.pcie(port.get("pcie") or {})
     old = next((one for one in (before or {}).get("ports", ()) if one["device"] == port["device"]), None)
     seconds = float(sample["time"]) - float(before["time"]) if before else 0.0
     flows: dict[str, float | None] = {"in": None, "out": None}
@@ -124,7 +129,12 @@ def _port(port: Mapping[str, Any], sample: Mapping[str, Any], before: Mapping[st
             # A counter that went back was reset.
             flows[way] = 8 * moved / seconds / 1e9 if moved >= 0 else None
     return Port(
-        port["device"], port["netdev"], float(rate.group(1)) if rate else None, flows["in"], flows["out"]
+        port["device"],
+        port["netdev"],
+        float(rate.group(1)) if rate else None,
+        flows["in"],
+        flows["out"],
+        str(link) if link and link.slow else "",
     )
 
 

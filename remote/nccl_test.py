@@ -11,7 +11,6 @@ from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import Ulimit
 
 from cluster import nccl_test
 from cluster.errors import TrtSparkError
@@ -23,6 +22,10 @@ from remote.ssh import Connection
 LABEL = "trtspark.test"
 MARK = {LABEL: "nccl"}
 MOST_LOG_LINES = 200
+STOP_IT = (
+    ", which holds the GPU's memory. Stop it with `pulumi config set running false` and `pulumi up`, then run "
+    "`trtspark doctor --full`."
+)
 NO_RDMA = "the ranks share no RDMA fabric. `trtspark doctor` says what it lacks."
 
 
@@ -37,6 +40,8 @@ def measure(
         for client in clients:
             sweep(client)
         for connection, client in zip(connections, clients, strict=True):
+            if client.containers(filters={"label": RANK_LABEL}):
+                return Nccl(None, f"the server runs on {connection.host}{STOP_IT}", busy=True)
             if why := _obstacle(client, image, connection.host):
                 return Nccl(None, why)
         return _run(clients, image, plan["environments"])
@@ -55,11 +60,6 @@ def sweep(client: Any) -> None:
 
 def _obstacle(client: Any, image: str, host: str) -> str:
     """Why it is not run on this node; "" when it can be."""
-    if client.containers(filters={"label": RANK_LABEL}):
-        return (
-            f"the server runs on {host}, which holds the GPU's memory and uses the rails. Stop it with "
-            "`pulumi config set running false` and `pulumi up`, then run `trtspark doctor --full`."
-        )
     try:
         client.inspect_image(image)
     except ImageNotFound:
@@ -71,17 +71,19 @@ def _obstacle(client: Any, image: str, host: str) -> str:
 
 def _run(clients: Sequence[Any], image: str, environments: Sequence[Mapping[str, str]]) -> Nccl:
     made: list[tuple[Any, str]] = []
+    pool = ThreadPoolExecutor(len(clients))
     try:
         for client, environment in zip(clients, environments, strict=True):
             made.append((client, _create(client, image, environment)))
         for client, name in made:
             client.start(name)
         deadline = time.monotonic() + nccl_test.DEADLINE_S
-        with ThreadPoolExecutor(len(made)) as pool:
-            return nccl_test.result(list(pool.map(lambda one: _output(one[0], one[1], deadline), made)))
+        return nccl_test.result(list(pool.map(lambda one: _output(one[0], one[1], deadline), made)))
     finally:
+        # Before the threads are waited for: after Ctrl-C they wait for these containers.
         for client, name in made:
             _remove(client, name)
+        pool.shutdown()
 
 
 def _create(client: Any, image: str, environment: Mapping[str, str]) -> str:
@@ -97,7 +99,7 @@ def _create(client: Any, image: str, environment: Mapping[str, str]) -> str:
             runtime="nvidia",
             network_mode="host",
             init=True,
-            ulimits=[Ulimit(name="memlock", soft=-1, hard=-1)],
+            ulimits=[{"Name": "memlock", "Soft": -1, "Hard": -1}],
             cap_add=["IPC_LOCK"],
             shm_size=1 << 30,
         ),

@@ -172,6 +172,8 @@ def _links(state: State) -> list[Text]:
 def flow(port: Port) -> str:
     """ "200 Gb/s, in 0.1, out 0.2" """
     rate = f"{port.rate:g} Gb/s" if port.rate is not None else "rate not known"
+    if port.slow_pcie:
+        rate += f" (PCIe only {port.slow_pcie})"
     if port.incoming is None or port.outgoing is None:
         return rate
     return f"{rate}, in {port.incoming:.2f}, out {port.outgoing:.2f}"

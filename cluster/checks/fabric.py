@@ -83,7 +83,7 @@ def pcie(context: Context) -> Iterator[Finding]:
     for facts in context.nodes:
         for hca in facts.hcas:
             link = hca.pcie
-            if not hca.active or link is None or (link.width >= full.width and link.speed >= full.speed):
+            if not hca.active or link is None or not link.slow:
                 continue
             able = ""
             if link.max_width > link.width or link.max_speed > link.speed:
@@ -91,8 +91,8 @@ def pcie(context: Context) -> Iterator[Finding]:
             yield Finding(
                 "WARN",
                 facts.node,
-                f"{hca.name} ({hca.netdev}, PCI {hca.pci}) has a PCIe link of x{link.width} at "
-                f"{link.speed:g} GT/s, where a Spark has x{full.width} at {full.speed:g}{able}. It carries "
+                f"{hca.name} ({hca.netdev}, PCI {hca.pci}) has a PCIe link of {link}, where a Spark has "
+                f"x{full.width} at {full.speed:g}{able}. It carries "
                 f"{link.gbps:.0f} Gb/s at most instead of {full.gbps:.0f}.",
                 "Update the firmware (`fwupdmgr update`), shut the machine down and unplug it for a minute. "
                 f"If `sudo lspci -vv -s {hca.pci}` still shows this under LnkSta, ask the vendor: some ASUS "

@@ -59,6 +59,10 @@ def _meminfo():
     return found
 
 
+#: Of the port's PCI function; remote/node/probe.py reads more.
+PCIE = ("current_link_speed", "current_link_width")
+
+
 def _ports():
     found = []
     for path in sorted(glob.glob("/sys/class/infiniband/*/ports/1")):
@@ -71,6 +75,7 @@ def _ports():
                 "device": device,
                 "netdev": os.path.basename(nets[0]) if nets else "",
                 "rate": _text(path + "/rate"),
+                "pcie": {name: _text("%s/../../device/%s" % (path, name)) for name in PCIE},
                 # The counters are in units of four bytes.
                 "in": 4 * int(_text(path + "/counters/port_rcv_data") or 0),
                 "out": 4 * int(_text(path + "/counters/port_xmit_data") or 0),

@@ -9,7 +9,7 @@ from cluster.service_spec import mark
 from cluster.spec_drift import of_state
 from cluster.vitals import Gpu, Load, Port, Rank, Vitals
 from tests.unit.test_service_spec import inspected, spec
-from trtspark.screen import State, duration, rendered
+from trtspark.screen import State, duration, flow, rendered
 
 IMAGE = "release@sha256:1"
 PORTS = (Port("rocep1s0f0", "enp1s0f0np0", 200.0, 1.5, 0.25), Port("roceP2p1s0f0", "enP2p1s0f0np0", 200.0))
@@ -123,3 +123,9 @@ def test_json_has_null_for_what_is_not_known():
 
 def test_durations():
     assert [duration(s) for s in (42, 200, 18_720, 400_000)] == ["42 s", "3 min", "5.2 h", "5 days"]
+
+
+def test_a_narrow_pcie_link_stands_beside_the_rate():
+    assert flow(Port("a", "b", 200.0, 1.0, 2.0, "x2 at 32 GT/s")) == (
+        "200 Gb/s (PCIe only x2 at 32 GT/s), in 1.00, out 2.00"
+    )

@@ -123,3 +123,10 @@ def test_what_is_not_tested_is_said_with_the_packages_name():
     assert rail_report.rdma(mine[0], measured) == "RDMA not tested"
     assert rail_report.nccl_line(mine, 2, Nccl(None, "it")) == "NCCL not tested"
     assert warned(mine, measured, Nccl(None, "it")) == []
+
+
+def test_a_server_that_ran_meanwhile_is_said():
+    mine = wires()
+    measured = rails(mine, 111.7, 111.6, 109.0, 112.0)
+    [first, _] = rail_report.notes(measured, Nccl(None, "the server runs on a. Stop it.", busy=True))
+    assert first.startswith("The server ran during the test of the rails")

@@ -55,7 +55,7 @@ def device(root: Path, name: str, address: str, **changes: str) -> None:
 def here(tmp_path):
     for name, address in ADDRESSES.items():
         device(tmp_path, name, address)
-    program = TOOL.read_text().replace(SYS, f"{tmp_path}/rdma").replace("/tmp/.lab", f"{tmp_path}/.lab")
+    program = TOOL.read_text().replace(SYS, f"{tmp_path}/rdma")
     tool = tmp_path / "bin/ib_write_bw"
     tool.parent.mkdir()
     tool.write_text(program.replace("#!/usr/bin/python3", f"#!{sys.executable}"))

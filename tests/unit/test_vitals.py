@@ -82,3 +82,12 @@ trtllm_num_requests_running{model_name="m"} 2.0
     assert vitals.counted(now, before, 4.0) == vitals.Load(2, None, 50.0)
     assert vitals.counted(now, None, 0.0) == vitals.Load(2, None, None)
     assert vitals.counted(vitals.counters('request_success_total{a="b"} 3.0\n'), None, 0.0) is None
+
+
+def test_a_narrow_pcie_link_is_shown_and_a_healthy_one_is_not():
+    speed = {"current_link_speed": "32.0 GT/s PCIe"}
+    shown = []
+    for width in ("4", "2"):
+        port = {**SAMPLE["ports"][0], "pcie": {**speed, "current_link_width": width}}
+        shown += [one.slow_pcie for one in vitals.vitals("n", {**SAMPLE, "ports": [port]}).ports]
+    assert shown == ["", "x2 at 32 GT/s"]

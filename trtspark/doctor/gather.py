@@ -192,6 +192,9 @@ def _more(live: Live, connections: Sequence[Connection], mode: Mode) -> Live:
         live = replace(live, log=_log(live.stack, connections[0]))
     if mode != "full":
         return live
+    # Imported before the threads are there: docker's package breaks when two import it at once.
+    from remote import fabric_test, gpu_container, nccl_test, rail_test  # noqa: F401
+
     with ThreadPoolExecutor(1) as pool:
         gpus = pool.submit(_gpus, live, connections)
         return replace(live, fabric=_fabric(live, connections, terminal.hint), gpus=gpus.result())
