@@ -130,7 +130,7 @@ def notes(rails: Rails, nccl: Nccl) -> list[str]:
         found.append(f"RDMA writes were not tested: {rails.skipped}")
     if nccl.busy and rails.each:
         found.append(
-            "The server ran during the test of the rails: its traffic and the test slow each other down. Stop "
+            "The server ran during the test of the rails: its traffic and the test slow each other. Stop "
             "it for figures that count (`pulumi config set running false`, `pulumi up`)."
         )
     if nccl.skipped:

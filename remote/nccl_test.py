@@ -23,7 +23,7 @@ LABEL = "trtspark.test"
 MARK = {LABEL: "nccl"}
 MOST_LOG_LINES = 200
 STOP_IT = (
-    ", which holds the GPU's memory. Stop it with `pulumi config set running false` and `pulumi up`, then run "
+    ", which holds the GPU's memory. Stop it (`pulumi config set running false`, `pulumi up`), then run "
     "`trtspark doctor --full`."
 )
 NO_RDMA = "the ranks share no RDMA fabric. `trtspark doctor` says what it lacks."
