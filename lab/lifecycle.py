@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -43,6 +44,7 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
     with lab.locked():
         plan = _plan(lab, wanted)
         lab.make_store()
+        _check_store(lab.store)
         for left in orphans():
             say(f"{left} belongs to a lab whose checkout is gone. Remove it: sudo rm -rf {left}")
         lan = IPv4Network(plan.subnet)
@@ -67,6 +69,21 @@ def up(lab: Lab, wanted: Wanted, say: Say) -> None:
             for done in [workers.submit(ready, each) for each in lab.nodes(plan)]:
                 done.result()
             _describe(lab, plan, images.result())
+
+
+def _check_store(store: Path) -> None:
+    """Raise LabError where no node's disk can be: it is the upper layer of an overlay.
+
+    Overlays themselves (a container's root) and network file systems refuse these attributes.
+    """
+    try:
+        os.setxattr(store, "trusted.overlay.opaque", b"y")
+        os.removexattr(store, "trusted.overlay.opaque")
+    except OSError as error:
+        raise LabError(
+            f"{store} cannot hold a node's disk: its file system refuses overlay's attributes"
+            f" ({error.strerror}). Name a folder on ext4, xfs or tmpfs: TRTSPARK_LAB_DISKS=/PATH"
+        ) from None
 
 
 def _plan(lab: Lab, wanted: Wanted) -> Plan:

@@ -73,7 +73,7 @@ def test_a_script_must_name_the_fingerprints(stack, lab):
 
 
 def test_init_asks_and_shows_and_writes(stack, lab, terminal):
-    screen = terminal(100, 50)
+    screen = terminal(100, 80)  # the notice about the key and the whole list
     screen.type(f"{COMMAND} init --no-find")
     screen.until("The head")
     for node, question in zip(lab["nodes"], ("", "Another Spark"), strict=True):

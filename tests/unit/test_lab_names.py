@@ -1,12 +1,13 @@
 """Names, addresses and variants of labs: derived, stable and never shared."""
 
+import errno
 import shutil
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lab import cabling, names, state
+from lab import cabling, lifecycle, names, state
 from lab.errors import LabError
 from lab.state import Lab, Plan
 from lab.variants import parse, usages, variant_of
@@ -121,3 +122,12 @@ def test_the_user_of_sudo_gets_the_labs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SUDO_GID", "1001")
     state.hand_over(tmp_path)
     assert given == [(tmp_path, 1000, 1001), (tmp_path / "hub", 1000, 1001)]
+
+
+def test_a_file_system_that_cannot_hold_a_disk_is_named(tmp_path, monkeypatch):
+    def refuse(*_words):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(lifecycle.os, "setxattr", refuse)
+    with pytest.raises(LabError, match=rf"{tmp_path} cannot hold .*not supported.*TRTSPARK_LAB_DISKS"):
+        lifecycle._check_store(tmp_path)
