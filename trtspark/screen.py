@@ -32,6 +32,8 @@ class State:
     ranks: int = 0
     given: Sequence[Given] = ()
     """The ranks' services as the last `up` gave them to Swarm."""
+    fault: str = ""
+    """What is wrong with the answer to a short completion; "" for nothing, or when there was none in time."""
 
     @property
     def uptime(self) -> float | None:
@@ -71,6 +73,8 @@ class State:
             found.append(f"rank {', '.join(map(str, lost))} does not run")
         if not self.running and there:
             found.append("ranks run, and `running` is false: `pulumi up`")
+        if self.running and self.served and self.fault:
+            found.append(f"the API completes nothing: {self.fault}")
         if self.running and not self.served and not lost:
             found.append("the API does not answer: still loading?")
         return found
@@ -112,6 +116,8 @@ NARROW = 76
 
 def _head(state: State) -> list[Text]:
     served = Text("answers", "green") if state.served else Text("does not answer", "red")
+    if state.served and state.fault:
+        served = Text("completes nothing", "red")
     up = f", up {duration(state.uptime)}" if state.uptime is not None else ""
     model = state.deployed or state.model
     revision = f" @ {state.revision[:12]}" if state.revision else ""

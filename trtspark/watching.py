@@ -18,11 +18,16 @@ from cluster import vitals
 from cluster.errors import TrtSparkError
 from cluster.vitals import Load, Vitals
 from remote import node
+from remote.rank0 import completion
 from remote.ssh import Connection, explained, options
 
 #: Seconds for one sample: nvidia-smi itself may take a while on a busy machine.
 SAMPLE_S = 12.0
 HTTP_S = 4.0
+#: A completion is asked for so often, gets so long, and is waited for so long where there is one look only.
+COMPLETION_EVERY_S = 30.0
+COMPLETION_S = 60.0
+COMPLETION_WAIT_S = 10.0
 
 
 class NodeWatch:
@@ -172,6 +177,41 @@ class EngineWatch:
         return found
 
 
+class Completions:
+    """Asks for a short completion now and then, beside the other looks: a server that lists its model may
+    complete nothing.
+    """
+
+    def __init__(self, url: str, every_s: float = COMPLETION_EVERY_S) -> None:
+        """`url` without /v1. Nothing is asked until the first look."""
+        self.url, self.every_s = url, every_s
+        self._asked_at = -every_s
+        self._fault = ""
+        self._thread: threading.Thread | None = None
+
+    def fault(self, served: str) -> str:
+        """What is wrong with the last answer; "" for nothing, and while none has come yet."""
+        running = self._thread is not None and self._thread.is_alive()
+        if served and not running and time.monotonic() - self._asked_at >= self.every_s:
+            self._asked_at = time.monotonic()
+            self._thread = threading.Thread(target=self._ask, args=(served,), daemon=True)
+            self._thread.start()
+        return self._fault
+
+    def wait(self, seconds: float = COMPLETION_WAIT_S) -> None:
+        """Until the answer to the last question is there, for at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _ask(self, model: str) -> None:
+        body = completion.body(model, completion.WATCH_TOKENS)
+        try:
+            said = requests.post(f"{self.url}/v1/chat/completions", json=body, timeout=COMPLETION_S)
+        except requests.RequestException:
+            return  # it may wait behind other clients, or the server has just ended: the other looks tell
+        self._fault = completion.fault(said.status_code, said.text[: completion.MOST_BYTES])
+
+
 class Watch:
     """Everything of a stack at once."""
 
@@ -179,6 +219,7 @@ class Watch:
         """`url`: the API's, or "" where nothing is deployed."""
         self.nodes = [NodeWatch(one, stack, not index) for index, one in enumerate(connections)]
         self.engine = EngineWatch(url, drain) if url else None
+        self.completions = Completions(url)
         self._pool = ThreadPoolExecutor(len(self.nodes) + 1)
 
     def sample(self) -> tuple[list[Vitals], str, Load]:

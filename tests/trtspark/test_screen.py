@@ -129,3 +129,12 @@ def test_a_narrow_pcie_link_stands_beside_the_rate():
     assert flow(Port("a", "b", 200.0, 1.0, 2.0, "x2 at 32 GT/s")) == (
         "200 Gb/s (PCIe only x2 at 32 GT/s), in 1.00, out 2.00"
     )
+
+
+def test_a_server_that_completes_nothing_is_not_well():
+    found = state(fault="HTTP 400: CUDA error: an illegal instruction was encountered")
+    assert not found.healthy
+    text = shown(found)
+    assert "completes nothing" in text
+    assert "an illegal instruction was encountered" in shown(found, 160)
+    assert state(running=False, served="", nodes=[], fault="HTTP 400: x").drift == []

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.vitals import Load
 from tests import samples
-from trtspark.watching import EngineWatch, NodeWatch
+from trtspark.watching import Completions, EngineWatch, NodeWatch
 
 #: Runs the command here, as sshd would on a node.
 SSH = """#!/bin/sh
@@ -72,6 +72,10 @@ class Engine(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def log_message(self, *_words):
         pass
 
@@ -122,6 +126,32 @@ def test_counters_are_preferred_as_they_drain_nothing(engine):
     assert eyes.sample()[1] == Load(1, None, 0.0)
     assert not asked
     eyes.close()
+
+
+def test_a_server_that_lists_its_model_may_complete_nothing(engine):
+    url, pages, asked = engine
+    answer = '{"choices": [{"message": {"content": "%s"}, "finish_reason": "length"}]}'
+    pages["/v1/chat/completions"] = lambda: asked.append(1) or answer % ("!" * 32)
+    eyes = Completions(url)
+    assert eyes.fault("a/b") == ""  # none has come yet
+    eyes.wait()
+    assert eyes.fault("a/b") == 'the answer repeats "!" over and over'
+    assert asked == [1]  # not at every look
+    eyes.every_s = 0
+    pages["/v1/chat/completions"] = answer % "One, two"
+    eyes.fault("a/b")
+    eyes.wait()
+    eyes.every_s = 60
+    assert eyes.fault("a/b") == ""
+
+
+def test_nothing_is_asked_of_a_server_that_is_not_there():
+    eyes = Completions("http://127.0.0.1:9")
+    assert eyes.fault("") == ""
+    eyes.wait()
+    assert eyes.fault("a/b") == ""
+    eyes.wait()
+    assert eyes.fault("a/b") == ""
 
 
 def test_an_engine_that_is_not_there():

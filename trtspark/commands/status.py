@@ -58,6 +58,7 @@ def run(
         with terminal.err.status("Looking"):
             look(stack, eyes)
             time.sleep(BETWEEN_S)
+            eyes.completions.wait()
             state = look(stack, eyes)
         show(state, as_json)
     finally:
@@ -85,6 +86,7 @@ def look(stack: Stack, eyes: Watch) -> State:
         running=settings.running,
         ranks=len(settings.active_nodes),
         given=stack.services,
+        fault=eyes.completions.fault(served),
     )
 
 
