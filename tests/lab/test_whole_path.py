@@ -137,6 +137,11 @@ def served(stack) -> list[str]:
     [
         ("lab/out-of-memory", ["out of memory", "gpuMemoryFraction"]),
         ("lab/crash-at-load", ["crashed while loading"]),
+        pytest.param(
+            "lab/completions-500",
+            ["lists the model but completes nothing", "HTTP 500", "cutlass FP4 gemm"],
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_model_that_cannot_start_fails_with_its_cause_and_the_old_one_serves_again(stack, model, parts):
