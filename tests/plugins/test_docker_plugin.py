@@ -355,3 +355,26 @@ def test_registry_credentials(tmp_path, monkeypatch):
     assert found["nvcr.io"]["password"] == "pw"
     with pytest.raises(OperationError, match="could not open config file"):
         credentials([{"address": "nvcr.io", "configFile": str(tmp_path / "none")}])
+
+
+def test_what_an_unreachable_docker_is_told_by(tmp_path, monkeypatch):
+    """The texts of docker/docker 28.5.2, client/request.go, and of docker/cli's commandconn.go."""
+    (tmp_path / "ssh").write_text(
+        "#!/bin/sh\necho 'ssh: connect to host spark port 22: No route' >&2\nexit 255\n"
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(OperationError) as by_ssh:
+        Engine("ssh://nvidia@spark", ["-o", "X=y"]).get("/images/x/json")
+    command = "ssh -l nvidia -o X=y -o ConnectTimeout=30 -T -- spark docker system dial-stdio"
+    assert str(by_ssh.value) == (
+        "failed to create Docker client: Error pinging Docker server, please make sure that "
+        "ssh://nvidia@spark is reachable and has a  '_ping' endpoint. Error: error during connect: "
+        f'Head "http://docker.example.com/_ping": command [{command}] has exited with exit status 255, '
+        "make sure the URL is valid, and Docker 18.09 or later is installed on the remote host: "
+        "stderr=ssh: connect to host spark port 22: No route"
+    )
+    with pytest.raises(
+        OperationError, match=r"Cannot connect to the Docker daemon at unix:///nobody/d.sock\. Is"
+    ):
+        Engine("unix:///nobody/d.sock", []).get("/images/x/json")
