@@ -303,6 +303,11 @@ class Settings(_Frozen):
         description="true or false: put the nodes' users into group docker where they are not in it "
         "(it makes them as powerful as root; destroy takes them out again)",
     )
+    take_over: str | None = Field(
+        default=None,
+        description="the name of a stack whose machines this one takes over, because it was renamed or its "
+        "state is lost",
+    )
     ssh_key: str | None = Field(
         default=None, description="path of the private key for ssh (default: your agent and ~/.ssh)"
     )

@@ -236,6 +236,8 @@ class Facts:
     """(stack, rank) -> the fingerprint of the spec that its container was started from."""
     wanted: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(stack, rank) -> what the Swarm wants to run, a fingerprint or NOTHING; only a manager says."""
+    owner: str = ""
+    """The stack that prepared the machine, by our record there."""
     swarm_nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Id -> our labels of every node that its Swarm lists, any stack's; only a manager knows any."""
     configs: Mapping[str, str] = field(default_factory=dict)

@@ -162,11 +162,12 @@ def plan(
     nodes: Sequence[str],
     members: Mapping[str, Member],
     listed: Mapping[str, Listed],
+    take_over: str = "",
 ) -> list[Step]:
     """Steps to a Swarm of exactly `nodes` (head first) with our labels; [] when it is so already.
 
-    `members` is each machine's own view, by name; `listed` the manager's view, by node id. Raises
-    NodeError where a machine belongs to another Swarm or its membership is broken.
+    `members` is each machine's own view, by name; `listed` the manager's view, by node id; `take_over` a stack
+    whose machines may become this one's. Raises NodeError where a machine belongs to another Swarm or its membership is broken.
     """
     head = nodes[0]
     steps: list[Step] = []
@@ -198,18 +199,23 @@ def plan(
         ours[node_id] = name
         labels = listed[node_id].labels if node_id in listed else {}
         owner = labels.get(STACK_LABEL, stack)
-        if owner != stack:
-            raise NodeError(
-                name,
-                f"it serves stack {owner} already.",
-                f"Take it out of that stack's nodes, or end it there: `pulumi destroy --stack {owner}`.",
-            )
+        if owner not in (stack, take_over):
+            raise NodeError(name, f"it belongs to stack {owner}.", other_stack(owner))
         if any(labels.get(key) != value for key, value in wanted.items()):
             steps.append(Label(name, rank))
     for node_id, entry in listed.items():
-        if node_id not in ours and entry.labels.get(STACK_LABEL) == stack:
+        if node_id not in ours and entry.labels.get(STACK_LABEL) in (stack, take_over or stack):
             steps.append(Unlabel(node_id))
     return steps
+
+
+def other_stack(owner: str) -> str:
+    """What a person does about a machine of another stack."""
+    return (
+        f"A machine belongs to one stack at a time: run `pulumi destroy --stack {owner}`, or take the machine "
+        f"out of nodes. If stack {owner} was renamed or its state is lost: "
+        f"`pulumi config set takeOver {owner}`."
+    )
 
 
 def _refuse_broken(name: str, member: Member) -> None:

@@ -27,8 +27,8 @@ NOTHING_SET = NodeAddresses()
 class SparkNodeArgs:
     """A machine's login and what the look before the plan found of it.
 
-    `docker_group`: whether preparing may put the user into group docker; `stack` and `fabric` are of use
-    where the stack sets the fabric's addresses.
+    `docker_group`: whether preparing may put the user into group docker; `take_over`: the stack whose machine
+    it was, "" for none; `fabric` is of use where the stack sets the fabric's addresses.
     """
 
     connection: Connection
@@ -36,6 +36,7 @@ class SparkNodeArgs:
     private_key: str | None
     docker_group: bool = False
     stack: str = ""
+    take_over: str = ""
     fabric: NodeAddresses = NOTHING_SET
 
 
@@ -100,11 +101,15 @@ class SparkNode(pulumi.ComponentResource):
         )
         self.prepared = GpuRuntime(
             f"{name}-gpu-runtime",
-            args.facts.gpu_uuid,
-            args.connection.as_props(),
-            args.docker_group,
-            preparation.wanted(args.facts),
-            preparation.steps(args.facts),
+            {
+                "stack": args.stack,
+                "takeOver": args.take_over,
+                "gpu": args.facts.gpu_uuid,
+                "connection": args.connection.as_props(),
+                "group": args.docker_group,
+                "things": preparation.wanted(args.facts),
+                "steps": preparation.steps(args.facts),
+            },
             pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
         self.facts = self.probe.stdout

@@ -40,7 +40,16 @@ def deploy(
     parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
         SparkNode(
-            role(index), SparkNodeArgs(connection, facts, private_key, settings.docker_group, stack, part)
+            role(index),
+            SparkNodeArgs(
+                connection,
+                facts,
+                private_key,
+                settings.docker_group,
+                stack,
+                settings.take_over or "",
+                part,
+            ),
         )
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))
     ]

@@ -53,6 +53,7 @@ class SwarmCluster(pulumi.ComponentResource):
             ],
             [s.args.connection.host for s in nodes if EXPIRED in s.args.facts.docker.swarm.error],
             [s.args.connection.host for s in nodes if s.args.facts.docker.swarm.state == "inactive"],
+            nodes[0].args.take_over,
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )
         self.ready: list[pulumi.Resource] = [swarm]
@@ -83,10 +84,13 @@ class SwarmCluster(pulumi.ComponentResource):
         access = [
             RankAccess(
                 f"{name}-rank-access-{index}",
-                stack,
-                worker.args.connection.as_props(),
-                public,
-                script,
+                {
+                    "stack": stack,
+                    "takeOver": worker.args.take_over,
+                    "connection": worker.args.connection.as_props(),
+                    "key": public,
+                    "script": script,
+                },
                 pulumi.ResourceOptions(parent=self),
             )
             for index, worker in enumerate(workers, start=1)

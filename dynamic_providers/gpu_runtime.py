@@ -5,7 +5,7 @@ The work is in remote/gpu_runtime.py, imported when there is some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -13,13 +13,17 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
 
+_INPUTS = ("stack", "takeOver", "gpu", "connection", "group", "things", "steps")
+
 
 class GpuRuntimeProvider(Provider):
-    """`gpu`, `connection`, `group`, `things` and `steps` (cluster/preparation.py) -> changed, docker."""
+    """`stack`, `takeOver` (a stack whose machines these were, "" for none), `gpu`, `connection`, `group`,
+    `things` and `steps` (cluster/preparation.py) -> changed, docker.
+    """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Things that refresh found otherwise, and steps that the look before this plan found needed."""
-        different = changed(_olds, _news, ("gpu", "things"))
+        different = changed(_olds, _news, ("gpu", "things", "stack"))
         return DiffResult(changes=bool(different.changes or _news["steps"]), replaces=[])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -48,7 +52,7 @@ class GpuRuntimeProvider(Provider):
         from remote.gpu_runtime import look
 
         outs = {**props, "things": look(props)}
-        inputs = {key: outs[key] for key in ("gpu", "connection", "group", "things", "steps")}
+        inputs = {key: outs[key] for key in _INPUTS}
         return ReadResult(id_, outs, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -67,24 +71,9 @@ class GpuRuntime(Resource, module="trtspark", name="GpuRuntime"):
     """Docker of one node, prepared."""
 
     def __init__(
-        self,
-        name: str,
-        gpu: str,
-        connection: Mapping[str, Any],
-        group: bool,
-        things: Mapping[str, str],
-        steps: Sequence[str],
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`things` as they should be; `steps`: what the look before found to be done, for the preview.
-
-        `group`: whether the user may be put into group docker.
+        """`props`: see _INPUTS; `things` as they should be; `steps`: what the probe found to be done, for the
+        preview; `group`: whether the user may be put into group docker.
         """
-        props = {
-            "gpu": gpu,
-            "connection": dict(connection),
-            "group": group,
-            "things": dict(things),
-            "steps": list(steps),
-        }
         super().__init__(GpuRuntimeProvider(), name, {**props, "changed": None, "docker": None}, opts)

@@ -15,7 +15,7 @@ from dynamic_providers.base import Provider, changed, given_up, kept_on_failure,
 
 
 class RankAccessProvider(Provider):
-    """`stack`, `connection`, `key` (public), `script` -> nothing more."""
+    """`stack`, `takeOver`, `connection`, `key` (public), `script` -> nothing more."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another host is another node; how it is reached is not what there should be."""
@@ -52,14 +52,9 @@ class RankAccess(Resource, module="trtspark", name="RankAccess"):
     """The forced command on one worker."""
 
     def __init__(
-        self,
-        name: str,
-        stack: str,
-        connection: Mapping[str, Any],
-        key: pulumi.Input[str],
-        script: str,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """`key` is the public half, `script` the command's text (remote/node/rank_exec.sh)."""
-        props = {"stack": stack, "connection": dict(connection), "key": key, "script": script}
-        super().__init__(RankAccessProvider(), name, props, opts)
+        """`props`: stack, takeOver (a stack whose worker it was, "" for none), connection, key (the public
+        half) and script (the command's text, remote/node/rank_exec.sh).
+        """
+        super().__init__(RankAccessProvider(), name, dict(props), opts)

@@ -58,7 +58,7 @@ class SwarmProvider(Provider):
         found = [node for node in known if node["name"] in names]
         outs = {**props, "nodes": found, "machines": known}
         looks = {key: props.get(key, []) for key in ("expired", "outside")}
-        inputs = {"stack": props["stack"], "nodes": found, **looks}
+        inputs = {"stack": props["stack"], "takeOver": props.get("takeOver", ""), "nodes": found, **looks}
         return ReadResult(id_, outs, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -84,13 +84,14 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         nodes: Sequence[Mapping[str, Any]],
         expired: Sequence[str] = (),
         outside: Sequence[str] = (),
+        take_over: str = "",
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`nodes` are plain data, head first: name, address, gpu (UUID), connection; `expired` and `outside`
-        are names.
+        are names; `take_over` is a stack whose machines these were, "" for none.
         """
         looks = {"expired": list(expired), "outside": list(outside)}
-        props = {"stack": stack, "nodes": list(nodes), **looks}
+        props = {"stack": stack, "nodes": list(nodes), "takeOver": take_over, **looks}
         outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None, "bare": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
         self.swarm_id = output(self, "swarmId")

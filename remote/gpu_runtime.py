@@ -21,7 +21,13 @@ Dial = Callable[[Connection], Shell]
 def prepare(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
     """Bring the node to `props`; what was done. A login with new groups is followed by a new one."""
     session = shell(Connection.from_props(props["connection"]))
-    order = {"action": "apply", "gpu": props["gpu"], "group": bool(props["group"])}
+    order = {
+        "action": "apply",
+        "gpu": props["gpu"],
+        "group": bool(props["group"]),
+        "stack": props["stack"],
+        "take_over": props["takeOver"],
+    }
     done = _run(session, props, order)
     if done["login"]:
         session.renew()
@@ -32,7 +38,7 @@ def prepare(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
 def give_back(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
     """Undo `prepare`; what was done."""
     session = shell(Connection.from_props(props["connection"]))
-    done = _run(session, props, {"action": "restore"})
+    done = _run(session, props, {"action": "restore", "stack": props["stack"]})
     if done["login"]:
         session.renew()
     return done

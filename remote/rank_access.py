@@ -15,7 +15,11 @@ Dial = Callable[[Connection], Shell]
 
 
 def allow(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
-    """`props["key"]` may run `props["script"]` there. Raises NodeError, Unreachable among them."""
+    """`props["key"]` may run `props["script"]` there; the key of a stack that is taken over may no longer.
+    Raises NodeError, Unreachable among them.
+    """
+    if props["takeOver"]:
+        revoke({**props, "stack": props["takeOver"]}, shell)
     _run(props, {"action": "allow", "key": props["key"], "script": props["script"]}, shell)
 
 

@@ -65,7 +65,10 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
         made = True
         ledger |= Ledger(frozenset(name for name in names[1:] if members[name].state == "active"))
-    steps = plan(props["stack"], names, members, listed)
+    old = props.get("takeOver") or ""
+    steps = plan(props["stack"], names, members, listed, old)
+    if old and members[head].manager:
+        made = _take_over(clients[head], old, props["stack"]) or made
     joins = [step.node for step in steps if isinstance(step, Join)]
     rejoined = set(joins) & ledger.joined
     bare = {s.node for s in steps if isinstance(s, Init | Join) and without_bridge(clients[s.node])}
@@ -111,6 +114,25 @@ def _ledger(client: Any, head: Member) -> Ledger:
     made = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
     adopted = client.inspect_node(head.node_id)["Spec"].get("Labels") or {}
     return Ledger.parse(made.get(LEDGER_LABEL)) | Ledger.parse(adopted.get(LEDGER_LABEL))
+
+
+def _take_over(client: Any, old: str, stack: str) -> bool:
+    """End what stack `old` runs in the Swarm, whose machines become `stack`'s; whether `old` had made the
+    Swarm, which then is ours to end.
+    """
+    of_old = {"label": f"{STACK_LABEL}={old}"}
+    for service in client.services(filters=of_old):
+        client.remove_service(service["ID"])
+    for listing, remove in ((client.configs, client.remove_config), (client.secrets, client.remove_secret)):
+        for entry in listing():
+            if (entry["Spec"].get("Labels") or {}).get(STACK_LABEL) == old:
+                remove(entry["ID"])
+    if not _made_for(client, old):
+        return False
+    found = client.inspect_swarm()
+    labels = {**found["Spec"]["Labels"], STACK_LABEL: stack}
+    client.update_swarm(found["Version"]["Index"], swarm_spec={**found["Spec"], "Labels": labels})
+    return True
 
 
 def _note(client: Any, ledger: Ledger) -> None:

@@ -20,7 +20,8 @@ def port(context: Context) -> Iterator[Finding]:
     if not context.settings.running:
         return
     head, number = context.nodes[0], context.settings.port
-    ours = any(rank == (context.stack, "0", str(number)) for rank in head.ranks)
+    stacks = (context.stack, context.settings.take_over)
+    ours = any(rank[0] in stacks and rank[1:] == ("0", str(number)) for rank in head.ranks)
     taken = any(
         found == number and (address in _ANY or address == str(head.address))
         for address, found in head.listening

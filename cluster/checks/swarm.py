@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cluster.checks.table import Context, Finding, check
 from cluster.errors import NodeError
 from cluster.facts import Facts
-from cluster.swarm_plan import EXPIRED, Listed, Member, forgotten, plan, way_out
+from cluster.swarm_plan import EXPIRED, Listed, Member, forgotten, other_stack, plan, way_out
 
 #: Docker's own is 90 days; a Swarm that we make has ten years.
 SHORT_DAYS = 365
@@ -86,9 +86,24 @@ def membership(context: Context) -> Iterator[Finding]:
     for gone in forgotten(names, str(head.address), members, listed):
         members[gone.node] = Member("inactive")
     try:
-        plan(context.stack, names, members, listed)
+        plan(context.stack, names, members, listed, context.settings.take_over or "")
     except NodeError as error:
         yield Finding("FAIL", error.node, error.found, error.todo)
+
+
+@check(
+    "machine.owner",
+    "No other stack has prepared or serves from the machine.",
+    "`pulumi destroy` the other stack, or take it over: `pulumi config set takeOver …`.",
+    alone=True,
+)
+def owner(context: Context) -> Iterator[Finding]:
+    """By our record on the machine, and by the containers of ranks that run there."""
+    mine = ("", context.stack, context.settings.take_over)
+    for facts in context.nodes:
+        others = [one for one in (facts.owner, *(rank[0] for rank in facts.ranks)) if one not in mine]
+        if others:
+            yield Finding("FAIL", facts.node, f"it belongs to stack {others[0]}.", other_stack(others[0]))
 
 
 def _member(facts: Facts) -> Member:

@@ -61,6 +61,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         ranks=docker.ranks(document["docker"]),
         specs=docker.specs(document["docker"]),
         wanted=docker.wanted(document["docker"]),
+        owner=system.owner(files.get("/var/lib/trtspark/gpu-runtime.json")),
         swarm_nodes=dict(document["docker"].get("nodes") or {}),
         configs=dict(document["docker"].get("configs") or {}),
         gpu_problem=found.problem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -102,3 +103,11 @@ def toolkit(out: str, config: str | None) -> Toolkit:
         swarm_resource=str(found.get("swarm-resource", "")),
         config=config is not None,
     )
+
+
+def owner(record: str | None) -> str:
+    """The stack in our record of what preparing changed; "" without one, or where it cannot be understood."""
+    try:
+        return str(json.loads(record or "{}").get("stack") or "")
+    except (ValueError, AttributeError):
+        return ""

@@ -22,20 +22,28 @@ GROUP = "docker"
 
 
 def main(args):
-    """`args`: {"action": "apply", "gpu": UUID, "group": bool} or {"action": "restore"}.
+    """`args`: {"action": "apply", "gpu": UUID, "group": bool, "stack": name, "take_over": name or ""} or
+    {"action": "restore", "stack": name}. A machine that another stack prepared is that stack's: "apply" refuses
+    it, unless it is the one to take over, and "restore" leaves it alone.
 
     Answers {"changed": paths, "docker": "restarted", "reloaded" or "", "login": bool}. With "login" this
     user has other groups now, which a new login sees: "apply" is to be repeated there.
     """
     if args["action"] == "apply":
-        return apply(args["gpu"], args.get("group", False))
+        return apply(args["gpu"], args["stack"], args.get("take_over", ""), args.get("group", False))
     if args["action"] == "restore":
-        return restore()
+        return restore(args["stack"])
     raise stop.Stop("unknown action %r." % args["action"])
 
 
-def apply(gpu, group=False):
+def apply(gpu, stack, take_over="", group=False):
     record = recorded()
+    if record["stack"] not in ("", stack, take_over):
+        raise stop.Stop("it was prepared by stack %s, which still owns it." % record["stack"])
+    owned = record["stack"] and record["stack"] != stack
+    record["stack"] = stack
+    if owned:
+        as_root.put(RECORD, json.dumps(record, sort_keys=True))
     files = changes(gpu, record)
     if group and not in_group() and not let_in_otherwise():
         return join_group(record)
@@ -138,8 +146,10 @@ def restart_with(text):
         as_root.put(DAEMON, text)
 
 
-def restore():
+def restore(stack):
     record = recorded()
+    if record["stack"] not in ("", stack):
+        return {"changed": [], "docker": "", "login": False}
     files = {path: as_root.read(path) for path in sorted(record["files"])}
     wanted = {path: owners(path, text, record) for path, text in files.items()}
     changed = [path for path in wanted if wanted[path] != files[path]]
@@ -155,7 +165,7 @@ def restore():
         if entry["before"] is not None:
             as_root.sudo("rm", "-f", path + KEPT)
     left = leave_group(record)
-    if record["files"] or record["group"]:
+    if record["files"] or record["group"] or record["stack"]:
         as_root.sudo("rm", "-f", RECORD)
         as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
     return {"changed": changed, "docker": done, "login": left}
@@ -250,10 +260,10 @@ def remember(record, files):
 
 def recorded():
     if not os.path.exists(RECORD):
-        return {"files": {}, "group": ""}
+        return {"files": {}, "group": "", "stack": ""}
     try:
         found = json.loads(as_root.sudo("cat", RECORD))
-        return {"files": found["files"], "group": found["group"]}
+        return {"files": found["files"], "group": found["group"], "stack": found.get("stack", "")}
     except (ValueError, KeyError, TypeError):
         raise stop.Stop(
             "%s, our record of what was here before, cannot be understood. Compare %s with %s%s by hand and "

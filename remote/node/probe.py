@@ -29,11 +29,14 @@ COMMANDS = {
 }
 #: Asked only where ufw is on and sudo needs no password; docs/preparing.md has its line.
 UFW_RULES = "/etc/ufw/user.rules"
+#: remote/node/gpu_runtime.py's; only the stack's name in it leaves the machine.
+OUR_RECORD = "/var/lib/trtspark/gpu-runtime.json"
 FILES = (
     "/etc/default/locale",
     "/etc/default/ufw",
     "/etc/dgx-release",
     "/etc/docker/daemon.json",
+    OUR_RECORD,
     "/etc/group",
     "/etc/nvidia-container-runtime/config.toml",
     "/etc/ssh/ssh_host_ed25519_key.pub",
@@ -118,6 +121,11 @@ def _hide(document):
     files = document["files"]
     release = files["/etc/dgx-release"] or ""
     files["/etc/dgx-release"] = re.sub(r"(?m)^DGX_SERIAL_NUMBER=.*\n?", "", release) or None
+    record = files[OUR_RECORD]
+    if record:
+        with contextlib.suppress(ValueError, AttributeError):
+            record = json.dumps({"stack": json.loads(record).get("stack", "")})
+        files[OUR_RECORD] = record
     for path in ("/etc/docker/daemon.json", "/proc/cmdline"):
         if files[path]:
             files[path] = re.sub(r"://[^/@\s\"]+@", "://***@", files[path])

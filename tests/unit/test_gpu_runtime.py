@@ -25,12 +25,13 @@ def machine(tmp_path, monkeypatch):
     return made
 
 
-def apply(gpu: str = GPU, group: bool = False) -> dict[str, Any]:
-    return gpu_runtime.main({"action": "apply", "gpu": gpu, "group": group})
+def apply(gpu: str = GPU, group: bool = False, stack: str = "dgx", take_over: str = "") -> dict[str, Any]:
+    order = {"action": "apply", "gpu": gpu, "group": group, "stack": stack, "take_over": take_over}
+    return gpu_runtime.main(order)
 
 
-def restore() -> dict[str, Any]:
-    return gpu_runtime.main({"action": "restore"})
+def restore(stack: str = "dgx") -> dict[str, Any]:
+    return gpu_runtime.main({"action": "restore", "stack": stack})
 
 
 def beside(path: Path) -> Path:
@@ -484,3 +485,35 @@ def test_a_broken_file_is_refused_before_the_group_is_changed(machine):
     with pytest.raises(stop.Stop, match="was not touched"):
         apply(group=True)
     assert (machine.members, machine.calls) == ([], [])
+
+
+# --- one stack at a time
+
+
+def test_a_machine_of_another_stack_is_not_touched(machine):
+    apply()
+    before = machine.daemon.read_text()
+    with pytest.raises(stop.Stop, match="stack dgx"):
+        apply("GPU-other", stack="two")
+    assert restore("two") == {"changed": [], "docker": "", "login": False}
+    assert machine.daemon.read_text() == before
+    assert machine.record.exists()
+
+
+def test_a_stack_that_takes_it_over_gives_it_back(machine):
+    apply()
+    apply(stack="two", take_over="dgx")
+    assert json.loads(machine.record.read_text())["stack"] == "two"
+    assert restore("dgx")["changed"] == []
+    restore("two")
+    assert not machine.daemon.exists()
+    assert traces(machine) == []
+
+
+def test_a_record_without_an_owner_is_anybodys(machine):
+    apply()
+    record = json.loads(machine.record.read_text())
+    del record["stack"]
+    machine.record.write_text(json.dumps(record))
+    restore("two")
+    assert traces(machine) == []

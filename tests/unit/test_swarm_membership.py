@@ -40,8 +40,9 @@ def worker(facts: Facts, node_id: str = "w", managers: tuple[str, ...] = (HEAD,)
     return with_swarm(facts, state=state, node_id=node_id, managers=managers)
 
 
-def found(*nodes: Facts) -> list[tuple[str, str]]:
-    return [(one.node, one.found) for one in CHECKS["swarm.membership"](context(*nodes))]
+def found(*nodes: Facts, check: str = "swarm.membership", **settings: object) -> list[tuple[str, str]]:
+    asked = replace(context(*nodes), settings=samples.settings(2, **settings))
+    return [(one.node, one.found) for one in CHECKS[check](asked)]
 
 
 def test_fresh_machines_and_our_own_swarm_are_right():
@@ -96,3 +97,25 @@ def test_a_membership_that_cannot_heal(state):
     head, other = pair()
     [(node, _)] = found(with_swarm(head, state=state), other)
     assert node == HEAD
+
+
+def test_a_stack_that_is_taken_over_is_no_obstacle():
+    head, other = pair()
+    theirs = (manager(head, {"h": labels(0, "two"), "w": labels(1, "two")}), worker(other))
+    assert found(*theirs)
+    assert found(*theirs, takeOver="two") == []
+    assert found(*theirs, takeOver="three")
+
+
+def test_a_machine_that_another_stack_prepared():
+    head, other = pair()
+    prepared = replace(other, owner="two")
+    assert found(head, prepared, check="machine.owner") == [(WORKER, "it belongs to stack two.")]
+    assert found(head, prepared, check="machine.owner", takeOver="two") == []
+    assert found(head, replace(other, owner="dgx"), check="machine.owner") == []
+
+
+def test_a_machine_where_another_stacks_rank_runs():
+    head, other = pair()
+    serving = replace(head, ranks=(("two", "0", "8355"),))
+    assert found(serving, other, check="machine.owner") == [(HEAD, "it belongs to stack two.")]
