@@ -166,8 +166,9 @@ def plan(
 ) -> list[Step]:
     """Steps to a Swarm of exactly `nodes` (head first) with our labels; [] when it is so already.
 
-    `members` is each machine's own view, by name; `listed` the manager's view, by node id; `take_over` a stack
-    whose machines may become this one's. Raises NodeError where a machine belongs to another Swarm or its membership is broken.
+    `members` is each machine's own view, by name; `listed` the manager's view, by node id; `take_over` a
+    stack whose machines may become this one's. Raises NodeError where a machine belongs to another Swarm or
+    stack, or its membership is broken.
     """
     head = nodes[0]
     steps: list[Step] = []
@@ -212,8 +213,8 @@ def plan(
 def other_stack(owner: str) -> str:
     """What a person does about a machine of another stack."""
     return (
-        f"A machine belongs to one stack at a time: run `pulumi destroy --stack {owner}`, or take the machine "
-        f"out of nodes. If stack {owner} was renamed or its state is lost: "
+        f"A machine belongs to one stack at a time: run `pulumi destroy --stack {owner}`, or take the "
+        f"machine out of nodes. If stack {owner} was renamed or its state is lost: "
         f"`pulumi config set takeOver {owner}`."
     )
 

@@ -23,8 +23,8 @@ GROUP = "docker"
 
 def main(args):
     """`args`: {"action": "apply", "gpu": UUID, "group": bool, "stack": name, "take_over": name or ""} or
-    {"action": "restore", "stack": name}. A machine that another stack prepared is that stack's: "apply" refuses
-    it, unless it is the one to take over, and "restore" leaves it alone.
+    {"action": "restore", "stack": name}. A machine that another stack prepared is that stack's: "apply"
+    refuses it, unless it is the one to take over, and "restore" leaves it alone.
 
     Answers {"changed": paths, "docker": "restarted", "reloaded" or "", "login": bool}. With "login" this
     user has other groups now, which a new login sees: "apply" is to be repeated there.

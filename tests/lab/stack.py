@@ -51,6 +51,7 @@ class Stack:
     folder: Path
     lab: dict[str, Any]
     env: dict[str, str] = field(default_factory=dict)
+    name: str = "lab"
 
     def pulumi(self, *words: str, ok: bool = True) -> Run:
         done = subprocess.run(
@@ -100,7 +101,7 @@ class Stack:
 
     def set(self, key: str, value: Any) -> None:
         """Write the configuration; None takes the key away."""
-        path = self.folder / "Pulumi.lab.yaml"
+        path = self.folder / f"Pulumi.{self.name}.yaml"
         content = yaml.safe_load(path.read_text())
         content["config"].pop(f"{PROJECT}:{key}", None)
         if value is not None:
@@ -109,21 +110,21 @@ class Stack:
 
     def get(self, key: str) -> Any:
         """What the configuration says; None where it says nothing."""
-        content = yaml.safe_load((self.folder / "Pulumi.lab.yaml").read_text())
+        content = yaml.safe_load((self.folder / f"Pulumi.{self.name}.yaml").read_text())
         return content["config"].get(f"{PROJECT}:{key}")
 
     def output(self, name: str) -> Any:
         return json.loads(self.pulumi("stack", "output", "--json").text)[name]
 
 
-def create(folder: Path, lab: dict[str, Any]) -> Stack:
-    """A new stack with an empty state, configured for the lab."""
+def create(folder: Path, lab: dict[str, Any], name: str = "lab") -> Stack:
+    """A new stack of that name with an empty state, configured for the lab."""
     folder.mkdir(parents=True)
     for part in PARTS:
         (folder / part).symlink_to(ROOT / part)
     lab_json = folder / "lab.json"
     lab_json.write_text(json.dumps(lab))
-    write_lab(lab_json, folder / "Pulumi.lab.yaml")
+    write_lab(lab_json, folder / f"Pulumi.{name}.yaml")
     (folder / "state").mkdir()
     exports = subprocess.run(
         [str(ROOT / "scripts" / "env"), "lab"], capture_output=True, text=True, check=True
@@ -135,8 +136,8 @@ def create(folder: Path, lab: dict[str, Any]) -> Stack:
     # Whatever another lab of this checkout is up: the nodes' own copies, unless a test asks its lab's Hub.
     env.pop("HF_ENDPOINT", None)
     env["HF_HUB_OFFLINE"] = "1"
-    stack = Stack(folder, lab, env)
-    stack.pulumi("stack", "init", "lab")
+    stack = Stack(folder, lab, env, name)
+    stack.pulumi("stack", "init", name)
     return stack
 
 

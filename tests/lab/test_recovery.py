@@ -73,10 +73,43 @@ def test_a_lost_state_is_adopted_and_destroyed_to_the_end(stack, lab):
     stacks.same(lab, stack.before)
 
 
-def test_a_renamed_stack_is_served_under_its_new_name(stack, lab):
+def test_a_renamed_stack_takes_its_machines_over(stack, lab):
     stack.up()
     stack.pulumi("stack", "rename", "other")
+    run = stack.pulumi("preview", ok=False)
+    assert "takeOver lab" in run.text
+    stack.pulumi("config", "set", "takeOver", "lab")
     stack.up()
+    serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_a_second_stack_is_refused_at_preview_and_its_destroy_touches_nothing(stack, lab, tmp_path):
+    stack.up()
+    serving = stacks.leavings(lab)
+    second = stacks.create(tmp_path / "second", lab, name="two")
+    second.set("port", 8400)
+    run = second.pulumi("preview", ok=False)
+    assert run.code
+    assert "it belongs to stack lab" in run.text
+    assert second.up(ok=False).code
+    second.destroy()
+    assert stacks.leavings(lab) == serving
+    serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def test_swapped_nodes_are_refused_before_anything_stops(stack, lab):
+    stack.up()
+    nodes = stack.get("nodes")
+    stack.set("nodes", nodes[::-1])
+    run = stack.up(ok=False)
+    assert run.code
+    assert "manages the Swarm" in run.text
+    assert stacks.answers(f"{stack.output('endpoint')}/health")
+    stack.set("nodes", nodes)
     serves(stack)
     stack.destroy()
     stacks.same(lab, stack.before)

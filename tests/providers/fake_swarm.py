@@ -232,6 +232,10 @@ class Engine:
     def configs(self) -> list[dict[str, Any]]:
         return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().configs.items()]
 
+    def remove_secret(self, secret: str) -> None:
+        secrets = self.managed().secrets
+        del secrets[next(name for name, known in secrets.items() if known == secret)]
+
     def secrets(self) -> list[dict[str, Any]]:
         return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().secrets.items()]
 

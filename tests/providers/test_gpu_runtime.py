@@ -15,7 +15,15 @@ from remote.ssh import Result
 from tests import samples
 
 LOGIN = samples.connections(1)[0].as_props()
-PROPS = {"gpu": "GPU-1", "connection": LOGIN, "group": True, "things": {"a": "as it should be"}, "steps": []}
+PROPS = {
+    "stack": "dgx",
+    "takeOver": "",
+    "gpu": "GPU-1",
+    "connection": LOGIN,
+    "group": True,
+    "things": {"a": "as it should be"},
+    "steps": [],
+}
 DONE = {"changed": ["/etc/docker/daemon.json"], "docker": "restarted", "login": False}
 
 

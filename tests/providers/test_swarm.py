@@ -349,6 +349,23 @@ def test_destroy_after_the_head_joined_another_swarm_leaves_it_there(world):
     assert world[B].swarm is None
 
 
+def test_a_stack_that_takes_machines_over_ends_what_the_other_ran_and_undoes_all(world):
+    create(A, B)
+    managed = world[A].managed()
+    for name, stack in (("trtspark-dgx-rank-0", "dgx"), ("registry", "")):
+        spec = {"Name": name, "Labels": {"trtspark.stack": stack} if stack else {}}
+        managed.services[name] = {"ID": name, "Version": {"Index": 1}, "Spec": spec}
+    with pytest.raises(NodeError, match="takeOver dgx"):
+        SwarmProvider().create(props(A, B, stack="two"))
+    outs = SwarmProvider().create({**props(A, B, stack="two"), "takeOver": "dgx"}).outs
+    assert list(managed.services) == ["registry"]
+    assert world[B].labels()["trtspark.stack"] == "two"
+    managed.services.clear()
+    SwarmProvider().delete("id", outs)
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+    assert not world[A].bridges | world[B].bridges
+
+
 def test_somebody_elses_service_keeps_the_swarm_we_made(world):
     state = create(A, B)
     world[A].swarm.services["web"] = {"ID": "s1", "Spec": {"Name": "web", "Labels": {}}}

@@ -80,7 +80,7 @@ def test_port_in_use_by_ourselves_is_an_update():
 
 def test_port_in_use_by_another_stack_is_named():
     [said] = problems(head(listening=(("10.24.11.11", 8355),), ranks=(("old", "0", "8355"),)))
-    assert "port 8355 is in use by stack old." in said
+    assert "it belongs to stack old." in said
 
 
 def test_our_rank_on_its_old_port_does_not_excuse_a_stranger_on_the_new_one():

@@ -107,7 +107,7 @@ def prepared_and_back(machine: Machine, before: str | None) -> set[tuple[str, ..
     machine.members = []
 
     def apply(gpu: str) -> None:
-        gpu_runtime.main({"action": "apply", "gpu": gpu, "group": True})
+        gpu_runtime.main({"action": "apply", "gpu": gpu, "group": True, "stack": "dgx", "take_over": ""})
 
     apply("GPU-1")
     apply("GPU-1")
@@ -117,7 +117,7 @@ def prepared_and_back(machine: Machine, before: str | None) -> set[tuple[str, ..
     apply("GPU-2")
     machine.has["default-runtime"] = "runc"
     apply("GPU-2")
-    gpu_runtime.main({"action": "restore"})
+    gpu_runtime.main({"action": "restore", "stack": "dgx"})
     return {tuple(word.removeprefix(str(machine.root)) for word in call) for call in machine.calls}
 
 

@@ -106,7 +106,7 @@ def test_another_stacks_nodes_are_left_alone():
 
 def test_a_node_that_serves_another_stack_is_refused():
     swarm = Model(NAMES[:2], {"spark-1": labels(0), "spark-2": labels(0, "other")})
-    with pytest.raises(NodeError, match="spark-2: it serves stack other already") as caught:
+    with pytest.raises(NodeError, match="spark-2: it belongs to stack other") as caught:
         swarm.plan(NAMES[:2])
     assert "pulumi destroy --stack other" in str(caught.value)
 
