@@ -14,6 +14,7 @@ from cluster.service_spec import MAX_RESTARTS
 from lab.engine.tensorrt_llm.serve.faults import SWITCH
 from lab.fault_pair import HEAD, MODELS, WORKER, Pair
 from remote.rank0.codes import FAILING
+from remote.rank0.kernels import COMPILES
 from remote.rank0.server import FAILING_S
 from tests.lab import stack as stacks
 
@@ -138,6 +139,19 @@ def _completions_fail(pair: Pair) -> None:
     stacks.until(lambda: pair.container(HEAD) not in ("", before), FAILING_S + 60, "the launch to end")
     code = pair.inside(HEAD, f"docker inspect --format '{{{{.State.ExitCode}}}}' {before}").strip()
     _expect(code == str(FAILING), f"rank 0 ended with {code}")
+
+
+def _half_kernels(pair: Pair) -> None:
+    """Rank 0 is killed when the worker's autotuner file is half written: no start can use that file."""
+    sealed = "ls /var/lib/docker/volumes/trtspark-*-kernels/_data/*/sealed 2>/dev/null | wc -l"
+    stacks.until(lambda: pair.inside(HEAD, sealed).strip() != "0", 60, "the kernels to be kept")
+    half = "sh -c 'truncate -s 100 /opt/trtspark/kernels/autotuner.json'"
+    pair.inside(WORKER, f"docker exec {pair.container(WORKER)} {half}")
+    before = pair.container(HEAD)
+    pair.inside(HEAD, f"docker kill {before}")
+    stacks.until(lambda: pair.container(HEAD) not in ("", before), 60, "rank 0's new container")
+    log = f"docker logs {pair.container(HEAD)} 2>&1"
+    stacks.until(lambda: COMPILES in pair.inside(HEAD, log), 60, "a start that compiles")
 
 
 def _slow_load(pair: Pair) -> None:
@@ -337,6 +351,7 @@ FAULTS = (
     Fault("hang-rank-0", "SIGSTOP trtllm-serve on rank 0", _engine(HEAD, "STOP")),
     Fault("hang-rank-1", "SIGSTOP the engine on rank 1", _engine(WORKER, "STOP")),
     Fault("completions-fail", "every completion fails, /health is 200", _completions_fail, again_s=240.0),
+    Fault("half-kernels", "the worker's compiled kernels are half written", _half_kernels),
     Fault("power-worker", "worker's power cut for 5 s", _power(WORKER)),
     Fault("power-head", "head's power cut for 5 s", _power(HEAD)),
     Fault("power-both", "both nodes' power cut for 5 s", _power(HEAD, WORKER)),

@@ -42,7 +42,10 @@ def look(volume, key):
         trouble = ""
         if free < LEAST_FREE_BYTES:
             trouble = "only %.1f GiB are free on Docker's disk" % (free / (1 << 30))
-        return {"sealed": _read(os.path.join(volume, key, "sealed")), "removed": removed, "trouble": trouble}
+        sealed = _read(os.path.join(volume, key, "sealed"))
+        if sealed and not _sound(os.path.join(volume, key, "files")):
+            sealed = ""
+        return {"sealed": sealed, "removed": removed, "trouble": trouble}
     except OSError as error:
         return {"sealed": "", "removed": 0, "trouble": str(error)}
 
@@ -95,6 +98,24 @@ def size(folder):
             except OSError:
                 continue  # just gone
     return found
+
+
+def _sound(folder):
+    """Whether no file is visibly half written: a server may have been killed while it compiled more, and a rank
+    that fails with such a file lets the others wait for it.
+    """
+    for at, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(at, name)
+            if name.endswith((".so", ".cubin")) and not os.path.getsize(path):
+                return False
+            if name.startswith("autotuner") and name.endswith(".json"):
+                try:
+                    with open(path, encoding="utf-8") as handle:
+                        json.load(handle)
+                except ValueError:
+                    return False
+    return True
 
 
 def _prune(volume, own):

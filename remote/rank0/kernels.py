@@ -25,6 +25,7 @@ from . import codes, files, kernel_folder
 from .codes import say
 from .kernel_folder import ANEW, REUSE, WITHOUT
 
+COMPILES = "no compiled kernels for this image, model and split yet: this start compiles and keeps them"
 TIMEOUT_S = 120
 #: An engine that ends so soon after its first completion may have been ended by its kernels.
 SUSPECT_S = 120
@@ -88,7 +89,7 @@ def _message(how, trouble):
     if how == REUSE:
         return "reusing the kernels that an earlier start compiled for this image, model and split"
     if how == ANEW:
-        return "no compiled kernels for this image, model and split yet: this start compiles and keeps them"
+        return COMPILES
     return "compiled kernels are not kept, so every start compiles again: %s" % trouble
 
 

@@ -20,6 +20,7 @@ QUICK = (
     "hang-rank-1",
     "gid-flap",
     "gid-restart",
+    "half-kernels",
     "power-head",
     "crash-loop",
     "lost-state",

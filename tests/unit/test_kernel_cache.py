@@ -189,6 +189,28 @@ def test_a_start_that_fails_with_reused_ones_is_followed_by_one_without(pair):
     assert pair.compiled() == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "used_again"),
+    [
+        ("autotuner.json", '{"rank_0": {', False),
+        ("autotuner.rank1.json", "", False),
+        ("flashinfer/x.so", "", False),
+        ("triton/x/x.cubin", "", False),
+        ("triton/x/x.cubin", "code", True),
+        ("triton/x/x.lock", "", True),
+    ],
+)
+def test_a_file_that_is_half_written_on_one_node_makes_all_compile_anew(pair, name, content, used_again):
+    """The rank that read it would end its start, and the others would wait for it."""
+    pair.served()
+    path = pair.files(1) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    (pair.files(0) / "kept").write_text("")
+    pair.start()
+    assert (pair.files(0) / "kept").exists() == used_again
+
+
 def test_a_rank_whose_volume_is_new_makes_all_compile_anew(pair):
     """A rank that has tactics would not wait for the one that has none."""
     pair.served()
