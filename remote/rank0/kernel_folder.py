@@ -34,20 +34,25 @@ def look(volume, key):
     if not key:
         return {"sealed": "", "removed": 0, "trouble": ""}
     try:
-        removed = _prune(volume, key)
-        os.makedirs(os.path.join(volume, key), exist_ok=True)
-        with tempfile.TemporaryFile(dir=os.path.join(volume, key)) as handle:
-            handle.write(b"\0" * 65536)
-        free = shutil.disk_usage(volume).free
-        trouble = ""
-        if free < LEAST_FREE_BYTES:
-            trouble = "only %.1f GiB are free on Docker's disk" % (free / (1 << 30))
-        sealed = _read(os.path.join(volume, key, "sealed"))
-        if sealed and not _sound(os.path.join(volume, key, "files")):
-            sealed = ""
-        return {"sealed": sealed, "removed": removed, "trouble": trouble}
+        return _look(volume, key)
     except OSError as error:
         return {"sealed": "", "removed": 0, "trouble": str(error)}
+
+
+def _look(volume, key):
+    folder = os.path.join(volume, key)
+    removed = _prune(volume, key)
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as handle:
+        handle.write(b"\0" * 65536)
+    free = shutil.disk_usage(volume).free
+    trouble = ""
+    if free < LEAST_FREE_BYTES:
+        trouble = "only %.1f GiB are free on Docker's disk" % (free / (1 << 30))
+    sealed = _read(os.path.join(folder, "sealed"))
+    if sealed and not _sound(os.path.join(folder, "files")):
+        sealed = ""
+    return {"sealed": sealed, "removed": removed, "trouble": trouble}
 
 
 def open_(volume, link, key, how):
@@ -101,8 +106,8 @@ def size(folder):
 
 
 def _sound(folder):
-    """Whether no file is visibly half written: a server may have been killed while it compiled more, and a rank
-    that fails with such a file lets the others wait for it.
+    """Whether no file is visibly half written. A server may have been killed while it compiled more, and a
+    rank that fails with such a file lets the others wait for it.
     """
     for at, _, names in os.walk(folder):
         for name in names:
