@@ -31,9 +31,7 @@ class FabricTestProvider(Provider):
         return UpdateResult(outs=test(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove what an interrupted full test left; the next one would, and there may be none."""
-        if _props.get("mode") != "full":
-            return
+        """Remove what an interrupted full test left, the doctor's too; the next test would, but may not come."""
         from cluster.errors import TrtSparkError
         from remote import nccl_test
         from remote.engine import connect

@@ -17,10 +17,17 @@ MIXED = {
     "spark-1": (),
     "spark-2": ("docker-group", "sudo-nopasswd", "renamed-hcas", "cable-port1", "lang=de_DE", "mtu=9000"),
     "spark-3": ("no-cable", "dgx-release=never-updated", "sudo-denied", "toolkit-legacy"),
-    "spark-4": ("one-half-address", "rate=100", "dgx-release=oem", "swarm-resource", "hostname=spark-ab12"),
+    "spark-4": (
+        "one-half-address",
+        "rate=100",
+        "dgx-release=oem",
+        "swarm-resource",
+        "hostname=spark-ab12",
+        "pcie=x2",
+    ),
     "spark-5": ("link-local", "kernel=7.0.0-1019-nvidia", "kho-off", "ufw", "hostname=spark-ab12"),
-    "spark-6": ("one-subnet", "kernel=7.0.0-1019-nvidia", "clock=+90", "gpus=3", "docker-group"),
-    "spark-7": ("no-address", "no-rdma-tools", "ufw-readable", "sudo-nopasswd"),
+    "spark-6": ("one-subnet", "kernel=7.0.0-1019-nvidia", "clock=+90", "gpus=3", "docker-group", "pcie=16GT"),
+    "spark-7": ("no-address", "no-rdma-tools", "no-perftest", "ufw-readable", "sudo-nopasswd"),
     "spark-8": ("docker-group", "sudo-nopasswd", "live-restore", "dockerd-flag=--label=whose=mine"),
 }
 
@@ -99,6 +106,17 @@ def test_without_a_cable_there_is_no_connectx7(eight):
     assert spark.run("ibdev2netdev") == ""
     refused = lab("link", "down", "spark-3", "half0", name=NAME, ok=False)
     assert "spark-3 has no cable half0, only mgmt" in refused.stderr
+
+
+def test_pcie_links_and_perftest(eight):
+    shown = "cd /sys/class/infiniband/$d/device; cat current_link_width current_link_speed max_link_width"
+    second = f"d=roceP2p1s0f0; {shown}"
+    assert eight[0].run(second) == "4\n32.0 GT/s PCIe\n4"
+    assert eight[3].run(second) == "2\n32.0 GT/s PCIe\n4"
+    assert eight[5].run(second) == "4\n16.0 GT/s PCIe\n4"
+    assert eight[5].run(f"d=rocep1s0f0; {shown}") == "4\n32.0 GT/s PCIe\n4"
+    assert eight[0].run("ib_write_bw --version") == "Version: 6.06"
+    assert eight[6].ssh("ib_write_bw --version").returncode == 127
 
 
 def test_mixed_nodes_reach_each_other(eight):
