@@ -31,7 +31,7 @@ class FabricTestProvider(Provider):
         return UpdateResult(outs=test(_news))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove what an interrupted full test left, the doctor's too; the next test would, but may not come."""
+        """Remove what an interrupted full test left, the doctor's too: there may be no next one."""
         from cluster.errors import TrtSparkError
         from remote import nccl_test
         from remote.engine import connect
