@@ -17,6 +17,8 @@ from tests.lab import stack as stacks
 
 #: A user of htpasswd's form whose password nobody has.
 NOBODY = "nobody:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZabcde\n"
+#: What an image of somebody's own has in its environment.
+CHANGES = "--change 'ENV TRT_LLM_VERSION=1.3.0rc13' --change 'ENV CUDA_DRIVER_VERSION=580.199.01'"
 pytestmark = pytest.mark.lab
 
 
@@ -189,6 +191,21 @@ def test_image_that_fails_on_two_sparks(stack):
     repository = stack.get("image").rpartition(":")[0]
     stack.set("image", f"{repository}:1.3.0rc13")
     refused(stack, "TensorRT-LLM 1.3.0rc13 on 2 ranks", "allowUntestedImage true", "issues/12715")
+
+
+def test_image_of_ones_own_that_fails_on_two_sparks(stack, lab):
+    """Its name tells nothing, and nothing is started from it: the image itself says which release it is."""
+    name = "example.com/mine:7"
+    stack.set("image", name)
+    stack.set("pullImage", False)
+    loaded = f"tar --create --file=- --files-from=/dev/null | docker import {CHANGES} - {name}"
+    removed = f"docker image rm {name}"
+    with broken(lab, 0, loaded, removed), broken(lab, 1, loaded, removed):
+        refused(stack, "TensorRT-LLM 1.3.0rc13 on 2 ranks", "allowUntestedImage true")
+        stack.set("allowUntestedImage", True)
+        run = stack.pulumi("preview")
+        assert "TensorRT-LLM 1.3.0rc13 on 2 ranks" in run.text
+        assert "the image was built for NVIDIA driver 580.199 or later" in run.text
 
 
 def test_image_that_is_not_there_and_not_to_be_pulled(stack):
