@@ -11,7 +11,7 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
-from cluster import fabric, fabric_addresses
+from cluster import fabric, fabric_addresses, kernel_cache
 from cluster.hub_files import Resolved
 from cluster.resolution import Found
 from cluster.weights_plan import ModelFile, ModelFiles
@@ -142,6 +142,14 @@ def test_four_nodes_are_the_same_list_longer():
 
 def test_head_only_is_a_list_of_one():
     assert run(2, headOnly=True)[0].names() == run(1)[0].names()
+
+
+def test_compiled_kernels_belong_to_the_model_its_commit_and_its_split():
+    commit = samples.look(2).revision
+    for changes, split in (({}, (2, 1)), ({"tensorParallel": 1}, (1, 2))):
+        key = launched(run(**changes)[0])["kernels"]["key"]
+        assert key == kernel_cache.key("openai/gpt-oss-120b", commit, *split)
+        assert key.startswith("openai-gpt-oss-120b-tp")
 
 
 def test_a_model_switch_touches_only_what_depends_on_the_model():

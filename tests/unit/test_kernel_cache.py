@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from cluster import kernel_cache
-from remote.rank0 import codes, files, kernel_folder, kernels
+from remote.rank0 import codes, files, kernel_folder, kernels, main
 from remote.rank0.kernel_folder import ANEW, REUSE, WITHOUT
 
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
@@ -374,3 +376,54 @@ def test_all_that_is_sent_is_one_program():
 
 def test_the_variables_lead_through_the_link():
     assert all(value.startswith(kernel_cache.CURRENT + "/") for value in kernel_cache.VARIABLES.values())
+
+
+# the launch tells the folders how it ended
+
+
+class Recorder:
+    """In place of the launch's folders: the codes it was told."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    def check(self, _ready: bool) -> None:
+        """Nothing to seal."""
+
+    def ended(self, code: int) -> None:
+        self.codes.append(code)
+
+
+def launched(monkeypatch, script: str, asked: threading.Event, watch: Any = None) -> list[int]:
+    """The codes that a launch of one rank hands on when `script` is its server."""
+    recorder = Recorder()
+    monkeypatch.setattr(kernels, "prepare", lambda _launch: recorder)
+    monkeypatch.setattr(main.sys, "executable", "/bin/sh")
+    monkeypatch.setattr(main.sys, "argv", ["-c"])
+    monkeypatch.setattr(main.os.path, "abspath", lambda word: word)
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        main.subprocess, "Popen", lambda _words, **more: real(["/bin/sh", "-c", script], **more)
+    )
+    if watch:
+        monkeypatch.setattr(main, "watch", watch)
+    with contextlib.suppress(codes.Ended):
+        main.run({"ranks": [{"rank": 0}]}, ["trtllm-serve", "a/b"], asked)
+    return recorder.codes
+
+
+def test_an_engine_that_ends_hands_its_exit_code_on(monkeypatch):
+    assert launched(monkeypatch, "exit 3", threading.Event()) == [3]
+
+
+def test_a_launch_that_the_watch_ends_hands_its_code_on(monkeypatch):
+    def hung(*_: Any) -> None:
+        raise codes.Ended(codes.HUNG, "test")
+
+    assert launched(monkeypatch, "sleep 60", threading.Event(), hung) == [codes.HUNG]
+
+
+def test_a_launch_that_is_asked_to_stop_leaves_its_kernels_alone(monkeypatch):
+    asked = threading.Event()
+    asked.set()
+    assert launched(monkeypatch, "sleep 60", asked) == []
