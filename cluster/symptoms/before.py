@@ -369,6 +369,27 @@ BEFORE: Sequence[Symptom] = (
         checks=("memory.fit",),
     ),
     Symptom(
+        "`has a PCIe link of`",
+        "a ConnectX-7 function that came up with fewer lanes or a lower speed than a Spark's",
+        "`fwupdmgr update`, then shut it down and unplug it for a minute; some ASUS GX10 have only two lanes",
+        "`sudo lspci -vv` there",
+        checks=("fabric.pcie",),
+    ),
+    Symptom(
+        "`it belongs to stack`",
+        "another stack prepared the machine, or serves from it",
+        "`pulumi destroy` there, or `takeOver` with that stack's name",
+        "`docker ps` there",
+        checks=("machine.owner",),
+    ),
+    Symptom(
+        "`other programs hold` … `leaves the KV cache room for a`, `tokens at most.`",
+        "the context that is served, against the model's own and what is free on the node",
+        "what the message names; `maxSeqLen` sets a shorter context",
+        "`free -h` there",
+        checks=("memory.context",),
+    ),
+    Symptom(
         "`TensorRT-LLM` … `Ranks on two machines crash`, … `does not know this architecture`, …",
         "the image's release is known to fail on so many nodes, or with this model: [images.md](images.md)",
         "the image that the message names; `allowUntestedImage` deploys it all the same",

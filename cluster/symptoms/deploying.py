@@ -81,7 +81,7 @@ DEPLOYING: Sequence[Symptom] = (
         "the machine is a member elsewhere",
         "leave it there, or list that Swarm's manager first",
         "`docker info` there",
-        checks=("swarm.member",),
+        checks=("swarm.member", "swarm.membership"),
     ),
     Symptom(
         "Pulumi says: failed to load checkpoint: EOF",
