@@ -25,11 +25,17 @@ _FORMS: Sequence[tuple[Word, re.Pattern[str]]] = (
         re.compile(
             r"dial tcp|no such host|connection refused|connection reset|i/o timeout|no route to host"
             r"|network is unreachable|name resolution|server misbehaving|proxyconnect|Client\.Timeout"
-            r"|deadline exceeded|\bEOF\b",
+            r"|deadline exceeded|handshake timeout|\bEOF\b",
             re.I,
         ),
     ),
-    ("busy", re.compile(r"too ?many ?requests|\b429\b|rate limit|\b50[0234]\b", re.I)),
+    (
+        "busy",
+        re.compile(
+            r"too ?many ?requests|\b429\b|rate limit|status:? (?:code )?50\d|\b50[0234] (?:Internal|Bad|Service|Gateway)",
+            re.I,
+        ),
+    ),
     ("missing", re.compile(r"manifest unknown|name unknown|name_unknown|manifest_unknown|not found", re.I)),
     ("denied", re.compile(r"unauthorized|denied|authentication required|no basic auth|\b40[13]\b", re.I)),
 )

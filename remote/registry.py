@@ -76,7 +76,7 @@ def _of_node(image: str, session: Shell) -> Answer:
         return answers.of_docker(node.answer(result.out)["registry"])
     except TrtSparkError as error:
         return Answer("unknown", answers.one_line(str(error)))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Answer("unknown", answers.one_line(result.err) or "the node gave no answer")
 
 

@@ -45,6 +45,9 @@ ARM = "linux/arm64"
         ("http: server gave HTTP response to HTTPS client", "untrusted"),
         ("toomanyrequests: You have reached your unauthenticated pull rate limit.", "busy"),
         ("received unexpected HTTP status: 503 Service Unavailable", "busy"),
+        ("received unexpected HTTP status: 500 Internal Server Error", "busy"),
+        ("manifest for r:500/a/b:503 not found: manifest unknown", "missing"),
+        ('Get "https://r/v2/": net/http: TLS handshake timeout', "unreachable"),
         ("page is gone", "unknown"),
     ],
 )
