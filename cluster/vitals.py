@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import affinity
 from cluster.parsing import rdma
 
 _RATE = re.compile(r"^(\d+(?:\.\d+)?) Gb/sec")
@@ -43,7 +44,7 @@ class Port:
 @dataclass(frozen=True)
 class Rank:
     """A rank's container. `age` in seconds; `restarts`: how often this same rank ended before, as far as
-    Docker remembers.
+    Docker remembers; `confined`: which of its threads may not use every CPU, "" when all may.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Rank:
     age: float
     restarts: int
     spec: str
+    confined: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,13 @@ def _ranks(listed: Sequence[Mapping[str, Any]]) -> tuple[Rank, ...]:
         newest = mine[0]
         again = sum(one["spec"] == newest["spec"] and one["state"] != "running" for one in mine[1:])
         found[rank] = Rank(
-            rank, newest["state"], newest["status"], float(newest["age"]), again, newest["spec"]
+            rank,
+            newest["state"],
+            newest["status"],
+            float(newest["age"]),
+            again,
+            newest["spec"],
+            affinity.confined(newest.get("processes") or []),
         )
     return tuple(found.values())
 

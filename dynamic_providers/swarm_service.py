@@ -43,7 +43,7 @@ class SwarmServiceProvider(Provider):
 
         failed = {**props, "gate": {}} if "gate" in props else props
         with kept_on_failure(props["spec"]["Name"], {**failed, "serviceId": "", "applied": ""}):
-            outs = serve(props, None, progress())
+            outs = serve(props, None, progress(), warn())
         return CreateResult(id_=outs["serviceId"], outs=outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
@@ -51,7 +51,7 @@ class SwarmServiceProvider(Provider):
         from remote.services import moved
         from remote.serving import serve
 
-        outs = serve(_news, _olds, progress())
+        outs = serve(_news, _olds, progress(), warn())
         before = _olds["node"]["host"]
         if before != _news["node"]["host"]:
             with given_up(before, warn()):

@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from cluster.config import Settings
+from cluster import affinity
 from cluster.errors import TrtSparkError
-from cluster.live import Answer
+from cluster.live import Answer, seen
 from remote import node
 from remote.rank0 import completion
 from remote.ssh import Connection, Shell, SshShell
@@ -24,17 +24,17 @@ COMPLETION_TIMEOUT_S = 30
 
 def look(
     stack: str,
-    settings: Settings,
+    image: str,
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
 ) -> list[dict[str, Any]]:
     """remote/node/live.py's answer of every node, head first; {} of one that gives none (the look before
-    the plan says why).
+    the plan says why). `image`: as configured.
     """
     script = node.program(live="look")
 
     def ask(index: int) -> dict[str, Any]:
-        args = {"live": {"stack": stack, "image": settings.image, "manager": index == 0}}
+        args = {"live": {"stack": stack, "image": image, "manager": index == 0}}
         try:
             result = shell(connections[index]).run(node.command(args), stdin=script, timeout=LOOK_TIMEOUT_S)
             found: dict[str, Any] = node.answer(result.out)["live"]
@@ -44,6 +44,21 @@ def look(
 
     with ThreadPoolExecutor(len(connections)) as pool:
         return list(pool.map(ask, range(len(connections))))
+
+
+def confined(
+    stack: str,
+    image: str,
+    connections: Sequence[Connection],
+    shell: Callable[[Connection], Shell] = SshShell,
+) -> list[str]:
+    """A warning for each rank with threads that may not use every core; none for a node without an answer."""
+    looked = zip(connections, look(stack, image, connections, shell), strict=True)
+    return [
+        f"{connection.host}: rank {rank}: {text}. {affinity.TODO}"
+        for connection, document in looked
+        for rank, text in sorted(seen.confined(document).items())
+    ]
 
 
 def answer(url: str, model: str, complete: bool) -> Answer:

@@ -10,15 +10,21 @@ from typing import Any
 from cluster.errors import NotReady, TrtSparkError
 from cluster.patience import load_rate, patience
 from cluster.service_spec import runs
+from cluster.swarm_plan import STACK_LABEL
+from remote import live
 from remote.readiness import gate
 from remote.services import apply
+from remote.ssh import Connection
 
 Say = Callable[[str], None]
 
 
-def serve(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say) -> dict[str, Any]:
+def serve(
+    props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say, warn: Say = lambda _text: None
+) -> dict[str, Any]:
     """Bring a service to its spec; a server proves that it answers, or the one before comes back.
 
+    `say` shows progress, `warn` leaves a warning: of ranks that serve, but more slowly than they could.
     `before` is the state's last good one, None for a new service. Raises TrtSparkError with the cause; what
     then runs is what the state says.
     """
@@ -27,11 +33,15 @@ def serve(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say) 
     if not props["gate"]:
         return {**apply(props), "readySeconds": None, "provenTransport": [], "loadRate": _rate(before)}
     try:
-        return _gated(props, _rate(before), say)
+        outs = _gated(props, _rate(before), say)
     except TrtSparkError as error:
         if before is None or not before.get("gate"):
             raise
         raise NotReady(f"{error} {_back(before, say)}") from None
+    logins = [Connection.from_props(one) for one in props["gate"]["connections"]]
+    for text in live.confined(props["spec"]["Labels"][STACK_LABEL], props["image"], logins):
+        warn(text)
+    return outs
 
 
 def _gated(props: Mapping[str, Any], rate: float | None, say: Say) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cluster import affinity
 from cluster.fit.constants import GIB
 from cluster.spec_drift import Given, differences
 from cluster.vitals import Load, Port, Rank, Vitals
@@ -79,6 +80,16 @@ class State:
             found.append("the API does not answer: still loading?")
         return found
 
+    @property
+    def warnings(self) -> list[str]:
+        """What makes it slower than it has to be, a sentence each."""
+        return [
+            f"{node.node}: rank {rank.number}: {rank.confined}. {affinity.TODO}"
+            for node in self.nodes
+            for rank in node.ranks
+            if rank.confined
+        ]
+
     def document(self) -> dict[str, Any]:
         """For --json: names as in this program, bytes, seconds, Gb/s; null for what is not known."""
         return {
@@ -95,6 +106,7 @@ class State:
             "load": asdict(self.load),
             "nodes": [_figures(node) for node in self.nodes],
             "drift": self.drift,
+            "warnings": self.warnings,
             "healthy": self.healthy,
         }
 
@@ -107,7 +119,7 @@ def _figures(node: Vitals) -> dict[str, Any]:
 def rendered(state: State, width: int) -> RenderableType:
     """The screen for a terminal of `width` columns."""
     narrow = width < NARROW
-    return Group(*_head(state), Text(), _nodes(state, narrow), *_links(state), Text(), _drift(state))
+    return Group(*_head(state), Text(), _nodes(state, narrow), *_links(state), Text(), *_last(state))
 
 
 #: Below so many columns the table leaves the clock and words out.
@@ -183,6 +195,10 @@ def flow(port: Port) -> str:
     if port.incoming is None or port.outgoing is None:
         return rate
     return f"{rate}, in {port.incoming:.2f}, out {port.outgoing:.2f}"
+
+
+def _last(state: State) -> list[Text]:
+    return [_drift(state), *(_line("Warning", Text(text, "yellow")) for text in state.warnings)]
 
 
 def _drift(state: State) -> Text:

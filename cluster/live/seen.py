@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from cluster import affinity
 from cluster.config import Settings
 from cluster.facts import Facts
 from cluster.service_spec import GPU_KIND
@@ -58,11 +59,13 @@ class Member:
 @dataclass(frozen=True)
 class Machine:
     """What one node says of itself. `digests`: of the images of our containers that run there, each the
-    set of that image's names with a digest; `counters`: HCA -> counter -> number since the driver came up.
+    set of that image's names with a digest; `counters`: HCA -> counter -> number since the driver came up;
+    `confined`: rank -> which of its threads may not use every CPU (cluster/affinity.py), of those that are.
     """
 
     digests: tuple[frozenset[str], ...] = ()
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    confined: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,19 @@ def machine(document: Mapping[str, Any]) -> Machine:
     return Machine(
         tuple(frozenset(_digest(name) for name in one["digests"]) for one in running),
         document.get("counters") or {},
+        confined(document),
     )
+
+
+def confined(document: Mapping[str, Any]) -> dict[int, str]:
+    """Of one node's answer: rank -> which of its threads may not use every CPU; {} when all may."""
+    running = [one for one in document.get("containers") or [] if one["State"] == "running"]
+    found = {
+        int(one["Labels"][RANK_LABEL]): affinity.confined(one.get("processes") or [])
+        for one in running
+        if RANK_LABEL in one["Labels"]
+    }
+    return {rank: text for rank, text in found.items() if text}
 
 
 def members(document: Mapping[str, Any]) -> tuple[Member, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster import affinity
 from cluster.checks.table import Finding, Level
 from cluster.live.seen import Live
 from cluster.live.swarm import UP
@@ -114,6 +115,20 @@ def transport(live: Live) -> Iterator[Finding]:
             f"{len(live.settings.active_nodes)} ranks.",
             "Take NCCL_DEBUG out of `nccl`, and `pulumi up`.",
         )
+
+
+@live_check(
+    "ranks.cores",
+    "Every thread of every rank and of the server may use all of its container's cores.",
+    affinity.TODO,
+    "WARN",
+    needs="serving",
+)
+def cores(live: Live) -> Iterator[Finding]:
+    """As the kernel has it now."""
+    for facts, machine in zip(live.nodes, live.machines, strict=True):
+        for rank, text in sorted(machine.confined.items()):
+            yield Finding("WARN", facts.node, f"rank {rank}: {text}.", affinity.TODO)
 
 
 @live_check(

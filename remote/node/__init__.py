@@ -18,17 +18,23 @@ from typing import Any
 #: How a program takes from its neighbours: one line at the top of its text.
 _IMPORT = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
 
-_RUN = """
+_LOAD = """
 import json, sys, types
-args = json.loads(sys.argv[1])
-answer = {}
 for package in ("remote", "remote.node"):
     sys.modules[package] = types.ModuleType(package)
+def load(name, source):
+    module = types.ModuleType("remote.node." + name)
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+    setattr(sys.modules["remote.node"], name, module)
+    return module
+"""
+
+_RUN = """
+args = json.loads(sys.argv[1])
+answer = {}
 try:
     for name, source in SOURCES.items():
-        module = types.ModuleType("remote.node." + name)
-        exec(compile(source, name + ".py", "exec"), module.__dict__)
-        setattr(sys.modules["remote.node"], name, module)
+        module = load(name, source)
         if name in ENTRIES:
             answer[name] = getattr(module, ENTRIES[name])({**args.get(name, {}), **SECRETS.get(name, {})})
 except Exception as error:
@@ -51,7 +57,7 @@ def program(secrets: Mapping[str, Mapping[str, Any]] | None = None, /, **entries
     for name in entries:
         _collect(name, sources)
     hidden = {name: dict(values) for name, values in (secrets or {}).items()}
-    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_RUN}"
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_LOAD}{_RUN}"
 
 
 def command(args: dict[str, Any]) -> str:
@@ -125,14 +131,18 @@ def bundle(modules: Sequence[str], entry: str, args: Mapping[str, Any]) -> str:
 SESSION_COMMAND = "LC_ALL=C python3 -I -S -u -c 'import json, sys; exec(json.loads(sys.stdin.readline()))'"
 
 _SESSION = """
+for name, source in SOURCES.items():
+    module = load(name, source)
 for _ in sys.stdin:
-    print(json.dumps(look(ARGS)), flush=True)
+    print(json.dumps(module.look(ARGS)), flush=True)
 """
 
 
 def session(name: str, args: Mapping[str, Any]) -> str:
     """The first line for SESSION_COMMAND: each line after it is answered by `name.look(args)` as one line
-    of JSON, until the input ends. `name` takes nothing from its neighbours.
+    of JSON, until the input ends.
     """
-    text = f"{_source(name)}\nimport json, sys\nARGS = json.loads({json.dumps(args)!r})\n{_SESSION}"
+    sources: dict[str, str] = {}
+    _collect(name, sources)
+    text = f"SOURCES = {sources!r}\n{_LOAD}ARGS = json.loads({json.dumps(args)!r})\n{_SESSION}"
     return json.dumps(text) + "\n"

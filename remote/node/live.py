@@ -1,5 +1,5 @@
-"""What runs on this machine now: our containers, their image, the adapters' error counters, and on the
-manager what the Swarm says of its nodes, services and tasks.
+"""What runs on this machine now: our containers, their image, the CPUs that their threads may use, the
+adapters' error counters, and on the manager what the Swarm says of its nodes, services and tasks.
 
 As the plain user; changes nothing. Docker is asked by its socket, side by side.
 """
@@ -10,7 +10,7 @@ import threading
 import time
 from urllib.parse import quote
 
-from remote.node import probe
+from remote.node import affinity, probe
 
 RDMA = "/sys/class/infiniband"
 #: A port's own counters of what went wrong, and of how much went through.
@@ -38,7 +38,7 @@ DEADLINE_S = 10
 
 def look(args):
     """{"counters": {HCA: {name: number}}, "image", "containers", "nodes", "services", "tasks"}; each of
-    Docker's answers is None where it gave none.
+    Docker's answers is None where it gave none. A running container has "processes" (see affinity.py).
 
     args: "stack" (its name), "image" (as configured), "manager" (whether to ask about the Swarm), "root" (of
     sysfs, for tests).
@@ -67,6 +67,10 @@ def look(args):
     for one in found["containers"] or []:
         answer = probe._ask("/images/%s/json" % quote(one["ImageID"], safe=":"), deadline)
         one["digests"] = (json.loads(answer["out"]).get("RepoDigests") or []) if answer["rc"] == 0 else []
+    running = [one for one in found["containers"] or [] if one["State"] == "running"]
+    processes = affinity.read([one["Id"] for one in running])
+    for one in running:
+        one["processes"] = processes.get(one["Id"], [])
     found["time"] = time.time()
     return found
 

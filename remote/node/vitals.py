@@ -12,6 +12,8 @@ import subprocess
 import time
 import urllib.parse
 
+from remote.node import affinity
+
 GPU_FIELDS = ("utilization.gpu", "temperature.gpu", "power.draw", "clocks.sm")
 SMI = ["nvidia-smi", "--query-gpu=" + ",".join(GPU_FIELDS), "--format=csv,noheader,nounits"]
 SOCKET = "/var/run/docker.sock"
@@ -22,9 +24,10 @@ DOCKER_TIMEOUT_S = 5
 
 def look(args):
     """`args`: {"stack", "manager": whether to ask Swarm for services}. {"time", "gpu": text of one csv row
-    or "", "meminfo": {kB}, "ranks": [{"rank", "name", "state", "status", "age" in seconds, "spec"}] newest
-    first, "ports": [{"device", "netdev", "rate", "in", "out"}] (bytes since the machine started),
-    "services": [{"rank", "spec": Swarm's own}] or None where nobody can say, "problem"}.
+    or "", "meminfo": {kB}, "ranks": [{"rank", "name", "state", "status", "age" in seconds, "spec",
+    "processes" (see affinity.py)}] newest first, "ports": [{"device", "netdev", "rate", "in", "out"}] (bytes
+    since the machine started), "services": [{"rank", "spec": Swarm's own}] or None where nobody can say,
+    "problem"}.
     """
     answer = {
         "time": time.monotonic(),
@@ -99,8 +102,12 @@ def _ranks(stack):
                     "status": one["Status"],
                     "age": max(0, time.time() - one["Created"]),
                     "spec": labels.get("trtspark.spec", ""),
+                    "id": one["Id"],
                 }
             )
+    processes = affinity.read([one["id"] for one in found if one["state"] == "running"])
+    for one in found:
+        one["processes"] = processes.get(one.pop("id"), [])
     return found
 
 

@@ -149,7 +149,18 @@ GPT = "/home/nvidia/.cache/huggingface/hub/models--openai--gpt-oss-20b"
 SHARD = f"$(readlink -f {GPT}/snapshots/*/model-00001-of-00001.safetensors)"
 COUNTER = "/sys/class/infiniband/rocep1s0f0/ports/1/counters/symbol_error"
 WIDTH = "/sys/class/infiniband/roceP2p1s0f0/device/current_link_width"
+CPUS = f"0-{(os.cpu_count() or 1) - 1}"
+#: Puts the threads of rank 1 on these CPUs.
+BIND = (
+    "for pid in $(docker top $(docker ps -qf label=trtspark.rank=1) -eo pid,args "
+    "| awk '/mgmn_worker_node/ {print $1}'); do taskset -apc {} $pid; done >&2"
+)
 FAULTS = [
+    Fault(
+        "ranks.cores", "WARN", 1,
+        BIND.replace("{}", "0"), BIND.replace("{}", CPUS),
+        f"threads may only run on CPU 0, not on all of {CPUS} (", "--bind-to none",
+    ),
     Fault(
         "gpu.found", "FAIL", 1,
         "cp /etc/lab/gpu /etc/lab/gpu.keep; : >/etc/lab/gpu",

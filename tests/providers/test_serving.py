@@ -24,6 +24,9 @@ def world(monkeypatch):
     made[HEAD].init_swarm(HEAD, HEAD, {})
     monkeypatch.setattr(services, "connect", made.dial)
     monkeypatch.setattr(services, "STOP_DEADLINE_S", 0.3)
+    monkeypatch.setattr(
+        serving.live, "confined", lambda stack, image, logins: [f"{stack} {image} {len(logins)}"]
+    )
     return made
 
 
@@ -64,6 +67,7 @@ def server(model: str, image: str = "release@sha256:1", **gate: Any) -> dict[str
     worker = rank(1, image)
     workers = [{key: worker[key] for key in ("spec", "image", "node")} | {"applied": image}]
     waiting = {"url": "u", "model": model, "transport": "IB", "network": [], "timeout": 0, "bytes": 60 * GB}
+    waiting["connections"] = [worker["manager"], worker["node"]]
     return {**rank(0, image, args=[model]), "gate": {**waiting, **gate}, "workers": workers}
 
 
@@ -181,3 +185,12 @@ def test_a_changed_worker_or_transport_is_a_reason_to_prove_again_and_a_deadline
     other = server("old")
     other["workers"][0]["applied"] = "8"
     assert diff("id", before, other).changes
+
+
+def test_ranks_that_may_not_use_every_core_are_a_warning_once_it_serves(world, monkeypatch):
+    gate, warned = Gate(monkeypatch, one=1.0, two=NotReady("no")), []
+    serving.serve(server("one"), None, gate.asked.append, warned.append)
+    assert warned == ["dgx release@sha256:1 2"]
+    with pytest.raises(NotReady):
+        serving.serve(server("two"), None, gate.asked.append, warned.append)
+    assert len(warned) == 1

@@ -138,3 +138,14 @@ def test_a_server_that_completes_nothing_is_not_well():
     assert "completes nothing" in text
     assert "an illegal instruction was encountered" in shown(found, 160)
     assert state(running=False, served="", nodes=[], fault="HTTP 400: x").drift == []
+
+
+def test_ranks_that_may_not_use_every_core_are_a_warning():
+    slow = Rank(1, "running", "Up", 200.0, 1, "spec", "30 of 31 threads may only run on CPU 0")
+    one = state(nodes=[node(0), node(1, ranks=(slow,))])
+    assert "Warning    10.24.11.12: rank 1: 30 of 31 threads" in shown(one)
+    [text] = one.document()["warnings"]
+    assert text.startswith("10.24.11.12: rank 1: 30 of 31 threads may only run on CPU 0. Run `pulumi up`")
+    assert one.drift == []
+    assert state().warnings == []
+    assert "Warning" not in shown(state())

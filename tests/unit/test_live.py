@@ -194,8 +194,15 @@ def tasks(*of_rank_0: dict[str, Any]) -> list[dict[str, Any]]:
     return changed(tasks=[*of_rank_0, task(1)])
 
 
+def confined() -> list[dict[str, Any]]:
+    documents = changed()
+    documents[1]["containers"][0]["processes"] = [{"name": "mgmn_worker_node", "cpus": {"0-19": 1, "0": 30}}]
+    return documents
+
+
 LOOP = [task(0, "failed", "shutdown", minutes, "task: non-zero exit (75)", 75) for minutes in (1, 2, 3)]
 CASES = [
+    (live(confined()), "WARN ranks.cores: 10.24.11.12: rank 1: 30 of 31 threads may only run on CPU 0"),
     (live(node_changed(state="down")), "FAIL swarm.ready: 10.24.11.12: the Swarm calls it down."),
     (
         live(node_changed(availability="drain")),

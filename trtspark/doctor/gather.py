@@ -111,7 +111,7 @@ def _looked(
     examined = pool.submit(
         preflight.examine, stack.name, settings, connections, recorder, hub_of, ask_registry
     )
-    looked = pool.submit(remote_live.look, stack.name, settings, connections)
+    looked = pool.submit(remote_live.look, stack.name, settings.image, connections)
     there = outputs.result()
     answered = pool.submit(_answer, settings, there, mode)
     look, machines, answer = examined.result(), looked.result(), answered.result()
