@@ -1,11 +1,17 @@
 """The command line's own errors, and which engine argument an option sets."""
 
+import json
+from ipaddress import IPv4Address
+
 import pytest
 
 pytest.importorskip("click")
 
+from cluster import engine
+from cluster.service_spec import snapshot_folder
 from lab.engine.tensorrt_llm import llm_args
 from lab.engine.tensorrt_llm.commands.serve import command_line, engine_values
+from tests import samples
 
 
 def refused(*words: str) -> int:
@@ -44,3 +50,23 @@ def test_fields_of_the_engine():
     by_field, given = engine_values(values, {"tp_size", "host"})
     assert by_field == {"tensor_parallel_size": 2, "kv_cache_config.free_gpu_memory_fraction": 0.5}
     assert given == {"tensor_parallel_size"}
+
+
+@pytest.mark.parametrize(
+    "version", ["1.2.0rc2", "1.2.1", "1.3.0rc5", "1.3.0rc13", "1.3.0rc20", "1.3.0rc29", "1.4.0rc1"]
+)
+def test_every_release_takes_the_products_command_line_and_options(monkeypatch, version):
+    """An option or key that a release does not know ends its start."""
+    monkeypatch.setenv("TRT_LLM_VERSION", version)
+    snapshot = snapshot_folder(samples.settings(1).model, samples.COMMIT)
+    for count, more in ((1, {}), (2, {"tensorParallel": 1, "trustRemoteCode": True})):
+        asked = engine.resolve(samples.settings(count, maxSeqLen=4096, **more))
+        words = engine.serve_command(asked, IPv4Address("10.24.11.11"), "/options.yml", snapshot)
+        serve = command_line(version).commands["serve"]
+        found = serve.make_context("serve", words[1:]).params
+        assert (found["max_seq_len"], found["tokenizer"]) == (4096, snapshot)
+        by_field, given = engine_values(found, {"max_seq_len"})
+        args = llm_args.merge(by_field, given, json.loads(engine.options_file(asked)))
+        llm_args.check(args)
+        assert args["max_seq_len"] == 4096
+        assert args["disable_overlap_scheduler"] is (count == 1)

@@ -29,8 +29,7 @@ class Logger:
     def set_level(self, name: str) -> None:
         """Take the command line's level, unless the environment has set one."""
         if self._from_environment:
-            if LEVELS[self._level] != name:
-                self.warning(f"Logger level already set from environment. Discard new verbosity: {name}")
+            self.warning(f"Logger level already set from environment. Discard new verbosity: {name}")
             return
         self._level = self._cpp_level = LEVELS.index(name)
 
