@@ -32,7 +32,8 @@ _FORMS: Sequence[tuple[Word, re.Pattern[str]]] = (
     (
         "busy",
         re.compile(
-            r"too ?many ?requests|\b429\b|rate limit|status:? (?:code )?50\d|\b50[0234] (?:Internal|Bad|Service|Gateway)",
+            r"too ?many ?requests|\b429\b|rate limit|status:? (?:code )?50\d"
+            r"|\b50[0234] (?:Internal|Bad|Service|Gateway)",
             re.I,
         ),
     ),
