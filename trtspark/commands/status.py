@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Show the endpoint, the model, the nodes and the ranks: what runs, how busy it is, what has drifted.
 
-    The exit code is 1 when the model does not answer or something is not as configured. A "-" is a figure
+    The exit code is 1 when the model completes nothing or something is not as configured. A "-" is a figure
     that the machine does not tell, as GB10 does with some.
 
     Examples:
