@@ -62,7 +62,8 @@ def measure_all(
     nccl = nccl_test.measure(props["nccl"], str(props["image"]), connections, client_of or connect)
     lines = [f"{text}; {rail_report.rdma(wire, rails)}" for text, wire in zip(lines, wires, strict=True)]
     lines += rail_report.together_lines(wires, rails)
-    lines.append(rail_report.nccl_line(wires, len(connections), nccl))
+    if nccl.gbps is not None:
+        lines.append(rail_report.nccl_line(wires, len(connections), nccl))
     return (
         lines,
         warnings + rail_report.warnings(wires, tcp, rails, nccl),

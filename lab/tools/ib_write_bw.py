@@ -38,8 +38,8 @@ CABLE_SHARE = 190.0 / 200.0
 CHUNK = 16 * 1024
 LINE = "-" * 87
 STARS = "*" * 36
-HELLO = struct.Struct("!16sIHI")
-"""GID, seconds, data port, queue pairs: what both sides tell each other first."""
+HELLO = struct.Struct("!16sIHId")
+"""GID, seconds, data port, queue pairs, Gb/s of its PCIe link: what both sides tell each other first."""
 
 
 def fail(*lines: str) -> NoReturn:
@@ -102,12 +102,18 @@ def address(found: ipaddress.IPv6Address) -> str:
     return str(found.ipv4_mapped)
 
 
-def rate(hca: Path) -> float:
-    """Bits a second on the wire of this machine that this function may send now."""
+def pcie(hca: Path) -> float:
+    """Gb/s that the function's PCIe link lets through."""
     speed = float((hca / "device/current_link_speed").read_text().split()[0])
-    pcie = int((hca / "device/current_link_width").read_text()) * speed * 128 / 130 * PCIE_SHARE
+    return int((hca / "device/current_link_width").read_text()) * speed * 128 / 130 * PCIE_SHARE
+
+
+def rate(hca: Path, receiver: float) -> float:
+    """Bits a second on the wire of this machine that this function may send now; `receiver`: Gb/s of the
+    other end's PCIe link.
+    """
     cable = int((hca / "ports/1/rate").read_text().split()[0]) * CABLE_SHARE
-    return min(pcie, cable / max(1, senders())) * 1e9 / SCALE
+    return min(pcie(hca), receiver, cable / max(1, senders())) * 1e9 / SCALE
 
 
 @contextlib.contextmanager
@@ -182,7 +188,7 @@ def serve(args: argparse.Namespace, hca: Path, own: ipaddress.IPv6Address) -> No
     place = "127.0.0.1" if own.ipv4_mapped is None else address(own)
     with control, control.accept()[0] as peer, socket.create_server((place, 0)) as data:
         theirs = HELLO.unpack(exactly(peer, HELLO.size))
-        peer.sendall(HELLO.pack(own.packed, args.duration, data.getsockname()[1], args.qp))
+        peer.sendall(HELLO.pack(own.packed, args.duration, data.getsockname()[1], args.qp, pcie(hca)))
         if (theirs[1], theirs[3]) != (args.duration, args.qp):
             fail(" Unable to Connect the HCA's through the link")
         print(header(args, hca), shown("local", own.packed), shown("remote", theirs[0]), LINE, sep="\n")
@@ -205,8 +211,8 @@ def ask(args: argparse.Namespace, hca: Path, own: ipaddress.IPv6Address) -> None
             "Unable to open file descriptor for socket connection Unable to init the socket connection",
         )
     with control:
-        control.sendall(HELLO.pack(own.packed, args.duration, 0, args.qp))
-        raw, seconds, port, queues = HELLO.unpack(exactly(control, HELLO.size))
+        control.sendall(HELLO.pack(own.packed, args.duration, 0, args.qp, pcie(hca)))
+        raw, seconds, port, queues, receiver = HELLO.unpack(exactly(control, HELLO.size))
         if (seconds, queues) != (args.duration, args.qp):
             fail(" Unable to Connect the HCA's through the link")
         print(header(args, hca), shown("local", own.packed), shown("remote", raw), LINE, sep="\n", flush=True)
@@ -216,21 +222,21 @@ def ask(args: argparse.Namespace, hca: Path, own: ipaddress.IPv6Address) -> None
         except OSError:
             fail(" Completion with error at client", " Failed status 12: wr_id 0 syndrom 0x81")
         with stream, sending():
-            spent = send(stream, hca, args.duration)
+            spent = send(stream, hca, receiver, args.duration)
         (received,) = struct.unpack("!Q", exactly(control, 8))
     print(report(args, received, spent), flush=True)
 
 
-def send(stream: socket.socket, hca: Path, seconds: int) -> float:
+def send(stream: socket.socket, hca: Path, receiver: float, seconds: int) -> float:
     """Paced, and with little in the kernel's buffers; the seconds that it took."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * CHUNK)
     data, begun = bytes(CHUNK), time.monotonic()
-    due, now, asked, allowed = begun, begun, begun, rate(hca)
+    due, now, asked, allowed = begun, begun, begun, rate(hca, receiver)
     while now - begun < seconds:
         stream.sendall(data)
         now = time.monotonic()
         if now - asked > 0.1:
-            asked, allowed = now, rate(hca)
+            asked, allowed = now, rate(hca, receiver)
         due = max(due + CHUNK * 8 / allowed, now - 0.2)
         if due > now:
             time.sleep(due - now)

@@ -121,7 +121,6 @@ def test_what_is_not_tested_is_said_with_the_packages_name():
         "NCCL was not tested: the server runs on a. Stop it.",
     ]
     assert rail_report.rdma(mine[0], measured) == "RDMA not tested"
-    assert rail_report.nccl_line(mine, 2, Nccl(None, "it")) == "NCCL not tested"
     assert warned(mine, measured, Nccl(None, "it")) == []
 
 

@@ -115,12 +115,10 @@ def test_every_rail_both_ways_and_all_at_once(here):
     until(lambda: not receivers(here.root))
 
 
-def test_a_narrow_link_is_slow_only_on_its_rail(here):
+def test_a_narrow_link_is_slow_both_ways(here):
     device(here.root, "roce-b1", "127.0.2.2", **{"device/current_link_width": "2"})
     found, _ = measure(here, "b")
-    there, back = found.each["127.0.2.1", "127.0.2.2"], found.each["127.0.2.2", "127.0.2.1"]
-    assert there.gbps > 80
-    assert 40 < back.gbps < 60
+    assert all(40 < rate.gbps < 60 for rate in found.each.values()), found
 
 
 def test_a_gid_that_moved_is_found_where_it_is(here):

@@ -93,6 +93,7 @@ class Group:
         try:
             self.transport: Transport = choose(os.environ, log, all_interfaces())
             self.ring = Ring(store.rank, store.size, self.transport, store.allgather, log)
+            self.rate = min(store.allgather(self._rate()))
         except NcclError as error:
             raise DistBackendError(f"NCCL error in: ProcessGroupNCCL.cpp:3690, {error}") from error
 
@@ -102,10 +103,10 @@ class Group:
         mine = int(size * 2 * (self.store.size - 1) / self.store.size)
         begun = time.monotonic()
         self.ring.exchange(bytes(max(1, mine // SCALE // len(rails))), patience=60)
-        time.sleep(max(0.0, begun + mine * 8 / self._rate() - time.monotonic()))
+        time.sleep(max(0.0, begun + mine * 8 / self.rate - time.monotonic()))
 
     def _rate(self) -> float:
-        """Bits a second of all rails together."""
+        """Bits a second of this rank's rails together."""
         if self.transport.name != "IB":
             return SOCKET_GBPS * 1e9
         devices = [
