@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from cluster.errors import NodeError, NotPrepared
 from cluster.image_name import parsed
-from cluster.registry import one_line
+from cluster.registry import SAID_LETTERS, one_line
 from cluster.weights_progress import Progress
 
 AGAIN = "Then run `pulumi up` again."
+_AROUND = re.compile(r'failed to (resolve reference|do request|copy)( ".*?")?: |(Head|Get) ".*?": ')
 _ONCE_MORE = "Run `pulumi up` again once it answers."
 #: Kind of failure (remote/node/pull_agent.py) -> (what was found, what to do). {said} are Docker's or the
 #: registry's own words.
@@ -63,9 +65,17 @@ _REASONS: Mapping[str, tuple[str, str]] = {
 def failure(host: str, image: str, status: Mapping[str, Any]) -> NodeError:
     """What a failed job's status means for the user."""
     found, todo = _REASONS.get(str(status.get("kind")), _REASONS["other"])
-    said = one_line(str(status.get("error") or "no reason given")).rstrip(".")
+    said = _cause(str(status.get("error") or "no reason given"))
     values = {"image": image, "registry": parsed(image).registry, "said": said}
     return NotPrepared(host, found.format(**values), todo.format(**values))
+
+
+def _cause(said: str) -> str:
+    """Docker's text without the names of what it asked for, which the message has already; its end counts."""
+    text = _AROUND.sub("", said)
+    if len(text) > SAID_LETTERS:
+        text = "…" + text[-SAID_LETTERS + 1 :]
+    return one_line(text).rstrip(".")
 
 
 def line(progress: Progress, now: float, host: str, status: Mapping[str, Any]) -> str:

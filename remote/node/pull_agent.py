@@ -29,7 +29,7 @@ MANIFEST_S = 30
 #: than that cannot do, so that nothing is refused that would fit.
 UNPACKED, KEPT = 2, 3
 MESSAGE_BYTES = 1 << 20
-WORDS = 300
+WORDS = 800
 #: What Docker's text says -> the kind of failure (cluster/image_pull.py explains it). The first counts.
 KINDS = (
     ("space", r"no space left on device|disk quota exceeded"),

@@ -6,6 +6,7 @@ in a folder that is there only as long as there is something to tell.
 
 import os
 import shutil
+import stat
 import tempfile
 
 from remote.node import detached, pull_agent
@@ -31,11 +32,8 @@ def start(args):
     if found["digest"] is not None:
         _clear(folder)
         return found
-    try:
+    if not _there(folder):
         os.mkdir(folder, 0o700)
-    except FileExistsError:
-        if os.lstat(folder).st_uid != os.getuid() or os.path.islink(folder):
-            raise Stop("%s belongs to somebody else" % folder) from None
     lock = detached.locked(folder)
     if lock is None:
         running = detached.read_json(os.path.join(folder, "status.json"))
@@ -57,9 +55,20 @@ def end(args):
 
 
 def _clear(folder):
-    if os.path.isdir(folder):
+    if _there(folder):
         detached.end(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _there(folder):
+    """Whether the folder is there; one of another user's, in a place that all may write to, is refused."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise Stop("%s is not this user's own folder; remove it" % folder)
+    return True
 
 
 def _folder(stack):

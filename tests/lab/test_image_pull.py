@@ -101,8 +101,13 @@ def test_a_refresh_with_a_worker_off_says_it_in_our_words(stack, lab):
     stacks.lab_command(lab, "power", "off", name)
     try:
         run = stack.pulumi("refresh", "--yes", "--skip-preview", ok=False)
+        checked = stack.pulumi("refresh", "--run-program", "--yes", "--skip-preview", ok=False)
     finally:
         stacks.lab_command(lab, "power", "on", name)
+    assert checked.code != 0
+    # Preflight comes first there, and nothing else is asked.
+    assert len(re.findall(rf"(?m)^    error: .*{host}", checked.text)) == 1, checked.text
+    assert "refreshing failed" not in checked.text, checked.text
     assert run.code != 0
     assert "dial-stdio" not in run.text, run.text
     assert re.search(rf"{host}.*does not answer|{host}.*no route", run.text), run.text
@@ -120,7 +125,7 @@ def test_destroy_leaves_the_image_and_nothing_of_ours(stack, lab):
     [
         ("{registry}/none:1", r"has no .*none:1 \(.*(not found|manifest unknown)"),
         ("{registry}/{path}-none", r"has no .* \(.*(not found|manifest unknown)"),
-        ("{untrusted}/{path}", r"does not trust the certificate of .* \(.*x509"),
+        ("{untrusted}/{path}", r"does not trust the certificate of .* \(.*(tls|x509): "),
         ("{host}:1/{path}", r"the pull of .* broke \(.*connection refused"),
     ],
 )

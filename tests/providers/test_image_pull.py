@@ -6,13 +6,14 @@ import base64
 import hashlib
 import inspect
 import json
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cluster.errors import NotPrepared
+from cluster.errors import NodeError, NotPrepared
 from dynamic_providers.image_pull import ImagePullProvider
 from remote import image_pull
 from tests.pulls import DIGEST, IMAGE, MB, FakeDocker, Node, layer
@@ -177,6 +178,14 @@ def test_an_image_for_another_machine_is_refused(docker, node):
         NotPrepared, match=r"not for this machine \(it is for amd64, and this machine is arm64\)"
     ):
         image_pull.ensure(PROPS, lambda _line: None)
+
+
+def test_a_folder_that_somebody_else_laid_out_is_not_used(docker, node, tmp_path):
+    trap = node.temporary / f"trtspark-pull-{os.getuid()}-dgx"
+    trap.symlink_to(tmp_path)
+    with pytest.raises(NodeError, match="not this user's own folder; remove it"):
+        image_pull.ensure(PROPS, lambda _line: None)
+    assert docker.asked == []
 
 
 def test_the_disk_must_hold_what_is_not_there_yet(tmp_path, docker, monkeypatch):
