@@ -21,13 +21,15 @@ def agreed(image: str, nodes: Sequence[str], digests: Sequence[str]) -> str:
     differs between two nodes for one image. Raises PlanError naming both where one has another digest.
     """
     for node, digest in zip(nodes, digests, strict=True):
-        if digest != digests[0]:
+        # One image may have several names on a node, and Docker lists the digests under all of them.
+        if digest.rpartition("@")[2] != digests[0].rpartition("@")[2]:
             raise PlanError(
                 f"{image} is not one image on all nodes: {nodes[0]} has {_short(digests[0])}, "
                 f"{node} has {_short(digest)}. The tag moved between their pulls: `docker pull {image}` on "
                 "both, or set image to a digest."
             )
-    return digests[0]
+    # One that was loaded, not pulled, has no digest: it is used by its name.
+    return digests[0] or image
 
 
 def digests_of(name: str, image: Image | None) -> frozenset[str]:

@@ -174,9 +174,10 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             ),
         )
         hosts = [spark.args.connection.host for spark in self.nodes]
-        # All must be there before any rank starts; the head's digest is everybody's.
-        return pulumi.Output.all(image.repo_digest, *[pull.digest for pull in pulls[1:]]).apply(
-            lambda digests: self._agreed(hosts, [str(digest) for digest in digests])
+        # All must be there before any rank starts; the head's digest is everybody's. The plugin's comes last:
+        # of an image with several names it may give another one's.
+        return pulumi.Output.all(*[pull.digest for pull in pulls], image.repo_digest).apply(
+            lambda digests: self._agreed([*hosts, hosts[0]], [str(digest) for digest in digests])
         )
 
     def _agreed(self, hosts: Sequence[str], digests: Sequence[str]) -> str:

@@ -197,6 +197,12 @@ def test_an_image_that_the_preview_does_not_find_is_pulled_again():
     assert recorder.inputs("trtllm-pull-1")["missing"] == "r.lab/engine:1 is not there"
 
 
+def test_a_second_name_of_the_head_image_does_not_matter():
+    other = DIGEST.replace("registry/", "registry:5001/")
+    recorder, _ = run(digests={"trtllm-image-0": other})
+    assert recorder.inputs("trtllm-rank-0")["image"] == DIGEST
+
+
 def test_two_nodes_with_two_digests_are_refused():
     with pytest.raises(Exception, match="not one image on all nodes"):
         run(digests={"trtllm-pull-1": DIGEST.replace("a" * 64, "b" * 64)})

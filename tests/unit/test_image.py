@@ -89,3 +89,14 @@ def test_nodes_with_two_images_of_one_name_are_told_apart():
     with pytest.raises(PlanError, match=r"a has Open MPI 4.1.7 in it, b 5.0.8"):
         image.usable("mine:1", ["a", "b"], [GOOD, other], several=True)
     assert image.usable("mine:1", ["a", "b"], [GOOD, other], several=False) == GOOD
+
+
+def test_an_image_that_no_registry_gave_is_used_by_name():
+    assert image.agreed("mine:1", ["a", "b"], ["", ""]) == "mine:1"
+
+
+def test_the_digest_counts_and_not_the_name_it_is_listed_under():
+    assert (
+        image.agreed("r:5000/x:1", ["a", "b"], ["r:5000/x@sha256:1", "r:5001/x@sha256:1"])
+        == "r:5000/x@sha256:1"
+    )
