@@ -209,7 +209,7 @@ def show_models(rows: Sequence[shelf.Row], width: int | None = None) -> Table:
     table.add_column("", no_wrap=True, min_width=7)
     for row in rows:
         marks = "current" if row.current else "gated" if row.model.gated else ""
-        marks = {"refuse": "not on image", "warn": "image warns"}.get(row.image or "", marks)
+        marks = {"refuse": "refused", "warn": "caution"}.get(row.image or "", marks)
         table.add_row(
             str(row.number),
             escape(row.model.id),
