@@ -137,6 +137,13 @@ SERVING: Sequence[Symptom] = (
         checks=("weights.deployed",),
     ),
     Symptom(
+        "`threads may only run on CPU` … `, not on all of` (a warning)",
+        "a binding policy confines a rank or some of its threads to a few cores, so decoding and loading are slow",
+        AGAIN + "; else look for a binding policy in the image or in `nccl`",
+        "`trtspark doctor`",
+        checks=("ranks.cores",),
+    ),
+    Symptom(
         "`is deployed, and` … `is configured.` (a warning)",
         "the configuration was changed since the last `up`",
         "`pulumi up`",
