@@ -138,7 +138,7 @@ SERVING: Sequence[Symptom] = (
     ),
     Symptom(
         "`threads may only run on CPU` … `, not on all of` (a warning)",
-        "a binding policy confines a rank or some of its threads to a few cores, so decoding and loading are slow",
+        "a binding policy confines a rank or its threads to a few cores, so decoding and loading are slow",
         AGAIN + "; else look for a binding policy in the image or in `nccl`",
         "`trtspark doctor`",
         checks=("ranks.cores",),
