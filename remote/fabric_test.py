@@ -1,4 +1,4 @@
-"""Running the tests of the cables on all nodes: the quick one (pings, then TCP), and the full one."""
+"""Running the tests of the cables on all nodes: the quick one (pings, loss, TCP), and the full one."""
 
 from __future__ import annotations
 
@@ -185,6 +185,7 @@ def _send(run: Runner, wire: Mapping[str, Any], this: int, ears: Sequence[Mappin
         "from": own,
         "to": other,
         "port": ears[receiver]["ports"][other],
+        "udp": ears[receiver]["udp"][other],
         "seconds": SECONDS,
         "streams": STREAMS,
         "token": ears[receiver]["token"],

@@ -1,8 +1,8 @@
-"""A quick test of the cables from one node: pings with the don't-fragment bit, and TCP throughput.
+"""A quick test of the cables from one node: pings with the don't-fragment bit, loss, and TCP throughput.
 
 Actions: `check` (pings, and what this machine reaches with itself), `listen` (receivers for the other end,
-in the background), `send`. A receiver binds one address on the fabric, takes only connections that begin
-with its one-time token, and ends when it has served as many as it was told, or at its deadline.
+in the background), `send`. A receiver binds one address on the fabric, takes only connections and datagrams
+that begin with its one-time token, and ends when it has served as many as it was told, or at its deadline.
 """
 
 import hmac
@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 
-from remote.node import stop
+from remote.node import link_loss, stop
 
 CHUNK = 1 << 20
 TOKEN_CHARS = 32
@@ -77,26 +77,31 @@ def ping_result(one, process):
 
 
 def listen(args):
-    """`addresses`, `connections` (to serve, in all), `deadline_s` -> {"ports": {address: port}, "token"}."""
-    listeners = {}
+    """`addresses`, `connections` (to serve, in all), `deadline_s` -> {"ports": {address: TCP's port}, "udp":
+    {address: the port for datagrams}, "token"}.
+    """
+    listeners, counting = {}, {}
     for address in sorted(set(args["addresses"])):
         try:
             listeners[address] = socket.create_server((address, 0), backlog=64)
+            counting[address] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            counting[address].bind((address, 0))
         except OSError as error:
             raise stop.Stop("cannot listen at %s: %s" % (address, error.strerror)) from None
     token = secrets.token_hex(TOKEN_CHARS // 2)
     if os.fork() == 0:
         try:
-            serve(list(listeners.values()), token.encode(), args)
+            serve(list(listeners.values()), list(counting.values()), token.encode(), args)
         finally:
             os._exit(0)
     ports = {address: listener.getsockname()[1] for address, listener in listeners.items()}
-    for listener in listeners.values():
-        listener.close()
-    return {"ports": ports, "token": token}
+    udp = {address: receiver.getsockname()[1] for address, receiver in counting.items()}
+    for one in (*listeners.values(), *counting.values()):
+        one.close()
+    return {"ports": ports, "udp": udp, "token": token}
 
 
-def serve(listeners, token, args):
+def serve(listeners, counting, token, args):
     """The receiver's own process: apart from the ssh session, and gone at the deadline whatever happens."""
     signal.alarm(int(args["deadline_s"]) + 1)
     os.setsid()
@@ -106,6 +111,8 @@ def serve(listeners, token, args):
     left = threading.Semaphore(0)
     for listener in listeners:
         threading.Thread(target=accept, args=(listener, token, left), daemon=True).start()
+    for receiver in counting:
+        threading.Thread(target=link_loss.answer, args=(receiver, token), daemon=True).start()
     for _ in range(args["connections"]):
         left.acquire()
 
@@ -136,8 +143,16 @@ def receive(connection, token, served):
 
 
 def send(args):
-    """`from`, `to`, `port`, `token`, `seconds`, `streams` -> {"gbps": float} or {"gbps": 0, "said": text}."""
-    answers: list[tuple[int, float] | str] = []
+    """`from`, `to`, `port`, `token`, `seconds`, `streams`, and `udp` (the port for datagrams) -> {"gbps",
+    "again", "segments": of TCP, "loss": see link_loss.probe} or {"gbps": 0, "said": text, "loss"}.
+    """
+    found = {}
+    if args.get("udp"):
+        try:
+            found["loss"] = link_loss.probe(args["from"], (args["to"], args["udp"]), args["token"].encode())
+        except OSError as error:
+            return {"gbps": 0.0, "said": error.strerror or str(error)}
+    answers: list[tuple[int, float, int, int] | str] = []
     threads = [
         threading.Thread(target=stream, args=(args, args["token"].encode(), answers))
         for _ in range(args["streams"])
@@ -148,10 +163,15 @@ def send(args):
         thread.join()
     said = [answer for answer in answers if isinstance(answer, str)]
     if said:
-        return {"gbps": 0.0, "said": said[0]}
+        return {**found, "gbps": 0.0, "said": said[0]}
     done = [answer for answer in answers if not isinstance(answer, str)]
-    seconds = max(elapsed for _, elapsed in done)
-    return {"gbps": sum(total for total, _ in done) * 8 / seconds / 1e9}
+    seconds = max(elapsed for _, elapsed, _, _ in done)
+    return {
+        **found,
+        "gbps": sum(total for total, _, _, _ in done) * 8 / seconds / 1e9,
+        "again": sum(again for _, _, again, _ in done),
+        "segments": sum(segments for _, _, _, segments in done),
+    }
 
 
 def stream(args, token, answers):
@@ -166,7 +186,7 @@ def stream(args, token, answers):
                 connection.sendall(chunk)
             connection.shutdown(socket.SHUT_WR)
             (total,) = struct.unpack("!Q", exactly(connection, 8))
-            answers.append((total, time.monotonic() - begun))
+            answers.append((total, time.monotonic() - begun, *link_loss.sent_again(connection)))
     except OSError as error:
         answers.append(error.strerror or str(error))
 

@@ -73,6 +73,7 @@ def test_both_halves_of_a_pair():
     assert "spark-1 lo - spark-2 lo (127.0.1.0/24): MTU 1500" in lines[0]
     speeds = re.findall(r"[\d.]+", lines[0].partition("TCP")[2].partition("(")[0])
     assert len(speeds) == 2
+    assert "loss 0.0 and 0.0 %" in lines[0]
     assert all(float(speed) > 0 for speed in speeds)
     assert not any("token" in command for command in here.commands)
 
@@ -225,6 +226,55 @@ def test_a_connection_that_fails_is_laid_at_the_firewalls_door():
     [there, _] = link_report.warnings(wire(1), figures(0.0, said="timed out"))
     assert "no TCP connection (timed out)" in there
     assert "ufw status" in there
+
+
+def rated(
+    gbps: float = 15.0, lost: int | None = 0, again: int = 0, segments: int = 100_000
+) -> dict[str, Any]:
+    arrived = None if lost is None else 1000 - lost
+    loss = {"sent": 1000, "arrived": arrived}
+    return {"gbps": gbps, "again": again, "segments": segments, "loss": loss}
+
+
+#: What the program gave on a link of this lab: without loss, with 5 % and with 0.5 % (iptables' statistic).
+MEASURED = [
+    (rated(15.2, 0, 60, 107_371), ""),
+    (rated(16.2, None, 244, 117_325), ""),  # UDP is filtered
+    (rated(1.0, 53, 1057, 20_815), "5.3 % of 1000 packets were lost, TCP sent 5.1 % of its segments again"),
+    (rated(24.5, 3, 831, 174_623), "0.3 % of 1000 packets were lost"),
+    (rated(16.9, 2, 71, 121_542), ""),
+    (rated(4.0, None, 1206, 19_470), "TCP sent 6.2 % of its segments again, it reached 4.0 Gb/s. Push"),
+    (rated(8.0, 0, 9, 40), ""),
+]
+
+
+@pytest.mark.parametrize(("rate", "said"), MEASURED)
+def test_loss_is_named_with_both_ends_its_share_and_what_to_do(rate, said):
+    ping = {"received": 3, "said": "", "ms": 0.1}
+    found = link_report.warnings(wire(1), Figures([ping, ping], [rated(), rate], 15.0))
+    if not said:
+        assert found == []
+        return
+    [one] = found
+    assert one.startswith("spark-2 lo to spark-1 lo: ")
+    assert said in one
+    assert "Push the cable in until it clicks at both ends" in one
+    assert "`ethtool -S lo` on spark-1" in one
+
+
+def test_the_line_has_the_loss_of_both_directions():
+    ping = {"received": 3, "said": "", "ms": 0.1}
+    text = link_report.line(wire(1), Figures([ping, ping], [rated(lost=53), rated(lost=None)], 15.0))
+    assert "TCP 15.0 and 15.0 Gb/s" in text
+    assert text.endswith(", loss 5.3 and unknown %")
+
+
+@pytest.mark.parametrize("loopback", [0.0, 0.04, 15.0])
+def test_a_rail_that_moves_nothing_is_never_fine(loopback):
+    """Nothing could be expected of machines whose loopback stands still, so 0.0 Gb/s passed."""
+    found = link_report.warnings(wire(1), figures(0.0, loopback))
+    assert len(found) == 2
+    assert "spark-1 lo to spark-2 lo: the rail moves nothing, 0.0 Gb/s over TCP. Check the cable" in found[0]
 
 
 def test_wires_of_a_plan_are_plain_data():
