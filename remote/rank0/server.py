@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-from . import codes, completion
+from . import codes, completion, goodbye
 from .codes import say
 
 #: The port of a server that has just been stopped is free again within this.
@@ -49,6 +49,7 @@ def serve(command):
 
     socket.socket.bind = reusing  # type: ignore[method-assign]  # on purpose: see main
     sys.argv = command
+    goodbye.teach()
     runpy.run_path(shutil.which(command[0]) or command[0], run_name="__main__")
 
 
@@ -95,8 +96,14 @@ def process():
     return None
 
 
-def clients(port):
-    """The far ends of every connection that is open to the port."""
+#: Of /proc/net/tcp: a connection that is open, and one of which an end is closed and the other not.
+OPEN, HALF_CLOSED = "01", ("04", "05", "08")
+
+
+def clients(port, half_closed=False):
+    """The far ends of every connection that is open to the port; on request also of those half-closed that
+    a process still holds.
+    """
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -106,7 +113,9 @@ def clients(port):
             continue
         for row in rows:
             fields = row.split()
-            if fields[3] == "01" and int(fields[1].rpartition(":")[2], 16) == port:
+            here = int(fields[1].rpartition(":")[2], 16) == port
+            lingers = half_closed and fields[3] in HALF_CLOSED and fields[9] != "0"  # 0: no process has it
+            if here and (fields[3] == OPEN or lingers):
                 found.add(fields[2])
     return found
 
@@ -250,5 +259,5 @@ def drain(pid, port, seconds):
     except ProcessLookupError:
         return
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process() == pid and clients(port):
+    while time.monotonic() < deadline and process() == pid and clients(port, half_closed=True):
         time.sleep(0.05)
