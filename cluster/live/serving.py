@@ -153,7 +153,7 @@ def log(live: Live) -> Iterator[Finding]:
 
 @live_check(
     "fabric.test",
-    "Packets of the full MTU pass every rail both ways, none are lost, and TCP, RDMA and NCCL are fast enough.",
+    "Packets of the full MTU pass each rail both ways, none are lost; TCP, RDMA and NCCL are fast enough.",
     "Cable, MTU (9000 on both ends), firewall and PCIe link; docs/fabric.md has the figures to expect.",
     "WARN",
     "NOTE",
