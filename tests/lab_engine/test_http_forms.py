@@ -60,7 +60,7 @@ def test_two_forms_of_refusal(monkeypatch):
 
 def test_a_chat_answer():
     usage = answers.Usage(4, {0: 2})
-    document = answers.chat_answer(HEAD, [("hi you", "stop", None)], usage)
+    document = answers.chat_answer(HEAD, [answers.Text("hi you", "stop", None)], usage)
     assert (document["object"], document["id"], document["model"]) == ("chat.completion", "chatcmpl-1", "any")
     choice = document["choices"][0]
     assert choice["message"]["content"] == "hi you"

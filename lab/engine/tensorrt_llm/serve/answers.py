@@ -1,13 +1,35 @@
 """The JSON of answers and stream chunks, field by field as the real server writes them."""
 
 import json
+import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..generation import Token
 from ..version import EARLY_2026, at_least
+from .logprobs import Odds
 
 Json = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """What a choice came to."""
+
+    text: str
+    finish_reason: str
+    stop_reason: str | None
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a choice is written: with logprobs or without, as text or as one function's arguments."""
+
+    odds: Odds | None = None
+    function: str | None = None
+
+
+PLAIN = Form()
 
 
 @dataclass
@@ -45,26 +67,44 @@ class Head:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def chat_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
-    """A whole chat answer; `texts` are (content, finish_reason, stop_reason) by choice."""
+def chat_answer(head: Head, texts: list[Text], usage: Usage, form: Form = PLAIN) -> Json:
+    """A whole chat answer, with a text for each choice."""
     choices: list[Json] = [
         {
             "index": index,
-            "message": {
-                "role": "assistant", "content": text, "reasoning_content": None,
-                "reasoning": None, "tool_calls": [],
-            },
-            "logprobs": None,
-            "finish_reason": finish,
-            "stop_reason": stop,
+            "message": _message(text.text, form.function),
+            "logprobs": _chat_logprobs(form.odds, text.tokens),
+            "finish_reason": text.finish_reason,
+            "stop_reason": text.stop_reason,
             "mm_embedding_handle": None,
             "disaggregated_params": None,
             "avg_decoded_tokens_per_iter": 1.0,
         }
-        for index, (text, finish, stop) in enumerate(texts)
-    ]  # fmt: skip
+        for index, text in enumerate(texts)
+    ]
     body = head.document("chat.completion")
     return {**body, "choices": choices, "usage": usage.document(), "prompt_token_ids": None}
+
+
+def _message(text: str, function: str | None) -> Json:
+    message: Json = {"role": "assistant", "content": text, "reasoning_content": None,
+                     "reasoning": None, "tool_calls": []}  # fmt: skip
+    if function is not None:
+        call = {"name": function, "arguments": text}
+        message["tool_calls"] = [
+            {"id": f"chatcmpl-tool-{uuid.uuid4().hex}", "type": "function", "function": call}
+        ]
+        message["content"] = ""
+    return message
+
+
+def _chat_logprobs(odds: Odds | None, tokens: tuple[str, ...]) -> Json | None:
+    if odds is None:
+        return None
+    document = odds.chat(0, tokens)
+    for entry in document["content"]:
+        entry.setdefault("top_logprobs", None)
+    return document
 
 
 def chat_role_chunk(head: Head, choice: int, usage: Usage | None) -> str:
@@ -76,11 +116,18 @@ def chat_role_chunk(head: Head, choice: int, usage: Usage | None) -> str:
     return f"data: {dumps(document)} \n\n"
 
 
-def chat_chunk(head: Head, choice: int, token: Token, usage: Usage | None) -> str:
-    """A chunk with content, without nulls; the last one of a choice has the finish reason."""
+def chat_chunk(
+    head: Head, choice: int, token: Token, usage: Usage | None, form: Form = PLAIN, number: int = 0
+) -> str:
+    """A chunk with the token of that number, without nulls; a choice's last one has the finish reason."""
+    delta: Json = {"content": token.text, "reasoning_content": ""}
+    if form.function is not None:
+        call = {"name": form.function, "arguments": token.text}
+        delta = {"tool_calls": [{"type": "function", "index": choice, "function": call}]}
     entry: Json = {
         "index": choice,
-        "delta": {"content": token.text, "reasoning_content": ""},
+        "delta": delta,
+        "logprobs": form.odds and form.odds.chat(number, [token.text]),
         "finish_reason": token.finish_reason,
         "stop_reason": token.stop_reason,
         "avg_decoded_tokens_per_iter": 1.0,
@@ -92,24 +139,27 @@ def chat_chunk(head: Head, choice: int, token: Token, usage: Usage | None) -> st
     return f"data: {dumps(document)}\n\n"
 
 
-def completion_answer(head: Head, texts: list[tuple[str, str, str | None]], usage: Usage) -> Json:
+def completion_answer(head: Head, texts: list[Text], usage: Usage, odds: Odds | None = None) -> Json:
     """A whole text completion."""
     choices = [
         {
-            "index": index, "text": text, "token_ids": None, "logprobs": None,
-            "context_logits": None, "finish_reason": finish, "stop_reason": stop,
+            "index": index, "text": text.text, "token_ids": None,
+            "logprobs": odds and odds.completion(0, text.tokens), "context_logits": None,
+            "finish_reason": text.finish_reason, "stop_reason": text.stop_reason,
             "disaggregated_params": None, "avg_decoded_tokens_per_iter": 1.0,
         }
-        for index, (text, finish, stop) in enumerate(texts)
+        for index, text in enumerate(texts)
     ]  # fmt: skip
     body = head.document("text_completion")
     return {**body, "choices": choices, "usage": usage.document(), "prompt_token_ids": None}
 
 
-def completion_chunk(head: Head, choice: int, token: Token, usage: Usage | None) -> str:
+def completion_chunk(
+    head: Head, choice: int, token: Token, usage: Usage | None, logprobs: Json | None = None
+) -> str:
     """A chunk of a text completion: nulls are kept, there is no role chunk."""
     entry = {
-        "index": choice, "text": token.text, "token_ids": None, "logprobs": None,
+        "index": choice, "text": token.text, "token_ids": None, "logprobs": logprobs,
         "finish_reason": token.finish_reason, "stop_reason": token.stop_reason,
         "avg_decoded_tokens_per_iter": 1.0,
     }  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from .constraints import misfits
 from .errors import Invalid
 
 _SHARED = {
@@ -77,6 +78,8 @@ def parse(raw: bytes, fields: dict[str, str], required: tuple[str, ...]) -> dict
                 {"type": f"{_LONG.get(kind, kind)}_type", "loc": ("body", name), "msg": text,
                  "input": value}
             )  # fmt: skip
+    if fields is not RESPONSES:
+        errors += misfits(document)
     given = {name: value for name, value in document.items() if value is not None}
     if (refusal := _contradiction(given, fields)) is not None:
         entry = {"type": "value_error", "loc": ("body",), "msg": f"Value error, {refusal}", "input": document}
@@ -94,9 +97,16 @@ def _contradiction(given: dict[str, Any], fields: dict[str, str]) -> str | None:
         return "Stream options can only be defined when stream is true."
     if given.get("suffix"):
         return "suffix is not supported"
+    return _contradiction_of_chat(given) if fields is CHAT else None
+
+
+def _contradiction_of_chat(given: dict[str, Any]) -> str | None:
     if given.get("tool_choice", "none") != "none" and not given.get("tools"):
         return "When using `tool_choice`, `tools` must be set."
-    if "top_logprobs" in given and not given.get("logprobs"):
+    top = given.get("top_logprobs")
+    if isinstance(top, int) and top < 0:
+        return "top_logprobs must be positive or zero"
+    if top is not None and not given.get("logprobs"):
         return "logprobs must be true when using top_logprobs"
     return None
 

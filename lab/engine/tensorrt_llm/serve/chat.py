@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..generation import Token
-from . import answers, body, harmony, prompt, streams
+from . import answers, body, constraints, harmony, logprobs, prompt, streams
 from .model import Model
 
 
@@ -25,13 +26,15 @@ async def handle(model: Model, request: Request) -> Response:
     usage = answers.Usage(model.tokenizer.count(text))
     left = streams.limits(model, usage.prompt)
     asked = streams.wishes(fields, text, model.opening, left)
+    constraints.check_format(model, fields.get("response_format"))
+    form = answers.Form(logprobs.of_chat(model, fields), constraints.named_function(model, fields))
     head = answers.Head(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
     call = streams.Call(model, asked, usage, request.client)
     if fields.get("stream"):
-        chunks = _stream(call, head, fields.get("stream_options"))
+        chunks = _stream(call, head, fields.get("stream_options"), form)
         return StreamingResponse(chunks, media_type="text/event-stream")
     texts = await streams.collect(call, request)
-    return JSONResponse(answers.chat_answer(head, texts, usage))
+    return JSONResponse(answers.chat_answer(head, texts, usage, form))
 
 
 def prepare(model: Model, messages: list[Any]) -> str:
@@ -47,13 +50,15 @@ def prepare(model: Model, messages: list[Any]) -> str:
 
 
 async def _stream(
-    call: streams.Call, head: answers.Head, options: dict[str, Any] | None
+    call: streams.Call, head: answers.Head, options: dict[str, Any] | None, form: answers.Form
 ) -> AsyncIterator[str]:
     counted = call.usage if answers.continuous_usage(options) else None
     roles = [answers.chat_role_chunk(head, choice, counted) for choice in range(len(call.wishes))]
+    written = Counter[int]()
 
     def chunk(choice: int, token: Token) -> str:
-        return answers.chat_chunk(head, choice, token, counted)
+        written[choice] += 1
+        return answers.chat_chunk(head, choice, token, counted, form, written[choice] - 1)
 
     async for text in streams.merged(call, chunk):
         while roles:  # they come with the first token, not before

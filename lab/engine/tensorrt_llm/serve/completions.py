@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -10,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..generation import Token, Wish
-from ..version import EARLY_2026, at_least
-from . import answers, body, streams
+from . import answers, body, constraints, logprobs, streams
 from .errors import Refused
 from .model import Model
 
@@ -23,8 +23,8 @@ async def handle(model: Model, request: Request) -> Response:
         Invalid, Refused: see errors.
     """
     fields = body.parse(await request.body(), body.COMPLETION, ("model", "prompt"))
-    if fields.get("logprobs") and not at_least(EARLY_2026):
-        raise Refused("logprobs is not supported")
+    odds = logprobs.of_completion(model, fields)
+    constraints.check_format(model, fields.get("response_format"))
     model.faults.check()
     usage = answers.Usage(0)
     asked: list[Wish] = []
@@ -37,10 +37,10 @@ async def handle(model: Model, request: Request) -> Response:
     head = answers.Head(f"cmpl-{uuid.uuid4().hex}", int(time.time()), fields["model"])
     call = streams.Call(model, asked, usage, request.client)
     if fields.get("stream"):
-        chunks = _stream(call, head, fields.get("stream_options"))
+        chunks = _stream(call, head, fields.get("stream_options"), odds)
         return StreamingResponse(chunks, media_type="text/event-stream")
     texts = await streams.collect(call, request)
-    return JSONResponse(answers.completion_answer(head, texts, usage))
+    return JSONResponse(answers.completion_answer(head, texts, usage, odds))
 
 
 async def one_token(model: Model, prompt: str) -> None:
@@ -72,12 +72,15 @@ def _prompts(model: Model, given: object) -> list[str]:
 
 
 async def _stream(
-    call: streams.Call, head: answers.Head, options: dict[str, Any] | None
+    call: streams.Call, head: answers.Head, options: dict[str, Any] | None, odds: logprobs.Odds | None
 ) -> AsyncIterator[str]:
     counted = call.usage if answers.continuous_usage(options) else None
+    written = Counter[int]()
 
     def chunk(choice: int, token: Token) -> str:
-        return answers.completion_chunk(head, choice, token, counted)
+        told = odds and odds.completion(0, [token.text], written[choice])
+        written[choice] += len(token.text)
+        return answers.completion_chunk(head, choice, token, counted, told)
 
     async for text in streams.merged(call, chunk):
         yield text

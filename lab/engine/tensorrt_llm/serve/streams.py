@@ -11,12 +11,10 @@ from starlette.requests import Request
 
 from ..generation import Token, Wish, generate
 from ..logger import logger
-from .answers import Usage
+from .answers import Text, Usage
 from .errors import Refused
 from .model import Model
 
-Text = tuple[str, str, str | None]
-"""What a choice came to: text, finish_reason, stop_reason."""
 WATCH_SECONDS = 1.0
 """How often the server looks whether a waiting client is still there."""
 
@@ -84,10 +82,12 @@ async def collect(call: Call, request: Request | None = None) -> list[Text]:
     """Run the choices side by side to their ends; given up when the client goes away."""
 
     async def one(index: int) -> Text:
-        text, last = "", Token("", "stop")
+        tokens, last = [], Token("", "stop")
         async for token in _counted(call, index):
-            text, last = text + token.text, token
-        return text.lstrip(), last.finish_reason or "stop", last.stop_reason
+            tokens.append(token.text)
+            last = token
+        text = "".join(tokens).lstrip()
+        return Text(text, last.finish_reason or "stop", last.stop_reason, tuple(tokens))
 
     work = asyncio.gather(*(one(index) for index in range(len(call.wishes))))
     while request is not None:
