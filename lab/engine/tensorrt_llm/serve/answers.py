@@ -127,7 +127,7 @@ def chat_chunk(
     entry: Json = {
         "index": choice,
         "delta": delta,
-        "logprobs": form.odds and form.odds.chat(number, [token.text]),
+        "logprobs": None if form.odds is None else form.odds.chat(number, [token.text]),
         "finish_reason": token.finish_reason,
         "stop_reason": token.stop_reason,
         "avg_decoded_tokens_per_iter": 1.0,
@@ -144,7 +144,7 @@ def completion_answer(head: Head, texts: list[Text], usage: Usage, odds: Odds | 
     choices = [
         {
             "index": index, "text": text.text, "token_ids": None,
-            "logprobs": odds and odds.completion(0, text.tokens), "context_logits": None,
+            "logprobs": None if odds is None else odds.completion(0, text.tokens), "context_logits": None,
             "finish_reason": text.finish_reason, "stop_reason": text.stop_reason,
             "disaggregated_params": None, "avg_decoded_tokens_per_iter": 1.0,
         }

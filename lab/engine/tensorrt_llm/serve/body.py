@@ -95,6 +95,10 @@ def _contradiction(given: dict[str, Any], fields: dict[str, str]) -> str | None:
         if fields is CHAT:
             return "stream_options can only be set if stream is true"
         return "Stream options can only be defined when stream is true."
+    if fields is RESPONSES and "prompt" in given:
+        return "prompt template is not supported"
+    if fields is RESPONSES and given.get("background") and not given.get("store", True):
+        return "background can only be used when `store` is true"
     if given.get("suffix"):
         return "suffix is not supported"
     return _contradiction_of_chat(given) if fields is CHAT else None

@@ -78,7 +78,7 @@ async def _stream(
     written = Counter[int]()
 
     def chunk(choice: int, token: Token) -> str:
-        told = odds and odds.completion(0, [token.text], written[choice])
+        told = None if odds is None else odds.completion(0, [token.text], written[choice])
         written[choice] += len(token.text)
         return answers.completion_chunk(head, choice, token, counted, told)
 

@@ -105,15 +105,15 @@ def _choice(choice: object) -> list[Json]:
     if choice is None or choice in ("none", "auto") or (choice == "required" and at_least(GUIDED_TOOLS)):
         return []
     literal = _literal((*place, "literal['none','auto']"), ("none", "auto"), choice)
-    place = (*place, "ChatCompletionNamedToolChoiceParam")
+    named = (*place, "ChatCompletionNamedToolChoiceParam")
     if not isinstance(choice, dict):
-        return [literal, _no_object(place, choice)]
+        return [literal, _no_object(named, choice)]
     function = choice.get("function")
-    errors = _extra(place, choice, {"type", "function"})
+    errors = _extra(named, choice, {"type", "function"})
     if not isinstance(function, dict):
-        errors.append(_missing((*place, "function"), choice))
+        errors.append(_missing((*named, "function"), choice))
     elif not isinstance(function.get("name"), str):
-        errors.append(_missing((*place, "function", "name"), function))
+        errors.append(_missing((*named, "function", "name"), function))
     return [literal, *errors] if errors else []
 
 
