@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import affinity
+from cluster import affinity, link_errors
 from cluster.parsing import rdma
 
 _RATE = re.compile(r"^(\d+(?:\.\d+)?) Gb/sec")
@@ -39,6 +39,10 @@ class Port:
     outgoing: float | None = None
     slow_pcie: str = ""
     """Its PCIe link, where that is narrower or slower than a Spark's: "x2 at 32 GT/s"."""
+    losing: str = ""
+    """What its counters say of lost packets since the look before; "" of a good link."""
+    todo: str = ""
+    """What to do about that."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def _port(port: Mapping[str, Any], sample: Mapping[str, Any], before: Mapping[st
             moved = port[way] - old[way]
             # A counter that went back was reset.
             flows[way] = 8 * moved / seconds / 1e9 if moved >= 0 else None
+    grown = link_errors.growth(port.get("errors") or {}, old.get("errors") or {}) if old else {}
+    losing = link_errors.said(grown)
     return Port(
         port["device"],
         port["netdev"],
@@ -143,6 +149,8 @@ def _port(port: Mapping[str, Any], sample: Mapping[str, Any], before: Mapping[st
         flows["in"],
         flows["out"],
         str(link) if link and link.slow else "",
+        losing,
+        link_errors.todo(port["netdev"] or port["device"], grown) if losing else "",
     )
 
 

@@ -83,12 +83,19 @@ class State:
     @property
     def warnings(self) -> list[str]:
         """What makes it slower than it has to be, a sentence each."""
-        return [
+        confined = [
             f"{node.node}: rank {rank.number}: {rank.confined}. {affinity.TODO}"
             for node in self.nodes
             for rank in node.ranks
             if rank.confined
         ]
+        losing = [
+            f"{node.node} {port.netdev or port.device}: {port.losing} since the last look. {port.todo}"
+            for node in self.nodes
+            for port in node.ports
+            if port.losing
+        ]
+        return confined + losing
 
     def document(self) -> dict[str, Any]:
         """For --json: names as in this program, bytes, seconds, Gb/s; null for what is not known."""
@@ -192,6 +199,8 @@ def flow(port: Port) -> str:
     rate = f"{port.rate:g} Gb/s" if port.rate is not None else "rate not known"
     if port.slow_pcie:
         rate += f" (PCIe only {port.slow_pcie})"
+    if port.losing:
+        rate += ", loses packets"
     if port.incoming is None or port.outgoing is None:
         return rate
     return f"{rate}, in {port.incoming:.2f}, out {port.outgoing:.2f}"

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from cluster import preparation
+from cluster import link_errors, preparation
 from cluster.checks.table import Finding
+from cluster.facts import Facts, Hca
 from cluster.live.seen import Live
 from cluster.live.swarm import UP
 from cluster.live.table import live_check
 
-#: Counters of a link that loses bits: a healthy cable has none.
-BAD_LINK = (
-    "symbol_error",
-    "link_error_recovery",
-    "port_rcv_errors",
-    "local_link_integrity_errors",
-    "excessive_buffer_overrun_errors",
-    "rx_icrc_encapsulated",
-)
-#: Counters of data that had to be sent again: some is normal, so much of all packets is not.
-SENT_AGAIN = ("out_of_sequence", "packet_seq_err", "local_ack_timeout_err", "implied_nak_seq_err")
-WORTH_A_WARNING = 1e-4
 #: Unplugging and reboots count too.
 DOWN_OFTEN = 20
 
@@ -93,22 +82,29 @@ def errors(live: Live) -> Iterator[Finding]:
             counters = machine.counters.get(hca.name, {})
             if not hca.usable:
                 continue
-            packets = counters.get("port_rcv_packets", 0) + counters.get("port_xmit_packets", 0)
-            bad = [name for name in BAD_LINK if counters.get(name)]
-            again = sum(counters.get(name, 0) for name in SENT_AGAIN)
-            if again > WORTH_A_WARNING * max(packets, 1 / WORTH_A_WARNING):
-                bad += [name for name in SENT_AGAIN if counters.get(name)]
+            text = link_errors.said(counters)
             if counters.get("link_downed", 0) > DOWN_OFTEN:
-                bad.append("link_downed")
-            if bad:
-                listed = ", ".join(f"{name} {counters[name]}" for name in bad)
+                text += f"{' and ' if text else ''}the link went down {counters['link_downed']} times"
+            if text:
+                peers = " and ".join(_peers(live.nodes, facts, hca)) or "nothing"
                 yield Finding(
                     "WARN",
                     facts.node,
-                    f"{hca.name} ({hca.netdev}) has counted errors: {listed}.",
-                    "Push the cable in until it clicks, or use another; look again whether they grow "
-                    f"(`ethtool -S {hca.netdev}`).",
+                    f"{hca.name} ({hca.netdev}), linked to {peers}: {text} since its driver started.",
+                    link_errors.todo(hca.netdev, counters),
                 )
+
+
+def _peers(nodes: Sequence[Facts], facts: Facts, hca: Hca) -> list[str]:
+    """The other ends of a link: interfaces of other nodes in its subnet."""
+    if hca.address is None:
+        return []
+    return [
+        f"{other.node} {one.netdev}"
+        for other in nodes
+        for one in other.hcas
+        if other is not facts and one.address is not None and one.address.network == hca.address.network
+    ]
 
 
 @live_check(

@@ -101,11 +101,18 @@ SERVING: Sequence[Symptom] = (
         checks=("transport.proven",),
     ),
     Symptom(
-        "`has counted errors:` (a warning)",
+        "`packets were out of sequence or sent again`, `errors were counted` (warnings of doctor and status)",
         "the cable loses bits, or packets are lost on a switch",
         "push the cable in until it clicks, or use another",
         "`ethtool -S INTERFACE` there",
         checks=("fabric.errors",),
+    ),
+    Symptom(
+        "`packets were lost`, `of its segments again`, `the rail moves nothing` (warnings of the test)",
+        "a cable or its plug loses packets, a switch drops them, or a filter does",
+        "push the cable in at both ends, or use another; a switch's flow control; the firewall",
+        "`ethtool -S INTERFACE` at the receiving end",
+        checks=("fabric.test",),
     ),
     Symptom(
         "`do not arrive` … `no TCP connection` … `under half of` (warnings of the test of the cables)",

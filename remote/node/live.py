@@ -5,34 +5,12 @@ As the plain user; changes nothing. Docker is asked by its socket, side by side.
 """
 
 import json
-import os
 import threading
 import time
 from urllib.parse import quote
 
-from remote.node import affinity, probe
+from remote.node import affinity, hca_counters, probe
 
-RDMA = "/sys/class/infiniband"
-#: A port's own counters of what went wrong, and of how much went through.
-COUNTERS = (
-    "symbol_error",
-    "link_error_recovery",
-    "link_downed",
-    "port_rcv_errors",
-    "port_xmit_discards",
-    "local_link_integrity_errors",
-    "excessive_buffer_overrun_errors",
-    "port_rcv_packets",
-    "port_xmit_packets",
-)
-HW_COUNTERS = (
-    "out_of_sequence",
-    "packet_seq_err",
-    "local_ack_timeout_err",
-    "rnr_nak_retry_err",
-    "implied_nak_seq_err",
-    "rx_icrc_encapsulated",
-)
 DEADLINE_S = 10
 
 
@@ -61,7 +39,7 @@ def look(args):
     threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asks]
     for thread in threads:
         thread.start()
-    found["counters"] = counters(args.get("root", RDMA))
+    found["counters"] = hca_counters.errors(args)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     for one in found["containers"] or []:
@@ -72,20 +50,6 @@ def look(args):
     for one in running:
         one["processes"] = processes.get(one["Id"], [])
     found["time"] = time.time()
-    return found
-
-
-def counters(root):
-    """{HCA: {counter: number}} of what the kernel shows for port 1."""
-    found = {}
-    for hca in sorted(os.listdir(root)) if os.path.isdir(root) else []:
-        mine = {}
-        for folder, names in (("counters", COUNTERS), ("hw_counters", HW_COUNTERS)):
-            for name in names:
-                text = probe._line("%s/%s/ports/1/%s/%s" % (root, hca, folder, name))
-                if text.isdigit():
-                    mine[name] = int(text)
-        found[hca] = mine
     return found
 
 

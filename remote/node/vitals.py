@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.parse
 
-from remote.node import affinity
+from remote.node import affinity, hca_counters
 
 GPU_FIELDS = ("utilization.gpu", "temperature.gpu", "power.draw", "clocks.sm")
 SMI = ["nvidia-smi", "--query-gpu=" + ",".join(GPU_FIELDS), "--format=csv,noheader,nounits"]
@@ -25,9 +25,9 @@ DOCKER_TIMEOUT_S = 5
 def look(args):
     """`args`: {"stack", "manager": whether to ask Swarm for services}. {"time", "gpu": text of one csv row
     or "", "meminfo": {kB}, "ranks": [{"rank", "name", "state", "status", "age" in seconds, "spec",
-    "processes" (see affinity.py)}] newest first, "ports": [{"device", "netdev", "rate", "in", "out"}] (bytes
-    since the machine started), "services": [{"rank", "spec": Swarm's own}] or None where nobody can say,
-    "problem"}.
+    "processes" (see affinity.py)}] newest first, "ports": [{"device", "netdev", "rate", "in", "out",
+    "errors"}] (bytes since the machine started; see hca_counters.py), "services": [{"rank", "spec": Swarm's
+    own}] or None where nobody can say, "problem"}.
     """
     answer = {
         "time": time.monotonic(),
@@ -82,6 +82,7 @@ def _ports():
                 # The counters are in units of four bytes.
                 "in": 4 * int(_text(path + "/counters/port_rcv_data") or 0),
                 "out": 4 * int(_text(path + "/counters/port_xmit_data") or 0),
+                "errors": hca_counters.of_port(path),
             }
         )
     return found

@@ -170,7 +170,7 @@ FAULTS = [
     Fault(
         "fabric.errors", "WARN", 1,
         f"echo 7 >{COUNTER}", f"echo 0 >{COUNTER}",
-        "rocep1s0f0 (enp1s0f0np0) has counted errors: symbol_error 7.", "Push the cable in",
+        ": errors were counted (symbol_error 7) since its driver started.", "Push the cable in",
     ),
     Fault(
         "fabric.pcie", "WARN", 1,

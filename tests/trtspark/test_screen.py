@@ -149,3 +149,14 @@ def test_ranks_that_may_not_use_every_core_are_a_warning():
     assert one.drift == []
     assert state().warnings == []
     assert "Warning" not in shown(state())
+
+
+def test_a_port_that_loses_packets_is_a_warning_and_shown_at_its_link():
+    losing = Port(
+        "rocep1s0f0", "enp1s0f0np0", 200.0, 1.5, 0.25, losing="5 % of 99 packets", todo="Push it in."
+    )
+    found = state(nodes=[node(0), node(1, ports=(losing,))])
+    assert found.warnings == ["10.24.11.12 enp1s0f0np0: 5 % of 99 packets since the last look. Push it in."]
+    assert found.healthy
+    assert "enp1s0f0np0  200 Gb/s, loses packets, in 1.50, out 0.25" in shown(found)
+    assert found.document()["nodes"][1]["ports"][0]["losing"] == "5 % of 99 packets"

@@ -322,7 +322,15 @@ def test_errors_of_a_half_count_and_a_little_that_was_sent_again_does_not():
     assert said(live(documents)) == []
     documents[1]["counters"]["rocep1s0f0"]["packet_seq_err"] = 20_000
     [text] = said(live(documents))
-    assert "10.24.11.12: rocep1s0f0 (enp1s0f0np0) has counted errors: packet_seq_err 20000." in text
+    assert (
+        "10.24.11.12: rocep1s0f0 (enp1s0f0np0), linked to 10.24.11.11 enp1s0f0np0: 2 % of 1000000 "
+        "packets were out of sequence or sent again (packet_seq_err 20000) "
+        "since its driver started. Push the cable in"
+    ) in text
+    documents[1]["counters"]["rocep1s0f0"]["np_cnp_sent"] = 300
+    [text] = said(live(documents))
+    assert "(packet_seq_err 20000, 300 notices of congestion)" in text
+    assert "check its flow control (PFC or ECN)" in text
 
 
 def test_an_unused_cages_counters_do_not_matter():

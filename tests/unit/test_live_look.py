@@ -12,7 +12,7 @@ import pytest
 
 from cluster.live import seen
 from remote import node
-from remote.node import live, probe
+from remote.node import hca_counters, live, probe
 
 ANSWERS: dict[str, Any] = {
     "/images/x:1/json": {"Id": "sha256:1", "RepoDigests": ["x@sha256:2"], "Config": {"Env": ["SECRET=1"]}},
@@ -68,7 +68,7 @@ def docker(tmp_path, monkeypatch):
 
 def hca(root, name: str, **values: int) -> None:
     for counter, value in values.items():
-        folder = root / name / "ports/1" / ("counters" if counter in live.COUNTERS else "hw_counters")
+        folder = root / name / "ports/1" / ("counters" if counter in hca_counters.COUNTERS else "hw_counters")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / counter).write_text(f"{value}\n")
 

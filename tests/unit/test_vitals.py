@@ -44,6 +44,27 @@ def test_flows_are_differences_and_a_reset_counter_tells_none():
     assert reset.incoming is None
 
 
+def port_of(**errors):
+    return {**SAMPLE, "ports": [{**SAMPLE["ports"][0], "errors": errors}]}
+
+
+def test_lost_packets_are_what_was_counted_since_the_look_before():
+    """However many there were before, and however few of all packets ever."""
+    before = port_of(port_rcv_packets=10**9, out_of_sequence=20_000, packet_seq_err=7, np_cnp_sent=5)
+    later = port_of(port_rcv_packets=10**9 + 2400, out_of_sequence=20_123, packet_seq_err=17, np_cnp_sent=5)
+    [port] = vitals.vitals("n", {**later, "time": 101.0}, before).ports
+    assert port.losing == (
+        "5.12 % of 2400 packets were out of sequence or sent again (out_of_sequence 123, packet_seq_err 10)"
+    )
+    assert port.todo.startswith("Push the cable in until it clicks")
+    assert "`ethtool -S enp1s0f0np0`" in port.todo
+    for first, second in ((later, later), (later, before), (SAMPLE, later)):
+        [port] = vitals.vitals("n", {**second, "time": 102.0}, first).ports
+        assert (port.losing, port.todo) == ("", "")
+    [first] = vitals.vitals("n", later).ports
+    assert first.losing == ""
+
+
 def container(rank, state, age, spec="a"):
     return {"rank": str(rank), "name": "x", "state": state, "status": "", "age": age, "spec": spec}
 
