@@ -21,7 +21,7 @@ from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
 
-from dynamic_providers import engine_watch
+from dynamic_providers import engine_watch, plain_errors
 
 #: The hosts of the stack's configuration, in the provider's own process: those that serve, and `all` that it
 #: lists (more with headOnly); None while unknown.
@@ -35,6 +35,11 @@ class Provider(ResourceProvider):
     """Base of our providers: stateless, so that nothing but a reference is ever in the state."""
 
     serialize_as_secret_always = False
+
+    def __init_subclass__(cls) -> None:
+        """Errors of a provider's methods are one sentence."""
+        super().__init_subclass__()
+        plain_errors.plain(cls)
 
     def configure(self, req: ConfigureRequest) -> None:
         """Runs once in the provider's process."""
@@ -101,7 +106,7 @@ def kept_on_failure(id_: str, outs: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _report_incomplete(id_, outs, str(error) or type(error).__name__)
+        _report_incomplete(id_, outs, plain_errors.foreign(error, [outs]) or str(error))
         raise
 
 

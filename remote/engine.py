@@ -114,7 +114,7 @@ def _dial(connection: Connection) -> Any:
     socket = SshShell(connection).forward(DOCKER_SOCKET)
     try:
         return client(socket)
-    except DockerException as error:
+    except (requests.RequestException, DockerException, OSError) as error:
         said = SshShell(connection).run("docker version").err
         if "permission denied" in said.lower():
             raise NotPrepared(
@@ -124,7 +124,7 @@ def _dial(connection: Connection) -> Any:
             ) from None
         raise NodeError(
             connection.target,
-            f"Docker does not answer over ssh ({error}).",
+            f"Docker does not answer over ssh ({_kind(error)}).",
             f"Check `ssh {connection.target} docker version`.",
         ) from None
 

@@ -11,7 +11,7 @@ import requests
 
 from cluster import engine_log, transport_causes
 from cluster import transport as transport_plan
-from cluster.errors import NotReady
+from cluster.errors import NodeError, NotReady
 from cluster.load_progress import progress
 from cluster.service_spec import SPEC_LABEL
 from remote import transport
@@ -35,6 +35,8 @@ MAX_FAILURES = 3
 #: A server that was ready a moment ago answers within this.
 CONFIRM_S = 15
 LOG_LINES = 400
+#: The longest line of progress.
+SHOWN_CHARS = 200
 #: NCCL reports at the start, which a talkative engine leaves far behind.
 ALL_LINES = 20_000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -63,43 +65,55 @@ def gate(props: Mapping[str, Any], say: Any) -> dict[str, Any]:
 
 
 class _Watch:
-    """Swarm's view of rank 0 and its log, looked at now and then while nothing answers."""
+    """Swarm's view of rank 0 and its log, looked at now and then while nothing answers.
+
+    A head that cannot be reached says nothing about the server: the wait goes on until its deadline.
+    """
 
     def __init__(self, props: Mapping[str, Any], say: Any) -> None:
         self.props, self.say = props, say
-        self.manager = connect(Connection.from_props(props["manager"]))
         self.deadline = float(props["timeout"])
         self.next_look = 0.0
-        self.known = {t["ID"] for t in self._tasks() if _over(t)}
+        self.known: set[str] | None = None
         self.told = ""
         self.container = ""
 
     def look(self, waited: float) -> None:
         if waited < self.next_look:
             return
+        try:
+            far, last = self._seen()
+        except NodeError as error:
+            far, last = "the head cannot be reached", str(error)
         self.next_look = waited + LOOK_S
+        text = f"{far}; {waited:.0f} of at most {self.deadline:.0f} s: {last}"[:SHOWN_CHARS]
+        if text != self.told:
+            self.say(text)
+            self.told = text
+        if waited > self.deadline:
+            raise NotReady(
+                f"waited {self.deadline:.0f} s for {self.props['model']} to answer at {self.props['url']} "
+                f"(readyTimeout); last seen: {text}"
+            )
+
+    def _seen(self) -> tuple[str, str]:
+        """How far the start is, and the last word on it. Raises NotReady when it cannot end well."""
         tasks = self._tasks()
+        if self.known is None:
+            self.known = {t["ID"] for t in tasks if _over(t)}
         failed = [t for t in tasks if _failed(t) and t["ID"] not in self.known]
         current = next((t for t in tasks if t["DesiredState"] == "running"), {})
         status = current.get("Status", {})
         self.container = (_container(current) if current else "") or self.container
         lines = self.log()
         last = lines[-1].strip() if lines else ""
-        far = progress(lines, len(self.props["network"]) or 1) or status.get("State", "no task")
-        text = f"{far}; {waited:.0f} of at most {self.deadline:.0f} s: {status.get('Err') or last}"[:200]
-        if text != self.told:
-            self.say(text)
-            self.told = text
         if any(engine_log.fatal(line) for line in lines):
             raise NotReady("the server did not start")
         if len(failed) >= MAX_FAILURES:
             reason = failed[0]["Status"].get("Err") or failed[0]["Status"].get("Message", "")
             raise NotReady(f"the server ended {len(failed)} times in a row ({reason})")
-        if waited > self.deadline:
-            raise NotReady(
-                f"waited {self.deadline:.0f} s for {self.props['model']} to answer at {self.props['url']} "
-                f"(readyTimeout); last seen: {text}"
-            )
+        far = progress(lines, len(self.props["network"]) or 1) or status.get("State", "no task")
+        return far, status.get("Err") or last
 
     def log(self, count: int = LOG_LINES) -> list[str]:
         """The last lines of rank 0's newest container."""
@@ -107,7 +121,10 @@ class _Watch:
         return self._log_of(self.container or next(running, ""), count)
 
     def explained(self, what: str) -> str:
-        lines = self._failed_log() or self.log()
+        try:
+            lines = self._failed_log() or self.log()
+        except NodeError:  # the head cannot be reached, which `what` says
+            lines = []
         cause = engine_log.cause(lines)
         if cause.startswith(engine_log.NCCL_FAILED):
             ranks = transport_plan.expected(self.props["network"])
@@ -122,7 +139,7 @@ class _Watch:
 
     def _failed_log(self) -> list[str]:
         """The last lines of the newest container that failed since the wait began, if it is still there."""
-        failed = (task for task in self._tasks() if _failed(task) and task["ID"] not in self.known)
+        failed = (task for task in self._tasks() if _failed(task) and task["ID"] not in (self.known or ()))
         return next((lines for task in failed if (lines := self._log_of(_container(task)))), [])
 
     def _log_of(self, container: str, count: int = LOG_LINES) -> list[str]:
@@ -130,14 +147,17 @@ class _Watch:
         if not container:
             return []
         try:
-            raw = self.manager.logs(container, tail=count)
+            raw = self._manager().logs(container, tail=count)
         except requests.RequestException:  # docker's own errors are of this kind
             return []
         return _COLOUR.sub("", raw.decode(errors="replace")).splitlines()
 
+    def _manager(self) -> Any:
+        return connect(Connection.from_props(self.props["manager"]))
+
     def _tasks(self) -> list[dict[str, Any]]:
         """Newest first, of this spec alone: a task of the one before may still be there, with its log."""
-        found = self.manager.tasks(filters={"service": self.props["service"]})
+        found = self._manager().tasks(filters={"service": self.props["service"]})
         ours = [task for task in found if _fingerprint(task) == self.props["fingerprint"]]
         return sorted(ours, key=lambda t: t["CreatedAt"], reverse=True)
 
@@ -165,7 +185,7 @@ def serving_now(url: str) -> str:
         answer = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
         answer.raise_for_status()
         return str(answer.json()["data"][0]["id"])
-    except (requests.RequestException, ValueError, LookupError):
+    except (requests.RequestException, ValueError, LookupError, TypeError):
         return ""
 
 

@@ -153,11 +153,7 @@ class SshShell:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise Unreachable(
-                self.connection.target,
-                f"no answer within {timeout:.0f} s.",
-                "Is the machine busy or its network gone? Try the same again.",
-            ) from None
+            raise silent(self.connection, timeout) from None
         if done.returncode == SSH_FAILED:
             raise explained(self.connection, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)
@@ -203,13 +199,18 @@ class SshShell:
             self._control("stop")
 
     def _control(self, verb: str, *words: str) -> None:
-        done = subprocess.run(
-            [*self._ssh(), "-O", verb, *words, self._destination()],
-            capture_output=True,
-            text=True,
-            timeout=CONNECT_TIMEOUT_S,
-            check=False,
-        )
+        command = [*self._ssh(), "-O", verb, *words, self._destination()]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=CONNECT_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise silent(self.connection, CONNECT_TIMEOUT_S) from None
         if done.returncode:
             raise explained(self.connection, done.stderr)
 
@@ -283,6 +284,15 @@ def fingerprint(host_key: str) -> str:
     except (ValueError, IndexError):
         return "unreadable"
     return "SHA256:" + base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
+def silent(connection: Connection, seconds: float) -> Unreachable:
+    """The error of an ssh that gave no answer within so many seconds."""
+    return Unreachable(
+        connection.target,
+        f"no answer within {seconds:.0f} s.",
+        "Is the machine busy or its network gone? Try the same again.",
+    )
 
 
 def explained(connection: Connection, stderr: str) -> Unreachable:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from cluster.errors import Unreachable
+from cluster.errors import NodeError, Unreachable
+from remote import engine, ssh
 from remote.engine import NodeDocker
+from remote.ssh import Result
+from tests import samples
 
 NODE = "nvidia@10.0.0.12"
 
@@ -70,3 +75,29 @@ def test_the_next_call_dials_anew():
     with pytest.raises(Unreachable):
         docker.info(name="it")
     assert docker.info(name="it") == "all of it"
+
+
+def test_a_connection_that_breaks_while_dialling_is_told_with_the_node(monkeypatch):
+    connection = samples.connections(1)[0]
+    monkeypatch.setattr(engine.SshShell, "forward", lambda _self, _socket: "/nowhere")
+    monkeypatch.setattr(engine.SshShell, "run", lambda _self, _command: Result(1, "", ""))
+
+    def breaks(_socket):
+        raise requests.ConnectionError("('Connection aborted.', RemoteDisconnected('urllib3'))")
+
+    monkeypatch.setattr(engine, "client", breaks)
+    with pytest.raises(NodeError) as caught:
+        engine.connect(replace(connection, host="10.9.9.9"))
+    assert str(caught.value).startswith(
+        f"{connection.user}@10.9.9.9: Docker does not answer over ssh (the connection broke)."
+    )
+
+
+def test_an_ssh_that_hangs_is_told_with_the_node(monkeypatch):
+    connection = samples.connections(1)[0]
+    shell = engine.SshShell(connection)
+    monkeypatch.setattr(shell, "_ssh", lambda: ["sh", "-c", "sleep 5"])
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 0.2)
+    with pytest.raises(Unreachable, match="no answer within 0 s") as caught:
+        shell._control("forward")
+    assert str(caught.value).startswith(connection.target)
