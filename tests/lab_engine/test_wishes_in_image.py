@@ -26,6 +26,7 @@ def test_wishes_that_bind_an_answer(drive):  # noqa: F811
         ["POST", CHAT, {**stream, "return_token_ids": True}],
         ["POST", CHAT, {**stream, "logprobs": True, "top_logprobs": 2}],
         ["POST", "/v1/completions", {"model": "any", "prompt": "hi", "max_tokens": 3, "logprobs": 1}],
+        ["POST", CHAT, {**user, "prompt_token_ids": [5, 6, 7]}],
         ["POST", RESPONSES, {"model": "any", "input": "hi", "stream": True, "max_output_tokens": 4}],
         ["POST", RESPONSES, {"model": "any", "input": "hi", "previous_response_id": "resp_1"}],
         ["POST", RESPONSES, {"model": "any", "input": "hi", "prompt": {"id": "x"}}],
@@ -47,6 +48,7 @@ def test_wishes_that_bind_an_answer(drive):  # noqa: F811
     assert {(entry["logprob"], len(entry["top_logprobs"])) for entry in told} == {(0.0, 2)}
     told = json.loads(next(answers)[2])["choices"][0]["logprobs"]
     assert (len(told["tokens"]), len(set(told["token_logprobs"]))) == (3, 1)
+    assert json.loads(next(answers)[2])["usage"]["prompt_tokens"] == 3
     _, kind, stream = next(answers)
     assert (kind.split(";")[0], "[DONE]" in stream) == ("text/event-stream", False)
     events = chunks(stream)

@@ -23,7 +23,10 @@ async def handle(model: Model, request: Request) -> Response:
     fields = body.parse(await request.body(), body.CHAT, ("model", "messages"))
     model.faults.check()
     text = prepare(model, fields["messages"])
-    usage = answers.Usage(model.tokenizer.count(text))
+    count = model.tokenizer.count(text)
+    if "prompt_token_ids" in fields and not model.harmony:  # in place of the messages
+        text, count = model.tokenizer.decode(fields["prompt_token_ids"]), len(fields["prompt_token_ids"])
+    usage = answers.Usage(count)
     left = streams.limits(model, usage.prompt)
     asked = streams.wishes(fields, text, model.opening, left)
     constraints.check_format(model, fields.get("response_format"))

@@ -2,8 +2,9 @@
 
 The PyTorch backend constrains an answer only where `guided_decoding_backend` is set. Where it is not, the
 wish is dropped without a word and the answer, with 200, is free text: reported for 1.2.1
-(NVIDIA/TensorRT issue 4855) and for 1.3.0rc9 on a DGX Spark (SynaLinks/synalinks pull request 50). Later
-releases are not known; here they refuse. Constrained answers themselves are not simulated: refused too.
+(NVIDIA/TensorRT issue 4855) and for 1.3.0rc9 on a DGX Spark (SynaLinks/synalinks pull request 50, which
+names no guided decoder). Later releases are not known; here they refuse. Constrained answers are not
+simulated: refused too.
 
 A function that tool_choice names got the whole text as its arguments, whatever that was. Since pull request
 14290 (May 2026 or later) it takes guided decoding and a tool parser, and is refused without. Which release
