@@ -233,7 +233,9 @@ class Facts:
     ranks: tuple[tuple[str, str, str], ...]
     """(stack, rank, port) of every rank container of ours that runs there, any stack's."""
     specs: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """(stack, rank) -> the fingerprint of the spec that its container was started from."""
+    """(stack, rank) -> the fingerprint of the spec that its container was started from; PAUSED or SILENT
+    (cluster/service_spec.py) where it does nothing.
+    """
     wanted: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(stack, rank) -> what the Swarm wants to run, a fingerprint or NOTHING; only a manager says."""
     owner: str = ""

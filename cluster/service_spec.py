@@ -32,6 +32,9 @@ SPEC_LABEL = "trtspark.spec"
 NOTHING = "nothing"
 #: What stands for a service that the Swarm does not have.
 NO_SERVICE = "no service"
+#: What stands for a container that is there and does nothing: `docker pause`, and a server without an answer.
+PAUSED = "paused"
+SILENT = "without an answer"
 #: A server that ends so often within the window stays down: each start loads the model anew. What ends it
 #: once (a worker's power, a killed process) is far from that; a new spec or a restarted manager counts anew.
 MAX_RESTARTS = 5
@@ -254,12 +257,17 @@ def mark(spec: Mapping[str, Any]) -> str:
     return str(labels.get(SPEC_LABEL, ""))
 
 
+def told(state: str | None, labels: Mapping[str, str]) -> str:
+    """What a rank's container says of itself: its spec's fingerprint, PAUSED where it is paused."""
+    return PAUSED if state == PAUSED else str(labels.get(SPEC_LABEL, ""))
+
+
 def seen(running: str, wanted: str | None) -> str:
     """What the probe found, to be compared with `runs`: the fingerprint of what runs, unless Swarm is about
     to run another, or has no such service: then it equals no spec's, so that `up` always acts.
 
-    `running` is a container's fingerprint, NOTHING without one; `wanted` the service's, None without one. A
-    container may outlive its service for a moment, and its Swarm for longer.
+    `running` is a container's fingerprint, PAUSED or SILENT, NOTHING without one; `wanted` the service's,
+    None without one. A container may outlive its service for a moment, and its Swarm for longer.
     """
     if wanted is None:
         return NO_SERVICE

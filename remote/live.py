@@ -20,6 +20,12 @@ LOOK_TIMEOUT_S = 30
 HTTP_TIMEOUT_S = 3
 #: A rank that hangs lets a completion hang: this is long for a short one.
 COMPLETION_TIMEOUT_S = 30
+#: Before a plan: a server that is slower than this is busy or hangs, which only its own watch can tell.
+PLAN_TIMEOUT_S = 10
+#: A server that is just being started, or fails once, is asked again.
+TRIES = 3
+PAUSE_S = 2
+LATE = "no answer in time"
 
 
 def look(
@@ -61,8 +67,29 @@ def confined(
     ]
 
 
-def answer(url: str, model: str, complete: bool) -> Answer:
-    """What the endpoint says; with `complete` a short completion is asked for, too."""
+def silence(url: str) -> str:
+    """Why the server there counts as dead: it does not say what it serves, or completes nothing, again and
+    again. "" when it answers, and LATE when a completion alone is late: it may wait behind others.
+    """
+    for _ in range(TRIES - 1):
+        why = _silence(url)
+        if why in ("", LATE):
+            return why
+        time.sleep(PAUSE_S)
+    return _silence(url)
+
+
+def _silence(url: str) -> str:
+    found = answer(url, "", complete=True, patience_s=PLAN_TIMEOUT_S)
+    if found.completes:
+        return ""
+    return found.said if found.model else f"{found.said} to GET /v1/models"
+
+
+def answer(url: str, model: str, complete: bool, patience_s: float = COMPLETION_TIMEOUT_S) -> Answer:
+    """What the endpoint says; with `complete` a short completion is asked for, too, of `model` ("": of the
+    one that it lists).
+    """
     started = time.monotonic()
     try:
         listed = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
@@ -74,10 +101,10 @@ def answer(url: str, model: str, complete: bool) -> Answer:
         return Answer(said=_short(error))
     if not complete:
         return Answer(serving, seconds=time.monotonic() - started)
-    body = completion.body(model, completion.WATCH_TOKENS)
+    body = completion.body(model or serving, completion.WATCH_TOKENS)
     started = time.monotonic()
     try:
-        said = requests.post(f"{url}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
+        said = requests.post(f"{url}/v1/chat/completions", json=body, timeout=patience_s)
     except requests.RequestException as error:
         return Answer(serving, _short(error), completes=False)
     if fault := completion.fault(said.status_code, said.text[: completion.MOST_BYTES]):
@@ -88,7 +115,7 @@ def answer(url: str, model: str, complete: bool) -> Answer:
 def _short(error: requests.RequestException) -> str:
     """requests' own sentence is a chain of class names and addresses in memory."""
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return LATE
     if isinstance(error, requests.ConnectionError):
         text = str(error)
         return "connection refused" if "refused" in text else "no connection"

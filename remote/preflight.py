@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ from cluster.image_table import Served, served
 from cluster.parsing import parse
 from cluster.registry import Answers
 from cluster.resolution import Found, HubUnavailable
-from remote import fabric_addresses, model, node, registry
+from cluster.service_spec import PAUSED, SILENT
+from remote import fabric_addresses, live, model, node, registry
 from remote.hub import Hub
 from remote.ssh import Connection, Shell, SshShell
 
@@ -30,6 +31,8 @@ NO_CHOICE = Choice(())
 AskRegistry = Callable[
     [Settings, Sequence[Facts], Sequence[Connection], Callable[[Connection], Shell]], Answers | None
 ]
+#: Why the server at a URL counts as dead (remote/live.py).
+Silence = Callable[[str], str]
 #: What these find is in the error already when the Hub cannot be asked.
 _OF_THE_FILES = ("weights.whole", "weights.revision")
 
@@ -73,6 +76,10 @@ class Examination:
     found: Found | None = None
     notes: tuple[str, ...] = ()
     fabric: Choice = NO_CHOICE
+    silence: str = ""
+    """Why rank 0's server, which should serve, counts as dead; live.LATE: it may; "": it answers, or none is
+    there to be asked.
+    """
 
 
 def look(
@@ -82,15 +89,49 @@ def look(
     shell: Callable[[Connection], Shell] = SshShell,
     hub_of: Callable[[Settings], Hub] = model.default_hub,
     ask_registry: AskRegistry | None = registry.ask,
+    silence: Silence = live.silence,
 ) -> Look:
-    """Facts of all nodes. Raises one error that lists every problem, a line each, before any change."""
-    found = examine(stack, settings, connections, shell, hub_of, ask_registry)
+    """Facts of all nodes. Raises one error that lists every problem, a line each, before any change.
+
+    A server that should serve and answers no completion is SILENT in the facts, and so a pending change.
+    """
+    found = examine(stack, settings, connections, shell, hub_of, ask_registry, silence)
     failed = [one.error() for one in found.findings if one.level == "FAIL"]
     if found.errors or failed:
         raise TrtSparkError("\n".join(str(error) for error in (*found.errors, *failed)))
     warnings = tuple(str(one) for one in found.findings if one.level == "WARN")
     notes = (*(str(one) for one in found.findings if one.level == "NOTE"), *found.notes)
-    return Look(found.facts, found.caches, warnings, notes, found.found, found.fabric)
+    facts = found.facts
+    if found.silence:
+        warnings = (*warnings, _of_silence(_served_at(stack, facts[0]), found.silence))
+    if found.silence not in ("", live.LATE):
+        head = replace(facts[0], specs={**facts[0].specs, (stack, "0"): SILENT})
+        facts = (head, *facts[1:])
+    return Look(facts, found.caches, warnings, notes, found.found, found.fabric)
+
+
+def _served_at(stack: str, head: Facts) -> str:
+    """The URL of this stack's server, where Swarm has it and rank 0's container runs; "" elsewhere.
+
+    One that is paused, or about to be replaced, need not be asked. Its port is the one it was started with.
+    """
+    rank = (stack, "0")
+    ports = [port for there, number, port in head.ranks if (there, number) == rank and port]
+    if not ports or head.specs.get(rank) == PAUSED or head.specs.get(rank) != head.wanted.get(rank):
+        return ""
+    return f"http://{head.address}:{ports[0]}"
+
+
+def _of_silence(url: str, why: str) -> str:
+    if why == live.LATE:
+        return (
+            f"{url} lists its model, and a short completion took longer than {live.PLAN_TIMEOUT_S} s: it is "
+            "busy, or it hangs. If it hangs, rank 0 ends it by itself within minutes."
+        )
+    return (
+        f"{url} does not answer ({why}), although rank 0 runs: `pulumi up` starts it again, or waits for it "
+        "where it has just been started."
+    )
 
 
 def examine(
@@ -100,6 +141,7 @@ def examine(
     shell: Callable[[Connection], Shell] = SshShell,
     hub_of: Callable[[Settings], Hub] = model.default_hub,
     ask_registry: AskRegistry | None = None,
+    silence: Silence | None = None,
 ) -> Examination:
     """Facts of all nodes and what is wrong with them; raises nothing for a machine that is not right.
 
@@ -125,12 +167,16 @@ def examine(
             errors = (error,)
     resolved: Found | TrtSparkError | None = None
     of_registry: Answers | None = None
+    silent = ""
     if not errors:
         names = [one.node for one in facts]
-        with ThreadPoolExecutor(1) as pool:
+        serving = _served_at(stack, facts[0]) if silence and settings.running else ""
+        with ThreadPoolExecutor(2) as pool:
+            heard = pool.submit(silence, serving) if silence and serving else None
             told = pool.submit(ask_registry or _not_asked, settings, facts, connections, shell)
             resolved = _settled(settings, asked.result(), names, caches, lambda: shells[0], hub_of)
             of_registry = told.result()
+            silent = heard.result() if heard else ""
     meant = None if isinstance(resolved, TrtSparkError) else resolved
     context = checks.Context(stack, settings, facts, caches, meant, of_registry)
     known = _OF_THE_FILES if isinstance(resolved, HubUnavailable) else ()
@@ -147,7 +193,7 @@ def examine(
     if isinstance(resolved, TrtSparkError):
         errors = (*errors, resolved)
     notes = () if errors else tuple(fit.notes(context))
-    return Examination(facts, caches, errors, findings, meant, notes, choice)
+    return Examination(facts, caches, errors, findings, meant, notes, choice, silent)
 
 
 def _not_asked(*_about: object) -> None:

@@ -10,18 +10,22 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from cluster.errors import NodeError, NotReady, PlanError
+from cluster.live.seen import seconds
 from cluster.service_spec import (
     NANOSECONDS,
     NOTHING,
-    SPEC_LABEL,
+    PAUSED,
+    SILENT,
     observed,
     runs,
     seen,
+    told,
     volumes,
     with_image,
 )
 from cluster.spec_drift import given, in_shape, plain, whole_numbers
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from remote import live
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -30,27 +34,31 @@ POLL_S = 0.05
 #: Swarm's words for a version that is not the newest, and how often that may happen in a row.
 OUT_OF_SEQUENCE = "out of sequence"
 TRIES = 5
+#: What hangs, or was paused, has nothing to finish.
+DEAD_GRACE_S = 10
 #: Of a task that Swarm has given up, the desired state is "shutdown".
 _WANTED = ("ready", "running")
 #: No such service; this node is in no Swarm or does not manage it (which code depends on the version).
 _GONE = (404, 406, 503)
 
 
-def apply(props: Mapping[str, Any]) -> dict[str, Any]:
+def apply(props: Mapping[str, Any], load_s: float = 0.0, again: bool = False) -> dict[str, Any]:
     """Create or update the service; returns when no container of an older spec runs any more.
 
-    Swarm's own doings raise the service's version as well: an update that meets one is begun again.
+    A server that the look found SILENT is started again, unless it answers now, or is younger than `load_s`
+    seconds and so may be loading still; with `again`, whatever runs is. Swarm's own doings raise the
+    service's version as well: an update that meets one is begun again.
     """
     for attempt in range(1, TRIES + 1):
         try:
-            return _apply(props)
+            return _apply(props, load_s, again)
         except APIError as error:
             if OUT_OF_SEQUENCE not in str(error) or attempt == TRIES:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
+def _apply(props: Mapping[str, Any], load_s: float, again: bool) -> dict[str, Any]:
     manager = connect(Connection.from_props(props["manager"]))
     spec = resolved(manager, props["spec"], props["image"])
     name = spec["Name"]
@@ -74,16 +82,19 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     there = plain(found["Spec"], spec)
     wanted, here = runs(spec), _fingerprints(props)
     other = bool(_other_image(props))
+    dead = bool(here) and wanted != NOTHING
+    dead = dead and (again or PAUSED in here.values() or _dead(props, load_s))
     differs = {part for part in spec if observed(spec[part], there.get(part)) != spec[part]}
-    if not differs and not other and (set(here.values()) or {NOTHING}) == {wanted}:
+    if not (differs or other or dead) and (set(here.values()) or {NOTHING}) == {wanted}:
         # Adopted as it is, after a lost state: what serves goes on serving.
         return _outs(props, found["ID"], str(found["Version"]["Index"]))
     # An interrupted update has changed the service, and Swarm may not have come to the container yet.
-    restarts = other or bool(differs & {"TaskTemplate", "Mode"}) or bool(set(here.values()) - {wanted})
+    stale = bool(set(here.values()) - {wanted})
+    restarts = other or dead or stale or bool(differs & {"TaskTemplate", "Mode"})
     forced = found["Spec"]["TaskTemplate"].get("ForceUpdate", 0)
-    if wanted != NOTHING and (other or not (here or _expected(manager, found["ID"]))):
-        # It may have ended too often, also before somebody stopped it, or it runs another image: Swarm starts
-        # a changed task anew, and no other.
+    if wanted != NOTHING and (other or dead or not (here or _expected(manager, found["ID"]))):
+        # It may have ended too often, also before somebody stopped it, or it runs another image, or does
+        # nothing: Swarm starts a changed task anew, and no other.
         forced += 1
     spec["TaskTemplate"]["ForceUpdate"] = forced
     if restarts and props.get("server"):
@@ -100,7 +111,8 @@ def _apply(props: Mapping[str, Any]) -> dict[str, Any]:
     )
     # Swarm waits two seconds before it stops a task on the host's network, for the sake of load balancers
     # that are not there; a task that ends by itself is replaced at once. So the old container is asked now.
-    _end(props, old, _grace_s(found["Spec"]))
+    grace = _grace_s(found["Spec"])
+    _end(props, old, min(grace, DEAD_GRACE_S) if dead else grace)
     _wait_until_gone(props, old)
     return _outs(props, found["ID"], _version(manager, name))
 
@@ -116,6 +128,28 @@ def _expected(manager: Any, service: str) -> bool:
     """
     tasks = manager.tasks(filters={"service": service})
     return any(task["DesiredState"] in _WANTED for task in tasks)
+
+
+def _dead(props: Mapping[str, Any], load_s: float) -> bool:
+    """Whether a server that gave the look no answer gives none now, and should.
+
+    Between the look and this it may have been started again by itself: that is not to be done twice.
+    """
+    if not str(props.get("found", "")).startswith(SILENT):
+        return False
+    # A server that waited for a worker has only begun to load when that one came.
+    youngest = min(_age_s(one) for one in (props, *(props.get("workers") or ())))
+    return youngest >= load_s and live.silence(props["gate"]["url"]) not in ("", live.LATE)
+
+
+def _age_s(props: Mapping[str, Any]) -> float:
+    """Seconds since the newest of this rank's running containers was started, by its node's clock."""
+    client = connect(Connection.from_props(props["node"]))
+    started = [0.0]
+    for container in _fingerprints(props):
+        with suppress(NotFound):  # just ended
+            started.append(seconds(client.inspect_container(container)["State"]["StartedAt"]))
+    return seconds(client.info()["SystemTime"]) - max(started)
 
 
 def _pause(manager: Any, server: Mapping[str, Any]) -> None:
@@ -182,15 +216,17 @@ def _other_image(props: Mapping[str, Any]) -> str:
 
 
 def _running(props: Mapping[str, Any]) -> str:
-    """The fingerprint of the spec that this rank's container was started from; NOTHING without one."""
+    """The fingerprint of the spec that this rank's container was started from, or PAUSED; NOTHING without
+    one.
+    """
     return next(iter(_fingerprints(props).values()), NOTHING)
 
 
 def _fingerprints(props: Mapping[str, Any]) -> dict[str, str]:
-    """Of this rank's running containers on its node, by id, newest first."""
+    """Of this rank's running containers on its node, by id, newest first; PAUSED of one that is paused."""
     client = connect(Connection.from_props(props["node"]))
     found = client.containers(filters=_labels(props))
-    return {entry["Id"]: str((entry.get("Labels") or {}).get(SPEC_LABEL, "")) for entry in found}
+    return {entry["Id"]: told(entry.get("State"), entry.get("Labels") or {}) for entry in found}
 
 
 def remove(props: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.errors import NotReady, TrtSparkError
-from cluster.patience import load_rate, patience
+from cluster.patience import MARGIN, load_rate, patience
 from cluster.service_spec import runs
 from cluster.swarm_plan import STACK_LABEL
 from remote import live
@@ -33,9 +33,9 @@ def serve(
     if not props["gate"]:
         return {**apply(props), "readySeconds": None, "provenTransport": [], "loadRate": _rate(before)}
     try:
-        outs = _gated(props, _rate(before), say)
+        outs = _gated(props, before, say)
     except TrtSparkError as error:
-        if before is None or not before.get("gate"):
+        if before is None or not before.get("gate") or _same(before, props):
             raise
         raise NotReady(f"{error} {_back(before, say)}") from None
     logins = [Connection.from_props(one) for one in props["gate"]["connections"]]
@@ -44,12 +44,23 @@ def serve(
     return outs
 
 
-def _gated(props: Mapping[str, Any], rate: float | None, say: Say) -> dict[str, Any]:
+def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say) -> dict[str, Any]:
+    rate = _rate(before)
     waiting = props["gate"]
     size = int(waiting["bytes"])
     timeout = float(waiting["timeout"] or patience(size, rate))
-    outs = apply(props)
-    found = gate({**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}, say)
+    waiting = {**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}
+    took = float((before or {}).get("readySeconds") or 0)
+    outs = apply(props, min(MARGIN * took, timeout) if took else timeout)
+    try:
+        found = gate(waiting, say)
+    except TrtSparkError:
+        if before is None or not _same(before, props) or outs["applied"] != before["applied"]:
+            raise
+        # It was left as it was, and there is no other to go back to: a start is all that can help.
+        say(f"{waiting['model']} starts again")
+        outs = apply(props, again=True)
+        found = gate(waiting, say)
     ready = found["readySeconds"]
     return {
         **outs,
@@ -66,13 +77,22 @@ def _back(before: Mapping[str, Any], say: Say) -> str:
     try:
         for worker in before.get("workers") or []:
             apply({**worker, "manager": before["manager"]})
-        _gated(before, _rate(before), lambda text: say(f"{model} comes back: {text}"))
+        _gated(before, before, lambda text: say(f"{model} comes back: {text}"))
     except TrtSparkError as error:
         return f"And {model}, which served before, did not come back: {error}"
     return (
         f"{model} serves again as before. Mend the configuration (or set back what you changed), then "
         "`pulumi up`."
     )
+
+
+def _same(before: Mapping[str, Any], props: Mapping[str, Any]) -> bool:
+    """Whether the server before is the one that is wanted, on every rank."""
+
+    def ranks(one: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        return [(runs(each["spec"]), each["image"]) for each in (one, *(one.get("workers") or ()))]
+
+    return ranks(before) == ranks(props)
 
 
 def _rate(before: Mapping[str, Any] | None) -> float | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cluster import affinity
 from cluster.fit.constants import GIB
+from cluster.service_spec import PAUSED
 from cluster.spec_drift import Given, differences
 from cluster.vitals import Load, Port, Rank, Vitals
 
@@ -66,18 +67,21 @@ class State:
             rank.number: rank.spec for node in self.nodes for rank in node.ranks if rank.state == "running"
         }
         there = set(specs)
+        paused = {rank.number for node in self.nodes for rank in node.ranks if rank.state == PAUSED}
         services = next((node.services for node in self.nodes if node.services is not None), None)
         if services is not None:
             found += differences(self.given, services, specs)
-        lost = sorted(set(range(self.ranks)) - there)
+        if self.running and paused:
+            found.append(f"rank {_numbers(paused)} is paused: `pulumi up` starts it again")
+        lost = set(range(self.ranks)) - there - paused
         if self.running and lost and not any(node.problem for node in self.nodes):
-            found.append(f"rank {', '.join(map(str, lost))} does not run")
+            found.append(f"rank {_numbers(lost)} does not run")
         if not self.running and there:
             found.append("ranks run, and `running` is false: `pulumi up`")
         if self.running and self.served and self.fault:
             found.append(f"the API completes nothing: {self.fault}")
-        if self.running and not self.served and not lost:
-            found.append("the API does not answer: still loading?")
+        if self.running and not self.served and not lost and not paused:
+            found.append("the API does not answer: still loading? Else `pulumi up` starts it again")
         return found
 
     @property
@@ -116,6 +120,10 @@ class State:
             "warnings": self.warnings,
             "healthy": self.healthy,
         }
+
+
+def _numbers(ranks: set[int]) -> str:
+    return ", ".join(map(str, sorted(ranks)))
 
 
 def _figures(node: Vitals) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from cluster import affinity
 from cluster.config import Settings
 from cluster.facts import Facts
-from cluster.service_spec import GPU_KIND
+from cluster.service_spec import GPU_KIND, PAUSED
 from cluster.swarm_plan import RANK_LABEL
 
 FAILED = ("failed", "rejected")
@@ -60,12 +60,14 @@ class Member:
 class Machine:
     """What one node says of itself. `digests`: of the images of our containers that run there, each the
     set of that image's names with a digest; `counters`: HCA -> counter -> number since the driver came up;
-    `confined`: rank -> which of its threads may not use every CPU (cluster/affinity.py), of those that are.
+    `confined`: rank -> which of its threads may not use every CPU (cluster/affinity.py), of those that are;
+    `paused`: the ranks whose containers somebody has paused.
     """
 
     digests: tuple[frozenset[str], ...] = ()
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     confined: Mapping[int, str] = field(default_factory=dict)
+    paused: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ def machine(document: Mapping[str, Any]) -> Machine:
         tuple(frozenset(_digest(name) for name in one["digests"]) for one in running),
         document.get("counters") or {},
         confined(document),
+        tuple(
+            int(one["Labels"][RANK_LABEL])
+            for one in document.get("containers") or []
+            if one["State"] == PAUSED and RANK_LABEL in one["Labels"]
+        ),
     )
 
 

@@ -43,7 +43,7 @@ def applied(live: Live) -> Iterator[Finding]:
 @live_check(
     "endpoint.answers",
     "The endpoint answers, and lists the deployed model.",
-    "`trtspark logs` explains what the server says.",
+    "`trtspark logs` explains what the server says; `pulumi up` starts one again that does not answer.",
     needs="answer",
     area="swarm",
 )
@@ -56,7 +56,7 @@ def answers(live: Live) -> Iterator[Finding]:
             "FAIL",
             "",
             f"{url} gives no answer ({live.answer.said}).",
-            "It may still be loading: `trtspark logs --follow`. Else the checks above name the cause.",
+            "It may still be loading: `trtspark logs --follow`. Else `pulumi up` starts it again.",
         )
     elif live.answer.model != wanted:
         yield Finding(
@@ -115,6 +115,21 @@ def transport(live: Live) -> Iterator[Finding]:
             f"{len(live.settings.active_nodes)} ranks.",
             "Take NCCL_DEBUG out of `nccl`, and `pulumi up`.",
         )
+
+
+@live_check(
+    "ranks.paused",
+    "No rank's container is paused.",
+    "`pulumi up` starts it again.",
+    needs="serving",
+)
+def paused(live: Live) -> Iterator[Finding]:
+    """By `docker pause`: Swarm calls it running."""
+    for facts, machine in zip(live.nodes, live.machines, strict=True):
+        for rank in machine.paused:
+            yield Finding(
+                "FAIL", facts.node, f"rank {rank} is paused (`docker pause`).", "`pulumi up` starts it again."
+            )
 
 
 @live_check(

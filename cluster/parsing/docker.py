@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.facts import Container, Docker, Image, SwarmState
-from cluster.service_spec import NOTHING, SPEC_LABEL
+from cluster.service_spec import NOTHING, SPEC_LABEL, told
 
 #: The kernel's names of processors, and those of images.
 _PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}
@@ -103,10 +103,13 @@ def ranks(answers: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
 
 
 def specs(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """(stack, rank) -> the label by which a rank's container tells its spec; "" without one."""
-    labels = [raw["Labels"] for raw in answers.get("containers", ()) if "trtspark.rank" in raw["Labels"]]
+    """(stack, rank) -> the label by which a rank's container tells its spec ("" without one), or PAUSED."""
     return {
-        (one.get("trtspark.stack", ""), one["trtspark.rank"]): one.get("trtspark.spec", "") for one in labels
+        (raw["Labels"].get("trtspark.stack", ""), raw["Labels"]["trtspark.rank"]): told(
+            raw.get("State"), raw["Labels"]
+        )
+        for raw in answers.get("containers", ())
+        if "trtspark.rank" in raw["Labels"]
     }
 
 

@@ -82,9 +82,29 @@ SERVING: Sequence[Symptom] = (
     Symptom(
         "`gives no answer (`",
         "it loads, has ended, or something between you and the head blocks the port",
-        "what the other checks name",
+        "what the other checks name; a server that does not load, and answers nothing, is started again by "
+        "`pulumi up`",
         "`trtspark logs --follow`",
         checks=("endpoint.answers",),
+    ),
+    Symptom(
+        "`does not answer (` … `although rank 0 runs` (a warning of `preview` and `up`)",
+        "rank 0's container runs, and its server does not say what it serves or fails every completion",
+        "`pulumi up`, which starts it again, or waits for one that is loading",
+        "`trtspark logs`",
+    ),
+    Symptom(
+        "`a short completion took longer than` (a warning of `preview` and `up`)",
+        "the server is busy, or it hangs",
+        "nothing: rank 0 ends an engine that hangs, and it is started again",
+        "`trtspark status`",
+    ),
+    Symptom(
+        "`is paused (`, `is paused: ` (`trtspark status`)",
+        "somebody has run `docker pause` for a rank's container, which Swarm calls running",
+        "`pulumi up`, which starts it again",
+        "`docker ps` there",
+        checks=("ranks.paused",),
     ),
     Symptom(
         "`lists its model but completes nothing`",

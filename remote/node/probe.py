@@ -281,6 +281,7 @@ def _container(one, deadline):
         "Image": one.get("Image"),
         "Labels": labels,
         "Service": (one.get("Labels") or {}).get("com.docker.swarm.service.name", ""),
+        "State": one.get("State", ""),
         "RestartPolicy": (host.get("RestartPolicy") or {}).get("Name", ""),
     }
 

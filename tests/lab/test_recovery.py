@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -111,5 +114,27 @@ def test_swapped_nodes_are_refused_before_anything_stops(stack, lab):
     assert stacks.answers(f"{stack.output('endpoint')}/health")
     stack.set("nodes", nodes)
     serves(stack)
+    stack.destroy()
+    stacks.same(lab, stack.before)
+
+
+def drift(stack) -> list[str]:
+    words = [sys.executable, "-m", "trtspark", "--stack", "lab", "status", "--json"]
+    done = subprocess.run(words, cwd=stack.folder, env=stack.env, capture_output=True, text=True, check=False)
+    found: list[str] = json.loads(done.stdout)["drift"]
+    return found
+
+
+def test_a_paused_rank_is_named_and_is_a_change_that_up_makes_good(stack, lab):
+    """Swarm calls it running, and so does Pulumi's state."""
+    stack.up()
+    for rank in (0, 1):
+        container = f"$(docker ps -q --filter label=trtspark.rank={rank})"
+        stacks.inside(lab, rank, f"docker pause {container}")
+        assert f"rank {rank} is paused: `pulumi up` starts it again" in drift(stack)
+        assert re.search(rf"trtllm-rank-{rank}\s+update", stack.pulumi("preview").text)
+        stack.up()
+        serves(stack)
+        assert drift(stack) == []
     stack.destroy()
     stacks.same(lab, stack.before)

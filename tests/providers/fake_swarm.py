@@ -70,6 +70,9 @@ class Engine:
         self.volumes: dict[str, dict[str, str]] = {}
         """Labels by name; of which a container of the label's stack uses the volume."""
         self.gpu = f"GPU-{host}"
+        self.paused: set[str] = set()
+        self.started: dict[str, int] = {}
+        """Seconds past 12:00 at which a container was started, where they are not 0; now it is 12:01."""
         self.deaf: set[str] = set()  # containers that do not end at SIGTERM
         self.signals: list[tuple[str, str]] = []
         self.expired = False
@@ -85,6 +88,9 @@ class Engine:
     # membership
 
     def info(self) -> dict[str, Any]:
+        return {**self._info(), "SystemTime": "2026-11-28T12:01:00.123456789Z"}
+
+    def _info(self) -> dict[str, Any]:
         if self.swarm is None:
             return {"Swarm": {"LocalNodeState": "inactive", "NodeID": "", "ControlAvailable": False}}
         if self.expired:
@@ -291,13 +297,20 @@ class Engine:
         wanted = dict(entry.split("=", 1) for entry in filters["label"])
         listed = {**self.running, **(self.ended if all else {})}
         return [
-            {"Id": i, "Labels": labels} for i, labels in listed.items() if wanted.items() <= labels.items()
+            {"Id": i, "Labels": labels, "State": "paused" if i in self.paused else "running"}
+            for i, labels in listed.items()
+            if wanted.items() <= labels.items()
         ]
 
     def inspect_container(self, container: str) -> dict[str, Any]:
         if container not in self.running and container not in self.ended:
             raise refused(404, f"No such container: {container}")
-        return {"Id": container, "Config": {"Image": self.images.get(container, IMAGE)}}
+        started = f"2026-11-28T12:00:{self.started.get(container, 0):02d}.123456789Z"
+        return {
+            "Id": container,
+            "Config": {"Image": self.images.get(container, IMAGE)},
+            "State": {"StartedAt": started},
+        }
 
     def kill(self, container: str, signal: str) -> None:
         if container not in self.running:

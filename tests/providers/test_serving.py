@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import NotReady, TrtSparkError
 from cluster.patience import LEAST_S, load_rate, patience
-from cluster.service_spec import Rank, rank_service, runs
+from cluster.service_spec import SILENT, SPEC_LABEL, Rank, rank_service, runs
 from dynamic_providers.swarm_service import SwarmServiceProvider
 from remote import services, serving
 from tests import samples
@@ -194,3 +194,66 @@ def test_ranks_that_may_not_use_every_core_are_a_warning_once_it_serves(world, m
     with pytest.raises(NotReady):
         serving.serve(server("two"), None, gate.asked.append, warned.append)
     assert len(warned) == 1
+
+
+class Flaky(Gate):
+    """Answers once it was asked so often."""
+
+    def __init__(self, monkeypatch, failures: int) -> None:
+        super().__init__(monkeypatch)
+        self.failures = failures
+
+    def __call__(self, props, say):
+        self.asked.append((props["model"], props["timeout"]))
+        if len(self.asked) <= self.failures:
+            raise NotReady("old: hangs.")
+        return {"readySeconds": 20.0, "provenTransport": []}
+
+
+def as_deployed(world: Engines, monkeypatch) -> dict[str, Any]:
+    """A server that is up as its state says; its container was started a minute ago, within 10 s."""
+    Gate(monkeypatch, old=10.0)
+    outs = create(server("old"))
+    labels = {"trtspark.stack": "dgx", "trtspark.rank": "0", SPEC_LABEL: runs(outs["spec"])}
+    world[HEAD].running = {"one": labels}
+    return outs
+
+
+def forced(world: Engines) -> int:
+    task = world[HEAD].managed().services["trtspark-dgx-rank-0"]["Spec"]["TaskTemplate"]
+    return int(task.get("ForceUpdate", 0))
+
+
+@pytest.mark.parametrize(("failures", "comes"), [(1, True), (2, False)])
+def test_a_server_that_does_not_prove_itself_is_started_once_and_has_no_other_to_go_back_to(
+    world, monkeypatch, failures, comes
+):
+    outs = as_deployed(world, monkeypatch)
+    gate = Flaky(monkeypatch, failures)
+    if comes:
+        assert update(outs, server("old"))["readySeconds"] == 20.0
+    else:
+        with pytest.raises(NotReady, match=r"^old: hangs\.$"):
+            update(outs, server("old"))
+    assert len(gate.asked) == 2
+    assert forced(world) == 1
+    assert world[HEAD].signals == [("one", "SIGTERM")]
+
+
+def test_a_dead_server_is_started_at_once_and_not_a_second_time(world, monkeypatch):
+    outs = as_deployed(world, monkeypatch)
+    monkeypatch.setattr(services.live, "silence", lambda url: "connection refused")
+    gate = Flaky(monkeypatch, 9)
+    with pytest.raises(NotReady, match=r"^old: hangs\.$"):
+        update(outs, {**server("old"), "found": SILENT})
+    assert (len(gate.asked), forced(world)) == (1, 1)
+
+
+def test_a_server_that_loads_is_waited_for(world, monkeypatch):
+    """It takes up to three times as long as the last time: 30 s."""
+    outs = as_deployed(world, monkeypatch)
+    monkeypatch.setattr(services.live, "silence", lambda url: "connection refused")
+    world[HEAD].started = {"one": 31}
+    gate = Flaky(monkeypatch, 0)
+    assert update(outs, {**server("old"), "found": SILENT})["readySeconds"] == 20.0
+    assert (len(gate.asked), forced(world)) == (1, 0)

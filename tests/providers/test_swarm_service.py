@@ -10,7 +10,7 @@ import pytest
 from pulumi.output import Unknown
 
 from cluster.errors import NodeError, NotReady
-from cluster.service_spec import NOTHING, SPEC_LABEL, File, Rank, rank_service, runs
+from cluster.service_spec import NOTHING, PAUSED, SILENT, SPEC_LABEL, File, Rank, rank_service, runs, seen
 from dynamic_providers.swarm_service import SwarmServiceProvider
 from remote import services
 from tests import samples
@@ -430,3 +430,62 @@ def test_deleting_waits_for_a_container_that_does_not_end(world, monkeypatch):
     monkeypatch.setattr(world[WORKER], "remove_container", lambda *_, **__: None)
     with pytest.raises(NotReady, match=rf"^{WORKER}: .* container old"):
         SwarmServiceProvider().delete("id", outs)
+
+
+def running(world: Engines, outs: dict[str, Any], found: str) -> dict[str, Any]:
+    """As `up` gets it: the one container runs what the spec says, and the look saw `found`."""
+    world[WORKER].running = {"mine": {**OURS, SPEC_LABEL: runs(outs["spec"])}}
+    return {**props(), "found": found, "gate": {"url": "http://x"}}
+
+
+def test_a_paused_container_is_a_change_and_is_started_anew(world):
+    outs = create()
+    news = running(world, outs, PAUSED)
+    world[WORKER].paused = {"mine"}
+    assert (
+        SwarmServiceProvider().read("id", outs).outs["found"] == f"{PAUSED}, to become {runs(outs['spec'])}"
+    )
+    assert SwarmServiceProvider().diff("id", outs, {**props(), "found": PAUSED}).changes
+    services.apply(news)
+    assert there(world)["TaskTemplate"]["ForceUpdate"] == 1
+    assert world[WORKER].signals == [("mine", "SIGTERM")]
+
+
+@pytest.mark.parametrize(
+    ("said", "load_s", "again", "restarted"),
+    [
+        ("connection refused", 59, False, True),
+        ("connection refused", 61, False, False),  # it may be loading still
+        ("", 0, False, False),  # it came back by itself since the look
+        ("no answer in time", 0, False, False),  # it may be busy
+        ("", 61, True, True),
+    ],
+)
+def test_a_server_without_an_answer_is_started_anew_once(world, monkeypatch, said, load_s, again, restarted):
+    outs = create()
+    news = running(world, outs, seen(SILENT, runs(outs["spec"])))
+    assert SwarmServiceProvider().diff("id", outs, news).changes
+    monkeypatch.setattr(services.live, "silence", lambda url: said)
+    found = services.apply(news, load_s, again)
+    assert (found["applied"] != outs["applied"]) == restarted
+    assert there(world)["TaskTemplate"].get("ForceUpdate", 0) == int(restarted)
+    assert world[WORKER].signals == ([("mine", "SIGTERM")] if restarted else [])
+
+
+def test_a_server_that_has_only_just_got_its_worker_is_not_started_anew(world, monkeypatch):
+    outs = create()
+    news = running(world, outs, SILENT)
+    other = {"trtspark.stack": "dgx", "trtspark.rank": "0"}
+    world[HEAD].running, world[HEAD].started = {"theirs": other}, {"theirs": 55}
+    news["workers"] = [{"spec": {"Labels": other}, "node": news["manager"]}]
+    monkeypatch.setattr(services.live, "silence", lambda url: "connection refused")
+    assert services.apply(news, 30)["applied"] == outs["applied"]
+    world[HEAD].started = {"theirs": 10}
+    assert services.apply(news, 30)["applied"] != outs["applied"]
+
+
+def test_a_server_that_was_not_found_dead_is_not_asked(world, monkeypatch):
+    outs = create()
+    news = running(world, outs, runs(outs["spec"]))
+    monkeypatch.setattr(services.live, "silence", None)
+    assert services.apply(news)["applied"] == outs["applied"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -78,3 +79,46 @@ def test_something_else_answers(server, answer, said):
 def test_nobody_answers():
     found = live.answer("http://127.0.0.1:9", "a/model", complete=True)
     assert (found.model, found.said) == ("", "connection refused")
+
+
+def test_a_server_that_answers_is_not_silent(server):
+    url, answers = server
+    answers |= {"/v1/models": LISTED, "/v1/chat/completions": (200, SANE)}
+    assert live.silence(url) == ""
+
+
+def test_dead_is_what_fails_again_and_again(server, monkeypatch):
+    """The engine of a hang that it has found itself answers so, and its /health says 200."""
+    url, answers = server
+    pauses: list[float] = []
+    monkeypatch.setattr(live.time, "sleep", pauses.append)
+    hang = (400, json.dumps({"message": "Hang detected after 300 seconds."}))
+    answers |= {"/v1/models": LISTED, "/v1/chat/completions": hang}
+    assert live.silence(url) == "HTTP 400: Hang detected after 300 seconds."
+    assert len(pauses) == 2
+    assert live.silence("http://127.0.0.1:9") == "connection refused to GET /v1/models"
+
+    def mended(_seconds: float) -> None:
+        answers["/v1/chat/completions"] = (200, SANE)
+
+    monkeypatch.setattr(live.time, "sleep", mended)
+    assert live.silence(url) == ""
+
+
+def test_one_that_accepts_and_says_nothing_is_dead_and_a_late_completion_is_not(server, monkeypatch):
+    monkeypatch.setattr(live, "HTTP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(live, "PAUSE_S", 0)
+    with socket.create_server(("127.0.0.1", 0)) as paused:
+        said = live.silence(f"http://127.0.0.1:{paused.getsockname()[1]}")
+    assert said == "no answer in time to GET /v1/models"
+    url, answers = server
+    answers["/v1/models"] = LISTED
+    asked = []
+
+    def late(*_words: object, **_more: object) -> None:
+        asked.append(1)
+        raise live.requests.Timeout
+
+    monkeypatch.setattr(live.requests, "post", late)
+    assert live.silence(url) == live.LATE
+    assert asked == [1]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import TrtSparkError, Unreachable
+from cluster.service_spec import PAUSED, SILENT
 from remote.preflight import examine, look
 from remote.ssh import Connection, Result
 from tests import samples
@@ -247,3 +248,57 @@ def test_a_stopped_stack_needs_no_model():
     shells = FakeShells(1)
     shells.answers["spark11"] = lambda: shells.healthy("10.24.11.11", commit=None)
     assert run(shells, 1, running=False).revision == ""
+
+
+def served(shells: FakeShells, state: str = "running", wanted: str = "abc") -> FakeShells:
+    """Rank 0 runs on the head, as its Swarm wants it."""
+    labels = {"trtspark.stack": "dgx", "trtspark.rank": "0", "trtspark.spec": "abc", "trtspark.port": "8355"}
+    document = next(iter(shells.documents.values()))
+    one = {"Id": "c", "Image": "i", "Labels": labels, "Service": "s", "RestartPolicy": "", "State": state}
+    document["docker"] |= {
+        "containers": [one],
+        "services": [{"labels": {**labels, "trtspark.spec": wanted}, "replicas": 1}],
+    }
+    return shells
+
+
+def listened(shells: FakeShells, said: str, **changes: Any) -> tuple[Any, list[str]]:
+    asked: list[str] = []
+
+    def silence(url: str) -> str:
+        asked.append(url)
+        return said
+
+    settings = samples.settings(2, **changes)
+    return look("dgx", settings, samples.connections(2), shells, silence=silence), asked
+
+
+@pytest.mark.parametrize(
+    ("said", "spec", "warning"),
+    [
+        ("", "abc", ""),
+        ("no answer in time", "abc", "it is busy, or it hangs"),
+        ("HTTP 400: CUDA error", SILENT, "does not answer (HTTP 400: CUDA error), although rank 0 runs"),
+    ],
+)
+def test_the_server_that_should_serve_is_asked(said, spec, warning):
+    """At the port that it was started with, whatever is configured now."""
+    found, asked = listened(served(FakeShells(2)), said)
+    assert asked == [f"http://{found.facts[0].address}:8355"]
+    assert found.facts[0].specs == {("dgx", "0"): spec}
+    silent = [text for text in found.warnings if ":8355 " in text]
+    assert len(silent) == bool(warning)
+    assert all(warning in text for text in silent)
+
+
+@pytest.mark.parametrize("change", [{"state": "paused"}, {"wanted": "other"}, {}])
+def test_a_server_that_need_not_answer_is_not_asked(change):
+    """Paused, about to be replaced, or not configured to run."""
+    shells = served(FakeShells(2), **change)
+    found, asked = listened(shells, "dead", running=bool(change))
+    assert asked == []
+    assert found.facts[0].specs == {("dgx", "0"): PAUSED if "state" in change else "abc"}
+
+
+def test_where_nothing_runs_nothing_is_asked():
+    assert listened(FakeShells(2), "dead")[1] == []
