@@ -100,7 +100,7 @@ SERVING: Sequence[Symptom] = (
         "`trtspark status`",
     ),
     Symptom(
-        "`is paused (`, `is paused: ` (`trtspark status`)",
+        "`is paused (`",
         "somebody has run `docker pause` for a rank's container, which Swarm calls running",
         "`pulumi up`, which starts it again",
         "`docker ps` there",

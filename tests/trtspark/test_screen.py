@@ -87,6 +87,13 @@ def test_what_is_not_told_is_no_number():
         ({"served": "a/b"}, "a/b is served"),
         ({"served": ""}, "does not answer"),
         ({"nodes": [node(0), node(1, ranks=())]}, "rank 1 does not run"),
+        (
+            {
+                "served": "",
+                "nodes": [node(0), node(1, ranks=(Rank(1, "paused", "Up", 9.0, 0, ""),))],
+            },
+            "rank 1 is paused: `pulumi up` starts it again",
+        ),
         ({"nodes": [node(0), Vitals("n", problem="n: gone.")]}, "n: gone."),
         ({"running": False}, "ranks run, and `running` is false"),
     ],

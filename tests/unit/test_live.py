@@ -200,9 +200,16 @@ def confined() -> list[dict[str, Any]]:
     return documents
 
 
+def paused() -> list[dict[str, Any]]:
+    documents = changed()
+    documents[1]["containers"][0]["State"] = "paused"
+    return documents
+
+
 LOOP = [task(0, "failed", "shutdown", minutes, "task: non-zero exit (75)", 75) for minutes in (1, 2, 3)]
 CASES = [
     (live(confined()), "WARN ranks.cores: 10.24.11.12: rank 1: 30 of 31 threads may only run on CPU 0"),
+    (live(paused()), "FAIL ranks.paused: 10.24.11.12: rank 1 is paused (`docker pause`). `pulumi up` starts"),
     (live(node_changed(state="down")), "FAIL swarm.ready: 10.24.11.12: the Swarm calls it down."),
     (
         live(node_changed(availability="drain")),
