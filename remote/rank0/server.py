@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-from . import codes, completion, goodbye
+from . import codes, completion, connections, goodbye
 from .codes import say
 
 #: The port of a server that has just been stopped is free again within this.
@@ -27,9 +27,10 @@ ANSWER_S = 60
 FAILURES = 3
 FAILING_S = 120
 ASK_AGAIN_S = 10
-#: With clients waiting, our question stands behind theirs: the engine is given up when nothing at all
-#: moved for so long. The engine's own hang detector takes 300 s too.
-STALL_S = 300
+#: Where a client waits before us, an answer that is not streamed may take minutes: so long at most. The
+#: engine's own hang detector says so after 300 s, and that is believed at once.
+STALL_S = 900
+HANG = "Hang detected"
 #: /health may fail while a request aborts; for longer it means that the engine is gone.
 UNHEALTHY_S = 10
 #: A server that is busy answers late, and never for so long not at all.
@@ -120,6 +121,14 @@ def clients(port, half_closed=False):
     return found
 
 
+def traffic(port):
+    """What went over each client's connection; where the kernel does not tell, the connections alone."""
+    try:
+        return connections.traffic(port)
+    except OSError:
+        return dict.fromkeys(clients(port), (0, 0))
+
+
 class Liveness:
     """Whether the engine behind the port still works: /health, and a short completion now and then.
 
@@ -179,8 +188,10 @@ class Liveness:
         now = time.monotonic()
         self.failing = self.failing if self.failures else now
         self.failures += 1
+        if HANG in fault:
+            self.ended = codes.Ended(codes.HUNG, "the engine says so itself: %s" % fault)
         say("a completion failed (%d in a row): %s" % (self.failures, fault))
-        if self.failures >= FAILURES and now - self.failing >= FAILING_S:
+        if self.ended is None and self.failures >= FAILURES and now - self.failing >= FAILING_S:
             self.ended = codes.Ended(
                 codes.FAILING,
                 "%d completions in a row failed within %d s, the last one with: %s"
@@ -198,14 +209,13 @@ class Liveness:
             return None  # not there yet, or busy: the other signs tell
 
     def _ask(self):
-        """A short completion. Silence counts when nobody else is served either."""
+        """A short completion. Silence counts when nobody else gets tokens either."""
         request = urllib.request.Request(
             self.url + "/v1/chat/completions",
             json.dumps(completion.body(self.model, completion.WATCH_TOKENS)).encode(),
             {"Content-Type": "application/json"},
         )
-        started = time.monotonic()
-        before = clients(self.port)
+        queue = connections.Queue(time.monotonic(), traffic(self.port))
         faults = []
 
         def ask():
@@ -215,18 +225,12 @@ class Liveness:
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
-        moved = started
         while thread.is_alive():
             thread.join(1)
-            now = clients(self.port)
-            if now != before:
-                before, moved = now, time.monotonic()
-            alone = len(now) <= 1
-            patience = ANSWER_S if alone else STALL_S
-            if self.ready and thread.is_alive() and time.monotonic() - moved > patience:
-                self.ended = codes.Ended(
-                    codes.HUNG, "no token within %d s, and nothing else moves" % patience
-                )
+            queue.look(time.monotonic(), traffic(self.port))
+            silent = queue.silent(time.monotonic(), ANSWER_S, STALL_S)
+            if self.ready and silent and thread.is_alive():
+                self.ended = codes.Ended(codes.HUNG, silent)
                 return
         for fault in faults:
             self._judge(fault)
@@ -235,7 +239,7 @@ class Liveness:
 def _fault(request):
     """What is wrong with the answer ("" for nothing); None where there was none in time."""
     try:
-        with urllib.request.urlopen(request, timeout=STALL_S) as answer:
+        with urllib.request.urlopen(request, timeout=STALL_S + ANSWER_S) as answer:
             return completion.fault(answer.status, _text(answer))
     except urllib.error.HTTPError as error:
         with error:

@@ -432,6 +432,37 @@ def test_an_engine_that_is_well_by_its_health_and_answers_nothing_is_hung(api):
     assert "no token" in str(found)
 
 
+def test_a_hang_that_is_hidden_by_clients_who_give_up_and_try_again_is_found(api):
+    """Their connections come and go; nobody gets a token."""
+    kind, port = api
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.answers = False
+    over = threading.Event()
+
+    def impatient() -> None:
+        while not over.is_set():
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+                over.wait(0.3)
+
+    threading.Thread(target=impatient, daemon=True).start()
+    try:
+        assert ended(sign).code == codes.HUNG
+    finally:
+        over.set()
+
+
+def test_the_engines_own_word_for_a_hang_is_enough(api):
+    kind, port = api
+    sign = server.Liveness("127.0.0.1", port, "a/b", 5)
+    wait_until(lambda: sign.ready)
+    kind.completion = (400, json.dumps({"object": "error", "message": "Hang detected after 300 seconds."}))
+    found = ended(sign, 0.4)  # before FAILING_S
+    assert found.code == codes.HUNG
+    assert "Hang detected after 300 seconds." in str(found)
+
+
 def test_a_server_that_takes_no_question_any_more_is_hung(api, monkeypatch):
     """Stopped, or stuck in a loop: the kernel still accepts connections for it."""
     kind, port = api
