@@ -86,11 +86,14 @@ def known(model_id: str) -> Model:
 
 
 def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:
-    """Up to three ids that look like `model_id`, from the catalog and `also` (ids seen in a cache)."""
-    wanted = model_id.lower()
+    """Up to three ids that look like `model_id`, from the catalog and `also` (ids seen in a cache).
+
+    None for an id that is one of them: it is spelt right.
+    """
     pool = {candidate.lower(): candidate for candidate in [*_BY_ID, *(also or [])]}
-    found = difflib.get_close_matches(wanted, pool, n=3, cutoff=0.6)
-    return [pool[name] for name in found if pool[name] != model_id]
+    if model_id in pool.values():
+        return []
+    return [pool[name] for name in difflib.get_close_matches(model_id.lower(), pool, n=3, cutoff=0.6)]
 
 
 def needs_tiktoken(model_id: str) -> bool:

@@ -60,7 +60,9 @@ def from_caches(
     for found in whole:
         if not missing or (settings.download_weights and all(file.digest for file in found.files.files)):
             return found
-    close = no_such_model(model, caches[0]["models"]) if caches[0]["commit"] is None else ""
+    # With a Hub that is down nobody knows whether there is such a model: it may be spelt right.
+    spelling = not settings.download_weights and caches[0]["commit"] is None
+    close = no_such_model(model, caches[0]["models"]) if spelling else ""
     first = f"{reason} Without it {model} must be on every node; `hf download {model}` fetches it.{close}"
     raise HubUnavailable("\n".join([first, *missing]))
 

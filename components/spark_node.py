@@ -71,11 +71,8 @@ def fabric_props(args: SparkNodeArgs) -> dict[str, Any]:
 class SparkNode(pulumi.ComponentResource):
     """Fabric addresses (where the stack sets them), probe and GPU runtime of one node.
 
-    `facts`: the probe's JSON document, as found when the machine last changed. `prepared`: the resource
-    to depend on for anything that needs the GPU in Docker.
+    `prepared`: the resource to depend on for anything that needs the GPU in Docker.
     """
-
-    facts: pulumi.Output[str]
 
     def __init__(self, name: str, args: SparkNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """`name` is the node's role: head, worker-1, …"""
@@ -112,5 +109,5 @@ class SparkNode(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
-        self.facts = self.probe.stdout
-        self.register_outputs({"facts": self.facts})
+        # What the probe found is its own output: a copy here would be in every checkpoint again.
+        self.register_outputs({})

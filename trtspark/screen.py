@@ -151,7 +151,7 @@ def _head(state: State) -> list[Text]:
     lines = [
         _line("Endpoint", Text.assemble(state.endpoint or "none", "  ", served, up)),
         _line("Model", Text(f"{model}{revision}")),
-        _line("Load", Text(_load(state.load))),
+        _line("Load", Text(_load(state.load, bool(state.served)))),
     ]
     lines += [_line("Transport" if not n else "", Text(text)) for n, text in enumerate(state.transport[:4])]
     return lines
@@ -163,7 +163,9 @@ def _line(name: str, value: Text) -> Text:
     return line
 
 
-def _load(load: Load) -> str:
+def _load(load: Load, answers: bool) -> str:
+    if load.running is None and not answers:
+        return "unknown: the API does not answer"
     if load.running is None:
         return "no figures (`iterationStats: true` has the engine keep them)"
     waiting = f", {load.waiting} waiting" if load.waiting else ""

@@ -62,6 +62,13 @@ def test_one_screen_says_it_all():
     assert state().healthy
 
 
+def test_a_load_that_is_not_known_has_its_reason():
+    assert "iterationStats: true" in shown(state(load=Load()))
+    dead = shown(state(load=Load(), served=""))
+    assert "unknown: the API does not answer" in dead
+    assert "iterationStats" not in dead
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_it_fits_a_small_terminal(width):
     many = state(

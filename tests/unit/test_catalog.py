@@ -47,7 +47,8 @@ def test_suggestions(typed, also, first):
 
 def test_no_suggestion_for_something_else_altogether_nor_for_itself():
     assert catalog.suggestions("zzz/xxx") == []
-    assert "openai/gpt-oss-20b" not in catalog.suggestions("openai/gpt-oss-20b")
+    assert catalog.suggestions("openai/gpt-oss-20b") == []
+    assert catalog.suggestions("me/model-7b", ["me/model-7b", "me/model-8b"]) == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,23 @@ def test_each_node_says_what_it_lacks():
     assert others[1].endswith("model.safetensors has 5 bytes of 1000.")
 
 
+@pytest.mark.parametrize(
+    ("model", "download", "suggested"),
+    [
+        ("openai/gpt-oss-120b", True, ""),  # spelt right
+        ("openai/gpt-oss-120b", False, ""),
+        ("somebody/gpt-oss-120b", True, ""),  # who knows, with a Hub that is down
+        ("openai/gpt-oss-12b", False, "Did you mean openai/gpt-oss-120b"),
+    ],
+)
+def test_a_spelling_is_doubted_only_where_nobody_was_to_ask_the_hub(model, download, suggested):
+    empty = samples.cache(commit=None)
+    with pytest.raises(HubUnavailable) as caught:
+        settled(empty, empty, model=model, downloadWeights=download)
+    assert ("Did you mean" in str(caught.value)) == bool(suggested)
+    assert suggested in str(caught.value)
+
+
 def test_what_the_engine_does_not_need_is_not_asked_of_a_node():
     files = {"config.json": 1, "model.safetensors": 2, "original/model.safetensors": 99, "README.md": 5}
     found = settled(samples.cache(files=files), samples.cache(files=files))
