@@ -51,6 +51,7 @@ def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say)
     timeout = float(waiting["timeout"] or patience(size, rate))
     waiting = {**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}
     took = float((before or {}).get("readySeconds") or 0)
+    _workers(props)
     outs = apply(props, min(MARGIN * took, timeout) if took else timeout)
     try:
         found = gate(waiting, say)
@@ -70,13 +71,20 @@ def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say)
     }
 
 
+def _workers(props: Mapping[str, Any]) -> None:
+    """Bring the other ranks to what this server needs, where they are not: after a failed switch they run
+    what the one before needed, which their own resources do not know.
+    """
+    server = {"name": props["spec"]["Name"], "node": props["node"]}
+    for worker in props.get("workers") or []:
+        apply({**worker, "manager": props["manager"], "server": server})
+
+
 def _back(before: Mapping[str, Any], say: Say) -> str:
     """Bring the last good server back; a sentence on what serves now."""
     model = before["gate"]["model"]
     say(f"{model} comes back")
     try:
-        for worker in before.get("workers") or []:
-            apply({**worker, "manager": before["manager"]})
         _gated(before, before, lambda text: say(f"{model} comes back: {text}"))
     except TrtSparkError as error:
         return f"And {model}, which served before, did not come back: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from typing import Any
 
 import requests
@@ -18,9 +19,17 @@ def refused(status: int, text: str) -> APIError:
     return (NotFound if status == 404 else APIError)(text, response=response, explanation=text)
 
 
-def _uses(spec: dict[str, Any], config: str) -> bool:
+def _uses(spec: dict[str, Any], kind: str, name: str) -> bool:
     container = spec.get("TaskTemplate", {}).get("ContainerSpec", {})
-    return any(one["ConfigName"] == config for one in container.get("Configs") or [])
+    return any(one[f"{kind}Name"] == name for one in container.get(f"{kind}s") or [])
+
+
+#: How often a live Swarm is asked before it ends a container that its service no longer wants.
+SLOW = 1
+
+
+def _task(service: dict[str, Any]) -> str:
+    return json.dumps(service["Spec"]["TaskTemplate"], sort_keys=True)
 
 
 class Swarm:
@@ -37,12 +46,18 @@ class Swarm:
         """What Swarm means to run, for the tests that care; it starts and ends nothing by itself."""
         self.configs: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
+        self.object_labels: dict[str, dict[str, str]] = {}
+        """Of configs and secrets, by id."""
 
 
 class Engines:
-    """All machines, by host; `dial` stands in for remote.engine.connect."""
+    """All machines, by host; `dial` stands in for remote.engine.connect.
 
-    def __init__(self, *hosts: str) -> None:
+    `live`: whether the Swarms start and end containers as their services say (`settle`); else tests do.
+    """
+
+    def __init__(self, *hosts: str, live: bool = False) -> None:
+        self.live = live
         self.numbers = itertools.count(1)
         self.engines = {host: Engine(self, host) for host in hosts}
         self.unreachable: dict[str, Exception] = {}
@@ -54,6 +69,27 @@ class Engines:
 
     def __getitem__(self, host: str) -> Engine:
         return self.engines[host]
+
+    def settle(self) -> None:
+        """Swarm comes a step nearer to what its services say. It takes its time to end a container."""
+        if not self.live:
+            return
+        for engine in self.engines.values():
+            swarm = engine.swarm
+            if swarm is None or not swarm.manager:
+                continue  # without a manager, what runs goes on running
+            wanted = {s["ID"]: s for s in swarm.services.values() if engine.fits(s)}
+            for container, (service, task) in list(engine.task_of.items()):
+                if container not in engine.running:
+                    continue
+                if service in wanted and task == _task(wanted[service]):
+                    continue
+                engine.stale[container] = engine.stale.get(container, 0) + 1
+                if engine.stale[container] > SLOW:
+                    engine.ended[container] = engine.running.pop(container)
+            for service, found in wanted.items():
+                if not any(one in engine.running for one in engine.task_of):
+                    engine.start(service, found)
 
 
 class Engine:
@@ -80,6 +116,10 @@ class Engine:
         self.restarted = False
         """Whether its Docker was started since it joined: then a node that was removed is never active."""
         self.bridges: set[str] = set()
+        self.task_of: dict[str, tuple[str, str]] = {}
+        """Of containers that the Swarm started: the service's id, and its task's text then."""
+        self.stale: dict[str, int] = {}
+        """Of those that the Swarm is about to end: how often it was asked since."""
         self.bridge_in_use = 0
         """How often Docker refuses to remove its bridge, after it has left a Swarm."""
         self.pending = 0
@@ -138,6 +178,10 @@ class Engine:
             self.swarm.manager = ""
         if self.node_id in self.swarm.nodes:  # its manager may have forgotten it
             self.swarm.nodes[self.node_id]["Status"]["State"] = "down"
+        for container in self.task_of:  # as Docker does
+            self.running.pop(container, None)
+            self.ended.pop(container, None)
+        self.task_of, self.stale = {}, {}
         self.swarm, self.node_id, self.expired, self.restarted = None, "", False, False
 
     def networks(self, names: list[str]) -> list[dict[str, Any]]:
@@ -209,6 +253,31 @@ class Engine:
         found: dict[str, str] = self.swarm.nodes[self.node_id]["Spec"]["Labels"]
         return found
 
+    # tasks of a live Swarm
+
+    def fits(self, service: dict[str, Any]) -> bool:
+        """Whether a service's one task belongs on this machine."""
+        swarm, spec = self.swarm, service["Spec"]
+        if swarm is None or self.node_id not in swarm.nodes or self.expired:
+            return False
+        node = swarm.nodes[self.node_id]
+        mine = {f"node.labels.{key}=={value}" for key, value in node["Spec"]["Labels"].items()}
+        asked = set(spec["TaskTemplate"].get("Placement", {}).get("Constraints") or [])
+        up = node["Status"]["State"] == "ready" and spec["Mode"]["Replicated"]["Replicas"]
+        given_up = service.get("given_up") == _task(service)
+        return bool(up and asked and asked <= mine and not given_up)
+
+    def start(self, service: str, found: dict[str, Any]) -> None:
+        """Start a service's task; the machine has one GPU, so nothing else of the Swarm's runs here."""
+        spec = found["Spec"]["TaskTemplate"]["ContainerSpec"]
+        container = f"{service}.{next(self.world.numbers)}"
+        self.running[container] = dict(spec["Labels"])
+        self.images[container] = spec["Image"]
+        self.task_of[container] = (service, _task(found))
+        for mount in spec["Mounts"]:
+            if mount["Type"] == "volume":
+                self.volumes.setdefault(mount["Source"], dict(mount["VolumeOptions"]["Labels"]))
+
     # services
 
     def services(self, filters: dict[str, str] | None = None) -> list[dict[str, Any]]:
@@ -223,6 +292,7 @@ class Engine:
         if name in configs:
             raise refused(409, "config already exists")
         configs[name] = f"config-{next(self.world.numbers)}"
+        self.managed().object_labels[configs[name]] = dict(labels)
         return {"ID": configs[name]}
 
     def remove_config(self, config: str) -> None:
@@ -230,20 +300,38 @@ class Engine:
         [name] = [name for name, known in swarm.configs.items() if known == config] or [""]
         if not name:
             raise refused(404, "config not found")
-        users = [s["Spec"]["Name"] for s in swarm.services.values() if _uses(s["Spec"], name)]
+        users = [s["Spec"]["Name"] for s in swarm.services.values() if _uses(s["Spec"], "Config", name)]
         if users:
             raise refused(400, f"config '{name}' is in use by the following service: {users[0]}")
         del swarm.configs[name]
 
     def configs(self) -> list[dict[str, Any]]:
-        return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().configs.items()]
+        return self._objects(self.managed().configs)
+
+    def create_secret(self, name: str, data: bytes, labels: dict[str, str]) -> dict[str, str]:
+        secrets = self.managed().secrets
+        if name in secrets:
+            raise refused(409, "secret already exists")
+        secrets[name] = f"secret-{next(self.world.numbers)}"
+        self.managed().object_labels[secrets[name]] = dict(labels)
+        return {"ID": secrets[name]}
 
     def remove_secret(self, secret: str) -> None:
-        secrets = self.managed().secrets
-        del secrets[next(name for name, known in secrets.items() if known == secret)]
+        swarm = self.managed()
+        [name] = [name for name, known in swarm.secrets.items() if known == secret] or [""]
+        if not name:
+            raise refused(404, "secret not found")
+        users = [s["Spec"]["Name"] for s in swarm.services.values() if _uses(s["Spec"], "Secret", name)]
+        if users:
+            raise refused(400, f"secret '{name}' is in use by the following service: {users[0]}")
+        del swarm.secrets[name]
 
     def secrets(self) -> list[dict[str, Any]]:
-        return [{"ID": i, "Spec": {"Name": name}} for name, i in self.managed().secrets.items()]
+        return self._objects(self.managed().secrets)
+
+    def _objects(self, listed: dict[str, str]) -> list[dict[str, Any]]:
+        labels = self.managed().object_labels
+        return [{"ID": i, "Spec": {"Name": n, "Labels": labels.get(i)}} for n, i in listed.items()]
 
     def inspect_service(self, name: str) -> dict[str, Any]:
         if name not in self.managed().services:
@@ -289,11 +377,16 @@ class Engine:
         return copy.deepcopy({**whole, "UpdateConfig": update_config, "EndpointSpec": {"Mode": "vip"}})
 
     def tasks(self, filters: dict[str, str]) -> list[dict[str, Any]]:
+        if self.world.live:
+            [found] = [s for s in self.managed().services.values() if s["ID"] == filters["service"]]
+            ends = found.get("given_up") == _task(found) or not found["Spec"]["Mode"]["Replicated"]["Replicas"]
+            return [{"DesiredState": "shutdown" if ends else "running"}]
         return [task for task in self.managed().tasks if task["ServiceID"] == filters["service"]]
 
     # containers
 
     def containers(self, filters: dict[str, list[str]], all: bool = False) -> list[dict[str, Any]]:
+        self.world.settle()
         wanted = dict(entry.split("=", 1) for entry in filters["label"])
         listed = {**self.running, **(self.ended if all else {})}
         return [

@@ -1,0 +1,224 @@
+"""The stack's resources that change machines' Swarms, as the components register them, for tests/walk/pulumi_model.py.
+
+Not here: image, weights, Docker's preparation, the fabric (they have tests of their own), and the real specs'
+long environments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
+
+from cluster.errors import TrtSparkError
+from cluster.facts import Facts
+from cluster.service_spec import NOTHING, File, Rank, object_name, rank_service, seen, service_name
+from components.swarm_cluster import mpi_secret
+from dynamic_providers import base
+from dynamic_providers.endpoint import EndpointProvider
+from dynamic_providers.rank_access import RankAccessProvider
+from dynamic_providers.rank_program import RankProgramProvider
+from dynamic_providers.swarm import SwarmProvider
+from dynamic_providers.swarm_service import SwarmServiceProvider
+from remote import node, rank0
+from remote.ssh import SshShell
+from tests import samples
+from tests.walk.machines import HOSTS, Machines, refusals
+from tests.walk.pulumi_model import Pulumi, Registered
+
+Props = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a person configures."""
+
+    model: str = "lab/a"
+    count: int = 2
+    head_only: bool = False
+    running: bool = True
+    port: int = 8355
+    image: str = "release@sha256:1"
+    take_over: str = ""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines that serve."""
+        return HOSTS[: 1 if self.head_only else self.count]
+
+
+class Key:
+    """pulumi-command's Command of the MPI key (components/swarm_cluster.py): new triggers replace it."""
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        replaces = ["triggers"] if olds["triggers"] != news["triggers"] else []
+        changed = replaces or olds["secret"] != news["secret"]
+        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult("key", {**props, "stdout": self._run(props, "make")})
+
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult({**news, "stdout": self._run(news, "make")})
+
+    def delete(self, _id: str, props: Props) -> None:
+        self._run(props, "drop")
+
+    @staticmethod
+    def _run(props: Props, action: str) -> str:
+        login = replace(samples.connections(1)[0], host=props["host"])
+        order = node.command({"mpi_key": {"action": action, **props["secret"]}})
+        return SshShell(login).run(order).out
+
+
+class Stack:
+    """One stack: its configuration, its state, and the commands a person runs."""
+
+    def __init__(self, machines: Machines, name: str = "dgx") -> None:
+        self.machines, self.name, self.config = machines, name, Config()
+        self.pulumi = Pulumi()
+
+    def program(self) -> list[Registered]:
+        """Look at the machines and register everything. Raises TrtSparkError where the preview would."""
+        config = self.config
+        facts = self.machines.look(config.hosts)
+        if failed := refusals(self.name, config.count, facts, config.take_over):
+            raise TrtSparkError("\n".join(map(str, failed)))
+        logins = [one.as_props() for one in samples.connections(len(config.hosts))]
+        stack = {"stack": self.name, "takeOver": config.take_over}
+        nodes = [
+            {"name": f.node, "address": str(f.address), "gpu": f"GPU-{f.node}", "connection": login}
+            for f, login in zip(facts, logins, strict=True)
+        ]
+        outside = [f.node for f in facts if f.docker.swarm.state == "inactive"]
+        found = [
+            Registered("swarm", SwarmProvider(), lambda _: {**stack, "nodes": nodes, "expired": [], "outside": outside})
+        ]
+        if len(nodes) > 1:
+            secret = {"name": mpi_secret(self.name), "stack": self.name}
+            found.append(
+                Registered(
+                    "key",
+                    Key(),
+                    lambda outs: {"host": HOSTS[0], "secret": secret, "triggers": key_triggers(outs, facts[0], self.name)},
+                )
+            )
+            found += [
+                Registered(
+                    f"access-{index}",
+                    RankAccessProvider(),
+                    lambda outs, login=login: {  # type: ignore[misc]
+                        **stack,
+                        "connection": login,
+                        "key": node.public_key(outs["key"]["stdout"]),
+                        "script": "#!/bin/sh @STACK@",
+                    },
+                )
+                for index, login in enumerate(logins[1:], start=1)
+            ]
+        program = object_name(self.name, "program", rank0.program())
+        found.append(
+            Registered(
+                "program",
+                RankProgramProvider(),
+                lambda _: {
+                    "name": program,
+                    "stack": self.name,
+                    "manager": logins[0],
+                    "found": facts[0].configs.get(program, ""),
+                },
+            )
+        )
+        return found + self._ranks(facts, logins, program)
+
+    def _ranks(self, facts: list[Facts], logins: list[Props], program: str) -> list[Registered]:
+        config, several = self.config, len(facts) > 1
+        server = {"name": service_name(self.name, 0), "node": logins[0]}
+        plain = {"stack": self.name, "hf_cache": "/hf", "env": {}, "running": config.running}
+        specs = [
+            rank_service(
+                Rank(
+                    rank=0,
+                    command=["serve"],
+                    args=[config.model, str(len(facts)), str(config.port)],
+                    configs=[File(program, "/opt/trtspark/rank0.pyz")],
+                    secrets=[File(mpi_secret(self.name), "trtspark-mpi-key", 0o400)] if several else [],
+                    **plain,
+                )
+            ),
+            *(rank_service(Rank(rank=index, command=["wait"], **plain)) for index in range(1, len(facts))),
+        ]
+
+        def props(index: int) -> Props:
+            rank = (self.name, str(index))
+            return {
+                "spec": specs[index],
+                "image": config.image,
+                "manager": logins[0],
+                "node": logins[index],
+                "found": seen(facts[index].specs.get(rank, NOTHING), facts[0].wanted.get(rank)),
+            }
+
+        workers = [
+            Registered(
+                f"rank-{index}",
+                SwarmServiceProvider(),
+                lambda _, index=index: {**props(index), "server": server},  # type: ignore[misc]
+            )
+            for index in range(1, len(facts))
+        ]
+        gate = {
+            "url": f"http://{HOSTS[0]}:{config.port}",
+            "model": config.model,
+            "transport": "any",
+            "network": [],
+            "timeout": 0,
+            "bytes": 1,
+            "connections": logins,
+        }
+        found = [
+            *workers,
+            Registered(
+                "rank-0",
+                SwarmServiceProvider(),
+                lambda outs: {
+                    **props(0),
+                    "gate": gate if config.running else {},
+                    "workers": [
+                        {**{key: props(i)[key] for key in ("spec", "image", "node")}, "applied": outs[f"rank-{i}"]["applied"]}
+                        for i in range(1, len(facts))
+                    ],
+                },
+            ),
+        ]
+        if config.running:
+            found.append(
+                Registered(
+                    "endpoint",
+                    EndpointProvider(),
+                    lambda outs: {"url": gate["url"], "model": config.model, "applied": outs["rank-0"]["applied"]},
+                )
+            )
+        return found
+
+    def listed(self) -> None:
+        """As the providers' process learns which hosts are configured."""
+        base._LISTED.update(hosts=set(self.config.hosts), all=set(HOSTS[: self.config.count]))
+
+    def up(self) -> list[str]:
+        """`pulumi up`; what it did."""
+        self.listed()
+        self.pulumi.said = []
+        self.pulumi.up(self.program())
+        return self.pulumi.said
+
+    def destroy(self) -> None:
+        """`pulumi destroy`."""
+        self.listed()
+        self.pulumi.destroy()
+
+
+def key_triggers(outs: dict[str, Props], _head: Facts, _stack: str) -> list[str]:
+    """As components/swarm_cluster.py gives them."""
+    return [outs["swarm"]["swarmId"]]
