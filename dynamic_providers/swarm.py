@@ -7,12 +7,13 @@ starts without Docker's library.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, kept_on_failure, output
+from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, output, warn
 
 
 class SwarmProvider(Provider):
@@ -45,8 +46,11 @@ class SwarmProvider(Provider):
         from remote.swarm import ensure, let_go, machines
 
         gone = [n for n in machines(_olds) if n["name"] not in {m["name"] for m in _news["nodes"]}]
-        let_go(gone, _olds, _news["nodes"][0])
-        return UpdateResult(outs=ensure(_news, _olds))
+        # Likewise: a node that was taken in is known, and one that was not let go is not forgotten.
+        known = {"nodes": [], "machines": [*_news["nodes"], *gone]}
+        with kept_on_failure(_id, {**_olds, **known}):
+            let_go(gone, _olds, _news["nodes"][0], _given_up)
+            return UpdateResult(outs=ensure(_news, _olds))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The nodes that really are in the Swarm with our labels and their GPU offered."""
@@ -65,7 +69,11 @@ class SwarmProvider(Provider):
         """Leave what we joined, end what we made, take our labels off what we adopted."""
         from remote.swarm import dissolve
 
-        dissolve(_props)
+        dissolve(_props, _given_up)
+
+
+def _given_up(host: str) -> AbstractContextManager[None]:
+    return given_up(host, warn())
 
 
 def _identity(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

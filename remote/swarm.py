@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from docker.errors import APIError, DockerException
@@ -34,6 +34,10 @@ RESOURCE_DEADLINE_S = 60
 JOIN_DEADLINE_S = 60
 POLL_S = 0.05
 SWARM_PORT = 2377
+
+#: For undoing something on the machine of that name: whether one that cannot be reached may be given up
+#: (dynamic_providers/base.py).
+GivenUp = Callable[[str], AbstractContextManager[None]]
 
 
 def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,11 +147,14 @@ def _note(client: Any, ledger: Ledger) -> None:
     client.update_swarm(found["Version"]["Index"], swarm_spec={**spec, "Labels": labels})
 
 
-def let_go(gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+def let_go(
+    gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any], given_up: GivenUp
+) -> None:
     """Nodes that are no longer listed leave, if it was we who took them in; a dead one is forgotten."""
     for node in gone:
         if node["name"] in (olds.get("joined") or []):
-            leave(node, olds.get("bare") or [])
+            with given_up(node["name"]):
+                leave(node, olds.get("bare") or [])
             forget(head, olds["nodeIds"].get(node["name"], ""))
 
 
@@ -157,15 +164,20 @@ def machines(props: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return known
 
 
-def dissolve(props: Mapping[str, Any]) -> None:
+def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
     """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
+
+    def away(node: Mapping[str, Any]) -> None:
+        with given_up(node["name"]):
+            leave(node, bare)
+
     nodes = machines(props)
     head = nodes[0]
     try:
         client = dial(head)
         about = client.info()["Swarm"]
         if not about.get("ControlAvailable"):
-            _dissolve_without_manager(props, about)
+            _dissolve_without_manager(props, about, given_up)
             return
     except (TrtSparkError, DockerException) as error:
         raise NodeError(
@@ -188,34 +200,36 @@ def dissolve(props: Mapping[str, Any]) -> None:
     # A worker that is in another Swarm by now is not ours to take out of it.
     leaving = [] if foreign else [node for node in joined if ids[node["name"]] in ("", *listed)]
     if made and not foreign:
-        parallel(partial(leave, bare=bare), leaving)
+        parallel(away, leaving)
         leave(head, bare)
         return
     ours = {one for one, labels in listed.items() if labels.get(STACK_LABEL) == props["stack"]}
     for node_id in ours | set(known.values()):
         unlabel(client, node_id)
     for node in leaving:
-        leave(node, bare)
+        away(node)
         forget(head, ids[node["name"]])
 
 
-def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any], given_up: GivenUp) -> None:
     """The rest of a Swarm that the head left by hand: workers that know no other manager leave, too, and
     Docker's bridges go. `about` is the head's own view of its membership; one in another Swarm stays there.
     """
     head, *workers = machines(props)
     bare = props.get("bare") or []
     joined = [node for node in workers if node["name"] in (props.get("joined") or [])]
-    parallel(partial(_leave_lost_swarm, head=head, bare=bare), joined)
+
+    def away(node: Mapping[str, Any]) -> None:
+        with given_up(node["name"]):
+            _leave_lost_swarm(node, head, bare)
+
+    parallel(away, joined)
     if about["LocalNodeState"] == "inactive":
         leave(head, bare)
 
 
 def _leave_lost_swarm(node: Mapping[str, Any], head: Mapping[str, Any], bare: Sequence[str]) -> None:
-    try:
-        about = dial(node).info()["Swarm"]
-    except (TrtSparkError, DockerException):
-        return  # as `leave` does: a machine that cannot be reached cannot be told
+    about = dial(node).info()["Swarm"]
     managers = {one["Addr"].rpartition(":")[0] for one in about.get("RemoteManagers") or []}
     if about["LocalNodeState"] == "inactive" or managers == {head["address"]}:
         leave(node, bare)

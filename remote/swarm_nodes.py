@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 
-from cluster.errors import NotReady, TrtSparkError
+from cluster.errors import NodeError, NotReady, Unreachable
 from cluster.swarm_plan import LEDGER_LABEL, RANK_LABEL, STACK_LABEL
 from remote.engine import connect
 from remote.ssh import Connection
@@ -35,7 +35,8 @@ def parallel(work: Any, items: Sequence[Any]) -> list[Any]:
 def leave(node: Mapping[str, Any], bare: Collection[str]) -> None:
     """Take a machine out of its Swarm, and out of those `bare` the bridge that Docker makes for a Swarm.
 
-    A machine that cannot be reached cannot be told; its entry in the Swarm is removed all the same.
+    Raises Unreachable for a machine that cannot be told, and one whose Docker does not answer is no better:
+    whether to give it up is the caller's.
     """
     try:
         docker = dial(node)
@@ -43,8 +44,8 @@ def leave(node: Mapping[str, Any], bare: Collection[str]) -> None:
     except APIError as error:
         if error.status_code != 503:  # "not part of a swarm": gone already
             raise
-    except (TrtSparkError, DockerException):
-        return
+    except NodeError as error:
+        raise Unreachable(error.node, error.found, error.todo) from None
     if node["name"] in bare:
         _unbridge(docker)
 

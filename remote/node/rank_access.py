@@ -11,6 +11,8 @@ from remote.node import stop
 MARK = "trtspark-mpi"
 #: In our folder while authorized_keys is a file that we made.
 MADE = "made-authorized-keys"
+#: Behind a file's name while its new content is written.
+NEW = ".trtspark-new"
 
 
 def main(args):
@@ -29,9 +31,11 @@ def main(args):
         line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
         return {"changed": put_line(keys, comment, line) or changed}
     changed = put_line(keys, comment, None)
-    if os.path.exists(script):
-        os.unlink(script)
-        changed = True
+    # With what a run that was cut off in the middle of `write` has left.
+    for path in (script, *(one + NEW for one in (script, keys, os.path.join(folder, MADE)))):
+        if os.path.exists(path):
+            os.unlink(path)
+            changed = True
     left = os.listdir(folder) if os.path.isdir(folder) else None
     if left == [MADE]:
         os.unlink(os.path.join(folder, MADE))
@@ -75,7 +79,7 @@ def write(path, text, mode):
                 return False
     except FileNotFoundError:
         pass
-    new = path + ".trtspark-new"
+    new = path + NEW
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as handle:
         os.fchmod(handle.fileno(), mode)

@@ -379,7 +379,9 @@ class Engine:
     def tasks(self, filters: dict[str, str]) -> list[dict[str, Any]]:
         if self.world.live:
             [found] = [s for s in self.managed().services.values() if s["ID"] == filters["service"]]
-            ends = found.get("given_up") == _task(found) or not found["Spec"]["Mode"]["Replicated"]["Replicas"]
+            ends = (
+                found.get("given_up") == _task(found) or not found["Spec"]["Mode"]["Replicated"]["Replicas"]
+            )
             return [{"DesiredState": "shutdown" if ends else "running"}]
         return [task for task in self.managed().tasks if task["ServiceID"] == filters["service"]]
 

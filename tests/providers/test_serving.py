@@ -116,6 +116,20 @@ def test_a_failed_switch_of_the_image_brings_the_workers_back_too(world, monkeyp
     assert serves(world, 1)[1] == "release@sha256:1"
 
 
+def test_an_image_that_failed_once_is_tried_again_on_every_rank(world, monkeypatch):
+    """The worker went back with the old server; its own resource says that it has the new image."""
+    gate = Gate(monkeypatch, old=1.0, new=NotReady("new: the network was gone."))
+    SwarmServiceProvider().create(rank(1, "release@sha256:1"))
+    outs = create(server("old"))
+    SwarmServiceProvider().update("id", rank(1, "release@sha256:1"), rank(1, "release@sha256:2"))
+    with pytest.raises(NotReady):
+        update(outs, server("new", "release@sha256:2"))
+    gate.models["new"] = 1.0
+    update(outs, server("new", "release@sha256:2"))
+    assert serves(world, 0) == (["new"], "release@sha256:2")
+    assert serves(world, 1)[1] == "release@sha256:2"
+
+
 def test_where_the_old_one_does_not_come_back_both_reasons_are_told(world, monkeypatch):
     gate = Gate(monkeypatch, old=1.0, new=NotReady("new: crashed."))
     outs = create(server("old"))

@@ -179,11 +179,36 @@ def test_a_node_less_stays_in_the_swarm_it_was_in_before_us(world):
     assert world[B].labels() == {}
 
 
-def test_a_dead_node_less_is_forgotten(world):
+def test_a_dead_node_less_is_forgotten(world, monkeypatch):
+    monkeypatch.setitem(base._LISTED, "hosts", {A})
     state = create(A, B)
     world.unreachable[B] = Unreachable(B, "it does not answer.", "Is it on?")
     update(state, A)
     assert len(world[A].nodes()) == 1
+
+
+def test_a_node_less_that_does_not_answer_and_is_listed_is_not_left_in_the_swarm_unsaid(world):
+    state = create(A, B)
+    world.unreachable[B] = Unreachable(B, "it does not answer.", "Is it on?")
+    with pytest.raises(Unreachable, match="Take it out of nodes"):
+        SwarmProvider().delete("id", state)
+    del world.unreachable[B]
+    SwarmProvider().delete("id", state)
+    assert [world[host].swarm for host in (A, B)] == [None, None]
+
+
+def test_a_node_more_that_was_taken_in_by_an_update_that_failed_is_let_go(world, monkeypatch):
+    """What the update left in Pulumi's state is what `kept_on_failure` was given."""
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(base, "_report_incomplete", lambda _id, outs, _reason: kept.update(outs))
+    state = create(A, B)
+    with monkeypatch.context() as broken:
+        broken.setattr(swarm, "_wait_for_gpus", lambda *_: (_ for _ in ()).throw(NotReady("no GPU")))
+        with pytest.raises(NotReady):
+            update(state, A, B, C)
+    assert world[C].swarm is world[A].swarm
+    SwarmProvider().delete("id", kept)
+    assert [world[host].swarm for host in (A, B, C)] == [None] * 3
 
 
 def test_all_as_it_should_be_reads_the_same(world):

@@ -132,3 +132,12 @@ def test_a_link_to_the_file_stays_a_link(home):
     revoke()
     assert authorized(home).is_symlink()
     assert place.read_text() == OTHER_KEY
+
+
+@pytest.mark.parametrize("file", [".trtspark/rank-exec-dgx", ".trtspark/made-authorized-keys"])
+def test_a_run_that_was_cut_off_while_it_wrote_leaves_nothing(home, file):
+    half = home / f"{file}.trtspark-new"
+    half.parent.mkdir()
+    half.write_text("hal")
+    assert revoke()
+    assert not half.parent.exists()

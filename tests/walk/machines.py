@@ -28,9 +28,8 @@ from cluster.checks.swarm import membership, owner
 from cluster.checks.table import Context
 from cluster.errors import NotReady, TrtSparkError, Unreachable
 from cluster.facts import Facts, SwarmState
-from cluster.service_spec import NOTHING, SPEC_LABEL, runs
-from remote import node as node_programs
-from remote import rank_program, serving, services, ssh, swarm, swarm_nodes
+from cluster.service_spec import SPEC_LABEL, runs
+from remote import rank_program, services, serving, ssh, swarm, swarm_nodes
 from remote.engine import NodeDocker
 from remote.node import mpi_key, rank_access
 from tests import samples
@@ -158,7 +157,9 @@ class Machines:
         monkeypatch.setattr(ssh.SshShell, "run", lambda shell, *a, **k: self._run(shell.connection.host, *a))
         monkeypatch.setattr(serving, "gate", self._gate)
         monkeypatch.setattr(serving.live, "confined", lambda *_: [])
-        monkeypatch.setattr("remote.readiness.confirm", lambda props: self._confirm(props["url"], props["model"]))
+        monkeypatch.setattr(
+            "remote.readiness.confirm", lambda props: self._confirm(props["url"], props["model"])
+        )
         monkeypatch.setattr("remote.readiness.serving_now", lambda url: self.serves() or "")
         monkeypatch.setattr(rank_access, "os", CountedFiles(self))
         monkeypatch.setattr(mpi_key, "subprocess", SimpleNamespace(run=_keygen))
@@ -206,7 +207,9 @@ class Machines:
                         [found] = [s for s in engine.secrets() if s["Spec"]["Name"] == name]
                         return SimpleNamespace(returncode=0, stdout=json.dumps([found]))
                     case "create":
-                        labels = dict(words[i + 1].split("=", 1) for i, w in enumerate(words) if w == "--label")
+                        labels = dict(
+                            words[i + 1].split("=", 1) for i, w in enumerate(words) if w == "--label"
+                        )
                         engine.create_secret(name, data, labels)
                     case "rm":
                         [found] = [s for s in engine.secrets() if s["Spec"]["Name"] == name]
@@ -235,7 +238,7 @@ class Machines:
         swarm_of = head.swarm
         if swarm_of is None:
             return None
-        service, task = head.task_of[container]
+        _, task = head.task_of[container]
         spec = json.loads(task)["ContainerSpec"]
         model, count = spec["Args"][0], int(spec["Args"][1])
         stack = head.running[container]["trtspark.stack"]
@@ -253,8 +256,11 @@ class Machines:
             else:
                 return None
             public = next(
-                (swarm_of.object_labels[i].get(mpi_key.LABEL) for i in swarm_of.secrets.values()
-                 if swarm_of.object_labels[i].get("trtspark.stack") == stack),
+                (
+                    swarm_of.object_labels[i].get(mpi_key.LABEL)
+                    for i in swarm_of.secrets.values()
+                    if swarm_of.object_labels[i].get("trtspark.stack") == stack
+                ),
                 None,
             )
             if public is None or f"{public} trtspark-mpi-{stack}\n" not in self.keys(host).read_text():
@@ -286,25 +292,37 @@ class Machines:
         about = engine.info()["Swarm"]
         managers = tuple(one["Addr"].rpartition(":")[0] for one in about.get("RemoteManagers") or [])
         state = SwarmState(
-            about["LocalNodeState"], about["NodeID"], about["ControlAvailable"], error=about.get("Error", ""),
+            about["LocalNodeState"],
+            about["NodeID"],
+            about["ControlAvailable"],
+            error=about.get("Error", ""),
             managers=managers,
         )
         ranks = {
             (labels["trtspark.stack"], labels["trtspark.rank"]): labels.get(SPEC_LABEL, "")
-            for labels in engine.running.values() if "trtspark.rank" in labels
+            for labels in engine.running.values()
+            if "trtspark.rank" in labels
         }
         known: dict[str, Any] = {}
         if state.manager:
-            listed = [one["Spec"] for one in engine.services() if "trtspark.rank" in (one["Spec"].get("Labels") or {})]
+            listed = [
+                one["Spec"]
+                for one in engine.services()
+                if "trtspark.rank" in (one["Spec"].get("Labels") or {})
+            ]
             known = {
                 "wanted": {
                     (s["Labels"]["trtspark.stack"], s["Labels"]["trtspark.rank"]): runs(s) for s in listed
                 },
                 "configs": {
-                    c["Spec"]["Name"]: c["ID"] for c in engine.configs() if c["Spec"]["Name"].startswith("trtspark-")
+                    c["Spec"]["Name"]: c["ID"]
+                    for c in engine.configs()
+                    if c["Spec"]["Name"].startswith("trtspark-")
                 },
                 "secrets": {
-                    c["Spec"]["Name"]: c["ID"] for c in engine.secrets() if c["Spec"]["Name"].startswith("trtspark-")
+                    c["Spec"]["Name"]: c["ID"]
+                    for c in engine.secrets()
+                    if c["Spec"]["Name"].startswith("trtspark-")
                 },
                 "swarm_nodes": {
                     n["ID"]: {k: v for k, v in n["Spec"]["Labels"].items() if k.startswith("trtspark.")}
@@ -315,7 +333,9 @@ class Machines:
             facts,
             docker=replace(facts.docker, swarm=state),
             ranks=tuple((stack, rank, "8355") for stack, rank in ranks),
-            specs=ranks, owner="", **{k: v for k, v in known.items() if hasattr(facts, k)},
+            specs=ranks,
+            owner="",
+            **{k: v for k, v in known.items() if hasattr(facts, k)},
         )
 
 

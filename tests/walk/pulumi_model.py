@@ -1,13 +1,15 @@
 """A small model of Pulumi's engine: what it keeps in the state, and the order in which it calls providers.
 
-As the real one does (docs/decisions, "F" facts of its SDK): resources are registered in order of their
-dependencies; `diff` gets the outputs in the state and the new inputs; numbers travel as floats; a create that
-fails is not in the state unless the provider reports it (`kept_on_failure`), and then the next `up` updates
-it whatever `diff` says; an update that fails leaves the old outputs; a run that is killed keeps neither; what
-is replaced goes first or last, as the provider says; what is no longer registered goes at the end, in reverse
-order, and only if nothing failed before; a refresh drops what `read` does not find, and reads no resource of
-a provider without `read`. Simpler than the real one: one resource at a time, no targets, no protection, and a
-resource that goes first takes along only those that are replaced with it.
+As the real one does: resources are registered in order of their dependencies; `diff` gets the outputs in
+the state and the new inputs; numbers travel as floats; a create that fails is not in the state unless
+the provider reports it (`kept_on_failure`), and then the next `up` updates it whatever `diff` says; an
+update that fails leaves the old outputs unless it reports others likewise; a run that is killed keeps
+neither; what is replaced goes first or last, as the provider says; what is no longer registered goes at
+the end, in reverse order, and only if nothing failed before; a refresh drops what `read` does not find,
+and asks no provider without `read`.
+
+Simpler than the real one: one resource at a time, no targets, no protection, and a resource that goes
+first takes along only what its own replacement changes.
 """
 
 from __future__ import annotations
@@ -66,6 +68,8 @@ class Pulumi:
     state: list[Kept] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     """What the last command did: "create swarm", …"""
+    warned: list[str] = field(default_factory=list)
+    """What providers said to the user since the state is here."""
     _reported: tuple[str, Props] | None = None
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +79,7 @@ class Pulumi:
             self._reported = (id_, copy.deepcopy(outs))
 
         monkeypatch.setattr(base, "_report_incomplete", report)
+        monkeypatch.setattr(base, "_speaker", lambda *_a, **_k: self.warned.append)
 
     def export(self) -> list[Kept]:
         """`pulumi stack export`."""
@@ -124,7 +129,14 @@ class Pulumi:
         if not diff.changes and not old.failed:
             return old.outputs
         self.said.append(f"update {one.name}")
-        done = one.provider.update(old.id, copy.deepcopy(old.outputs), copy.deepcopy(props))
+        self._reported = None
+        try:
+            done = one.provider.update(old.id, copy.deepcopy(old.outputs), copy.deepcopy(props))
+        except Exception:
+            if self._reported is not None:
+                id_, outs = self._reported
+                self._put(old, replace(old, id=id_, outputs=carried(outs), failed=True))
+            raise
         new = replace(old, outputs=carried(done.outs), failed=False)
         self._put(old, new)
         return new.outputs

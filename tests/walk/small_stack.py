@@ -1,4 +1,4 @@
-"""The stack's resources that change machines' Swarms, as the components register them, for tests/walk/pulumi_model.py.
+"""The stack's resources that change machines' Swarms, as the components register them.
 
 Not here: image, weights, Docker's preparation, the fabric (they have tests of their own), and the real specs'
 long environments.
@@ -93,7 +93,11 @@ class Stack:
         ]
         outside = [f.node for f in facts if f.docker.swarm.state == "inactive"]
         found = [
-            Registered("swarm", SwarmProvider(), lambda _: {**stack, "nodes": nodes, "expired": [], "outside": outside})
+            Registered(
+                "swarm",
+                SwarmProvider(),
+                lambda _: {**stack, "nodes": nodes, "expired": [], "outside": outside},
+            )
         ]
         if len(nodes) > 1:
             secret = {"name": mpi_secret(self.name), "stack": self.name}
@@ -101,7 +105,11 @@ class Stack:
                 Registered(
                     "key",
                     Key(),
-                    lambda outs: {"host": HOSTS[0], "secret": secret, "triggers": key_triggers(outs, facts[0], self.name)},
+                    lambda outs: {
+                        "host": HOSTS[0],
+                        "secret": secret,
+                        "triggers": key_triggers(outs, facts[0], self.name),
+                    },
                 )
             )
             found += [
@@ -186,7 +194,10 @@ class Stack:
                     **props(0),
                     "gate": gate if config.running else {},
                     "workers": [
-                        {**{key: props(i)[key] for key in ("spec", "image", "node")}, "applied": outs[f"rank-{i}"]["applied"]}
+                        {
+                            **{key: props(i)[key] for key in ("spec", "image", "node")},
+                            "applied": outs[f"rank-{i}"]["applied"],
+                        }
                         for i in range(1, len(facts))
                     ],
                 },
@@ -197,7 +208,11 @@ class Stack:
                 Registered(
                     "endpoint",
                     EndpointProvider(),
-                    lambda outs: {"url": gate["url"], "model": config.model, "applied": outs["rank-0"]["applied"]},
+                    lambda outs: {
+                        "url": gate["url"],
+                        "model": config.model,
+                        "applied": outs["rank-0"]["applied"],
+                    },
                 )
             )
         return found
