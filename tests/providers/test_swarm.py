@@ -187,7 +187,8 @@ def test_a_dead_node_less_is_forgotten(world, monkeypatch):
     assert len(world[A].nodes()) == 1
 
 
-def test_a_node_less_that_does_not_answer_and_is_listed_is_not_left_in_the_swarm_unsaid(world):
+def test_a_node_less_that_does_not_answer_and_is_listed_is_not_left_in_the_swarm_unsaid(world, monkeypatch):
+    monkeypatch.setitem(base._LISTED, "hosts", {A, B})
     state = create(A, B)
     world.unreachable[B] = Unreachable(B, "it does not answer.", "Is it on?")
     with pytest.raises(Unreachable, match="Take it out of nodes"):

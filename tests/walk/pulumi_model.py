@@ -79,6 +79,7 @@ class Pulumi:
             self._reported = (id_, copy.deepcopy(outs))
 
         monkeypatch.setattr(base, "_report_incomplete", report)
+        monkeypatch.setattr(base, "_LISTED", {"hosts": None, "all": None})
         monkeypatch.setattr(base, "_speaker", lambda *_a, **_k: self.warned.append)
 
     def export(self) -> list[Kept]:
