@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,10 +57,13 @@ def run(
             follow(stack, eyes, interval, as_json)
             return
         with terminal.err.status("Looking"):
-            look(stack, eyes)
+            observed(stack, eyes)
             time.sleep(BETWEEN_S)
+            # The completion comes last: it is no load of the users'.
+            state = observed(stack, eyes)
+            eyes.completions.fault(state.served)
             eyes.completions.wait()
-            state = look(stack, eyes)
+            state = replace(state, fault=eyes.completions.fault(state.served))
         show(state, as_json)
     finally:
         eyes.close()
@@ -68,7 +72,13 @@ def run(
 
 
 def look(stack: Stack, eyes: Watch) -> State:
-    """One look at everything."""
+    """Everything as it is now, with the last completion's fault."""
+    state = observed(stack, eyes)
+    return replace(state, fault=eyes.completions.fault(state.served))
+
+
+def observed(stack: Stack, eyes: Watch) -> State:
+    """Everything as it is now, without asking for a completion."""
     from trtspark.screen import State
 
     nodes, served, load = eyes.sample()
@@ -86,7 +96,6 @@ def look(stack: Stack, eyes: Watch) -> State:
         running=settings.running,
         ranks=len(settings.active_nodes),
         given=stack.services,
-        fault=eyes.completions.fault(served),
     )
 
 
