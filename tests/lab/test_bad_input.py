@@ -183,7 +183,7 @@ def test_registry_of_another_ca_and_one_that_wants_a_login(stack, lab, tmp_path)
         folder = f"/etc/docker/certs.d/{other}"
         trusting = f"cp -r /etc/docker/certs.d/{host} {folder}"
         with broken(lab, 0, trusting, f"rm -r {folder}"):
-            refused(stack, "wants a login, or has no such image (", "pulumi config set pullImage false")
+            refused(stack, "wants a login, or has no such image (", "`docker login ")
 
 
 def test_image_that_fails_on_two_sparks(stack):

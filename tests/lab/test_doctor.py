@@ -323,7 +323,9 @@ def test_the_logs_of_all_ranks_and_of_one(stack):
     whole = trtspark(stack, "logs", "--tail", "5000").stdout
     assert {" [0] ", " [1] "} <= marks(whole)
     assert "/health" not in whole
-    assert marks(trtspark(stack, "logs", "--rank", "1", "--tail", "5000").stdout) == {" [1] "}
+    # With a "!" before a warning of the engine's, such as that its log level is set already.
+    alone = marks(trtspark(stack, "logs", "--rank", "1", "--tail", "5000").stdout)
+    assert {mark.strip(" !") for mark in alone} == {"[1]"}
 
 
 def test_following_survives_a_restart_and_ends_with_ctrl_c(stack, lab, tmp_path):
