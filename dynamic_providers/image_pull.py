@@ -35,9 +35,15 @@ class ImagePullProvider(Provider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise. The old image stays, as with every pull."""
+        from cluster.errors import TrtSparkError
         from remote.image_pull import ensure
 
-        return UpdateResult(outs={**_news, "missing": "", "digest": ensure(_news, progress())})
+        try:
+            digest = ensure(_news, progress())
+        except TrtSparkError as error:
+            # Every service waits for all pulls: nothing of the server has changed yet.
+            raise TrtSparkError(f"{error} The server was not touched: what ran before still runs.") from None
+        return UpdateResult(outs={**_news, "missing": "", "digest": digest})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Whether the image is there."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import NodeError, NotPrepared
+from cluster.errors import NodeError, NotPrepared, TrtSparkError
 from dynamic_providers.image_pull import ImagePullProvider
 from remote import image_pull
 from tests.pulls import DIGEST, IMAGE, MB, FakeDocker, Node, layer
@@ -264,3 +264,16 @@ def test_what_is_a_change(key, replaces):
     news = {**PROPS, key: {**CONNECTION, "host": "other"} if key == "connection" else "other"}
     found = ImagePullProvider().diff("spark-1", olds, news)
     assert (found.changes, found.replaces) == (True, replaces)
+
+
+def test_a_switch_to_an_image_that_cannot_be_pulled_says_what_runs(docker, node):
+    docker.refused = (500, "Get https://registry.lab:5000/v2/: dial tcp 10.0.0.9:5000: connection refused")
+    provider = ImagePullProvider()
+    with pytest.raises(TrtSparkError) as error:
+        provider.update("spark-1", {**PROPS, "image": "registry.lab:5000/x:old"}, PROPS)
+    assert str(error.value).startswith("spark-1: the pull of ")
+    assert str(error.value).endswith(" The server was not touched: what ran before still runs.")
+    assert str(error.value).count("connection refused") == 1
+    with pytest.raises(NotPrepared) as first:
+        provider.create(PROPS)  # a first deployment: nothing ran before
+    assert "what ran before" not in str(first.value)
