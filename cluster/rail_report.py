@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cluster import link_errors
 from cluster.facts import SPARK_PCIE
 from cluster.link_report import Wire, both_ways, link_rate
 
@@ -33,11 +34,13 @@ class Rate:
 @dataclass(frozen=True)
 class Rails:
     """What was measured with RDMA. `each`: by (sender's, receiver's address); `together`: by (sender's,
-    receiver's rank), the rates of all rails of that pair at once. `missing`: nodes without ib_write_bw.
+    receiver's rank), the rates of all rails of that pair at once. `grown`: by (rank, RDMA device),
+    how much its counters grew meanwhile (see link_errors.py). `missing`: nodes without ib_write_bw.
     """
 
     each: Mapping[tuple[str, str], Rate] = field(default_factory=dict)
     together: Mapping[tuple[int, int], Sequence[Rate]] = field(default_factory=dict)
+    grown: Mapping[tuple[int, str], Mapping[str, int]] = field(default_factory=dict)
     missing: Sequence[str] = ()
     skipped: str = ""
     """Why nothing was measured, a sentence; "" when something was, or the tool is missing."""
@@ -142,7 +145,9 @@ def warnings(
 ) -> list[str]:
     """What is wrong, a sentence each with what to do. `tcp`: Gb/s by (sender's, receiver's address)."""
     found = [text for wire in wires for text in _rail_warnings(wire, tcp, rails)]
-    slow_rails = bool(found)
+    lost = [text for wire in wires for text in _lost(wire, rails)]
+    slow_rails = bool(found or lost)
+    found += lost
     for ranks, rates in rails.together.items():
         mine = _between(wires, ranks)
         total, wanted = _total(rates), expected_together(mine)
@@ -190,6 +195,19 @@ def _rail_warnings(wire: Wire, tcp: Mapping[tuple[str, str], float], rails: Rail
                 f"{text}RDMA writes reach {rate.gbps:.1f} Gb/s, and {wanted:.0f} are expected (link "
                 f"{link_rate(wire)}, PCIe {min(_pcie(end) for end in wire['ends']):.0f}). "
                 + _advice(tcp.get(way, 0.0), rate.gbps, receiver)
+            )
+    return found
+
+
+def _lost(wire: Wire, rails: Rails) -> list[str]:
+    """What each end's adapter counted as lost while RDMA writes were measured."""
+    found = []
+    for rank, (own, other) in zip(wire["ranks"], both_ways(wire), strict=True):
+        grown = rails.grown.get((int(rank), str(own["hca"])), {})
+        if text := link_errors.said(grown):
+            found.append(
+                f"{own['node']} {own['netdev']} ({own['hca']}), linked to {other['node']} {other['netdev']} "
+                f"({other['hca']}): {text} during the test. {link_errors.todo(str(own['netdev']), grown)}"
             )
     return found
 

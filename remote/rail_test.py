@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cluster import link_errors
 from cluster.errors import NodeError
 from cluster.link_report import rounds
 from cluster.parsing import perftest
@@ -23,8 +24,7 @@ MISSING = "missing"
 def measure(wires: Sequence[Mapping[str, Any]], run: Runner, say: Say) -> Rails:
     """RDMA rates by wire and direction. Nodes without the tool are named, and then nothing is tried."""
     ranks = sorted({int(rank) for wire in wires for rank in wire["ranks"]})
-    with ThreadPoolExecutor(len(ranks)) as pool:
-        there = list(pool.map(lambda rank: run.one(rank, {"action": "there"}), ranks))
+    there = _there(run, ranks)
     if lacking := [run.hosts[rank] for rank, found in zip(ranks, there, strict=True) if found.get(MISSING)]:
         return Rails(missing=lacking)
     each: dict[tuple[str, str], Rate] = {}
@@ -34,7 +34,18 @@ def measure(wires: Sequence[Mapping[str, Any]], run: Runner, say: Say) -> Rails:
             for singles, joint in pool.map(lambda mine: _pair(run, mine, say), pairs):
                 each |= singles
                 together |= joint
-    return Rails(each, together)
+    after = _there(run, ranks)
+    grown = {
+        (rank, hca): link_errors.growth(now, there[place]["counters"].get(hca, {}))
+        for place, rank in enumerate(ranks)
+        for hca, now in after[place].get("counters", {}).items()
+    }
+    return Rails(each, together, grown)
+
+
+def _there(run: Runner, ranks: Sequence[int]) -> list[Any]:
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        return list(pool.map(lambda rank: run.one(rank, {"action": "there"}), ranks))
 
 
 def _pair(

@@ -106,7 +106,8 @@ def show_host(spec: Json, *, rdma: bool) -> None:
     if on_host_network(spec) and RDMA_CLASS.exists():
         bind(spec, RDMA_CLASS.parent, "rbind", "ro")
         for device in sorted(RDMA_CLASS.iterdir()) if rdma else []:
-            bind(spec, device / "ports/1/counters", "bind", "rw")
+            for counters in ("counters", "hw_counters"):
+                bind(spec, device / "ports/1" / counters, "bind", "rw")
 
 
 def edit_process(file: Path) -> None:

@@ -69,7 +69,14 @@ COUNTERS = (
     "counters/link_downed",
     "hw_counters/out_of_sequence",
     "hw_counters/packet_seq_err",
+    "hw_counters/local_ack_timeout_err",
+    "hw_counters/rnr_nak_retry_err",
+    "hw_counters/implied_nak_seq_err",
+    "hw_counters/roce_adp_retrans",
+    "hw_counters/roce_adp_retrans_to",
+    "hw_counters/rx_icrc_encapsulated",
     "hw_counters/np_cnp_sent",
+    "hw_counters/np_ecn_marked_roce_packets",
     "hw_counters/rp_cnp_handled",
 )
 

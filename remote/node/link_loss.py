@@ -27,10 +27,10 @@ NUMBER = struct.Struct("!I")
 ANSWER = struct.Struct("!II")
 #: A receiver counts for so many senders, each with its own port.
 SENDERS = 64
-#: In Linux's struct tcp_info: tcpi_total_retrans, and tcpi_data_segs_out, which counts those too.
-TCP_INFO_BYTES = 160
-TOTAL_RETRANS = (100, struct.Struct("=I"))
-DATA_SEGS_OUT = (156, struct.Struct("=I"))
+TCP_INFO_BYTES = 220
+#: Where Linux's struct tcp_info has tcpi_total_retrans, tcpi_data_segs_out (which counts those too), and
+#: tcpi_dsack_dups: what the other end had already.
+TOTAL_RETRANS, DATA_SEGS_OUT, DSACK_DUPS = 100, 156, 216
 
 
 def answer(receiver, token):
@@ -98,11 +98,17 @@ def _count(sender, token, padding):
 
 
 def sent_again(connection):
-    """(segments sent again, all segments with data) of a TCP connection; (0, 0) where Linux does not tell."""
+    """(segments sent again, all segments with data) of a TCP connection; (0, 0) where Linux does not tell.
+
+    What was only late, on a busy machine, and so was sent again for nothing does not count.
+    """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
     except OSError:
         return 0, 0
     if len(info) < TCP_INFO_BYTES:
         return 0, 0
-    return tuple(form.unpack_from(info, offset)[0] for offset, form in (TOTAL_RETRANS, DATA_SEGS_OUT))
+    again, segments, needless = (
+        struct.unpack_from("=I", info, place)[0] for place in (TOTAL_RETRANS, DATA_SEGS_OUT, DSACK_DUPS)
+    )
+    return max(0, again - needless), segments

@@ -1,5 +1,9 @@
 """Bytes around the ring, over loopback addresses that stand for rails."""
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -77,6 +81,56 @@ def test_the_adapters_counters_grow(tmp_path):
         assert (folder / "port_rcv_packets").read_text() == f"{10 + len(PROBE) // 4096}\n"
     for member in members:
         member.close()
+
+
+def step(members):
+    other = threading.Thread(target=members[1].exchange, args=(STEP, 20))
+    other.start()
+    members[0].exchange(STEP, patience=20)
+    other.join()
+
+
+LOSING = """
+import sys
+from pathlib import Path
+from lab.engine.tensorrt_llm.nccl.transport import Rail
+from tests.lab_engine import test_ring
+folders = [Path(name) for name in sys.argv[1:]]
+members = test_ring.rings([(Rail(f"127.0.1.{n}", folder),) for n, folder in enumerate(folders, start=1)])
+for _ in range(60):
+    test_ring.step(members)
+for member in members:
+    member.close()
+"""
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+def test_lost_packets_are_counted_on_both_ends(tmp_path, lost):
+    """Over the loopback of a namespace that really drops them."""
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        pytest.skip("network namespaces and iptables need root")
+    names = ("packet_seq_err", "out_of_sequence")
+    for end in ("a", "b"):
+        (tmp_path / end / "counters").mkdir(parents=True)
+        (tmp_path / end / "hw_counters").mkdir()
+        for name in names:
+            (tmp_path / end / "hw_counters" / name).write_text("0\n")
+    drop = f"iptables -A INPUT -m statistic --mode random --probability {lost} -j DROP"
+    script = f'ip link set lo mtu 9000 up && {drop if lost else ":"} && exec "$@"'
+    folders = [str(tmp_path / end / "counters") for end in ("a", "b")]
+    subprocess.run(
+        ["unshare", "-n", "sh", "-c", script, "sh", sys.executable, "-c", LOSING, *folders],
+        check=True,
+        timeout=120,
+    )
+    counted = {
+        name: [int((tmp_path / end / "hw_counters" / name).read_text()) for end in "ab"] for name in names
+    }
+    if lost:
+        assert all(number > 0 for number in counted["packet_seq_err"])
+        assert any(number > 0 for number in counted["out_of_sequence"])
+    else:
+        assert counted == {name: [0, 0] for name in names}
 
 
 def test_a_peer_that_left_is_an_error():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -61,6 +62,23 @@ def test_a_slow_rail_is_named_with_both_ends_and_what_to_do():
     assert "too slow" in rail_report.rdma(mine[1], measured)
     [one] = warned(mine, measured, GOOD, tcp=90.0)
     assert "TCP is faster (90.0), so the cable is good: check the switch's flow control" in one
+
+
+def test_what_the_adapters_lost_is_named_at_each_end_though_the_rate_is_good():
+    mine = wires()
+    grown = {
+        (0, "roceP2p1s0f0"): {"port_xmit_packets": 10_000, "packet_seq_err": 40},
+        (1, "roceP2p1s0f0"): {"port_rcv_packets": 10_000, "out_of_sequence": 500, "np_cnp_sent": 6},
+        (0, "rocep1s0f0"): {"port_xmit_packets": 10**6, "packet_seq_err": 40},
+    }
+    measured = dataclasses.replace(rails(mine, *[111.0] * 4, together=70.0), grown=grown)
+    first, second = warned(mine, measured, GOOD)
+    assert first.startswith(
+        "spark-1 enP2p1s0f0np0 (roceP2p1s0f0), linked to spark-2 enP2p1s0f0np0 (roceP2p1s0f0): 0.4 % of "
+        "10000 packets were out of sequence or sent again (packet_seq_err 40) during the test. Push the cable"
+    )
+    assert second.startswith("spark-2 enP2p1s0f0np0 (roceP2p1s0f0), linked to spark-1 ")
+    assert "The switch reports congestion: check its flow control" in second
 
 
 def test_a_narrow_pcie_link_lowers_what_is_expected():

@@ -115,6 +115,30 @@ def test_every_rail_both_ways_and_all_at_once(here):
     until(lambda: not receivers(here.root))
 
 
+class Losing(Here):
+    """One whose first device has lost packets by the end of each write."""
+
+    def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
+        done = super().run(command, stdin, timeout)
+        counter = self.root / "rdma/roce-a0/ports/1/hw_counters/packet_seq_err"
+        if '"action": "write"' in stdin and counter.exists():
+            counter.write_text(f"{int(counter.read_text()) + 21}\n")
+        return done
+
+
+def test_what_the_adapters_count_meanwhile(here):
+    for name in ("roce-a0", "roce-b1"):
+        device(here.root, name, ADDRESSES[name], **{"ports/1/hw_counters/packet_seq_err": "7"})
+    found, _ = measure(Losing(here.root), "a")
+    grown = {key: counters for key, counters in found.grown.items() if counters}
+    # Both "nodes" are this machine, so each shows every device.
+    assert grown == {
+        (rank, name): {"packet_seq_err": count}
+        for rank in (0, 1)
+        for name, count in (("roce-a0", 42), ("roce-b1", 0))
+    }
+
+
 def test_a_narrow_link_is_slow_both_ways(here):
     device(here.root, "roce-b1", "127.0.2.2", **{"device/current_link_width": "2"})
     found, _ = measure(here, "b")

@@ -72,6 +72,7 @@ class Ring:
         self._transport = transport
         self._out: dict[socket.socket, Rail] = {}
         self._in: dict[socket.socket, Rail] = {}
+        self._lost: dict[socket.socket, tuple[int, int]] = {}
         self._listeners: list[socket.socket] = []
         self._events = AsyncEvents(transport.rails, log)
         try:
@@ -92,6 +93,7 @@ class Ring:
             NcclError: a connection broke.
             TimeoutError: nothing moved for that long.
         """
+        self._count_lost()
         unsent = {connection: memoryview(payload) for connection in self._out}
         missing = dict.fromkeys(self._in, len(payload))
         while unsent or missing:
@@ -120,6 +122,15 @@ class Ring:
         for rail in self._in.values():
             if rail.counters is not None:
                 counters.add(rail.counters, received=len(payload))
+
+    def _count_lost(self) -> None:
+        """Count what the connections lost in the steps before, on the sender's port and the receiver's."""
+        for connection, rail in (*self._out.items(), *self._in.items()):
+            if rail.counters is not None:
+                now, before = counters.lost(connection), self._lost.get(connection, (0, 0))
+                if now is not None:
+                    counters.lose(rail.counters, now[0] - before[0], now[1] - before[1])
+                    self._lost[connection] = (max(now[0], before[0]), max(now[1], before[1]))
 
     def _gone(self, error: OSError) -> tuple[str, Source]:
         """NCCL's line for a peer that ended or went silent."""
