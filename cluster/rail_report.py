@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cluster import link_errors
 from cluster.facts import SPARK_PCIE
-from cluster.link_report import Wire, both_ways, link_rate
+from cluster.link_report import STANDS_STILL_GBPS, Wire, both_ways, link_rate
 
 #: Of a PCIe link's raw rate, what RDMA writes reach: 111.7 of 126 Gb/s.
 PCIE_SHARE = 111.7 / SPARK_PCIE.gbps
@@ -83,7 +83,7 @@ def rdma(wire: Wire, rails: Rails) -> str:
     rates = [rails.each[_addresses(wire, this)] for this in (0, 1)]
     shown = " and ".join("no rate" if rate.gbps is None else f"{rate.gbps:.1f}" for rate in rates)
     wanted = expected(wire)
-    fine = all(rate.gbps is not None and rate.gbps >= WORTH_A_WARNING * wanted for rate in rates)
+    fine = all(rate.gbps is not None and not _slow(rate.gbps, wanted) for rate in rates)
     return f"RDMA {shown} Gb/s (expected {wanted:.0f}): {'good' if fine else 'too slow'}"
 
 
@@ -93,7 +93,7 @@ def together_lines(wires: Sequence[Wire], rails: Rails) -> list[str]:
     for ranks, rates in rails.together.items():
         mine = _between(wires, ranks)
         total, wanted = _total(rates), expected_together(mine)
-        verdict = "good" if total >= WORTH_A_WARNING * wanted else "too slow"
+        verdict = "too slow" if _slow(total, wanted) else "good"
         found.append(
             f"{_pair(mine, ranks)}: RDMA over {len(mine)} rails at once {total:.1f} Gb/s "
             f"(expected {wanted:.0f}): {verdict}"
@@ -105,7 +105,7 @@ def nccl_line(wires: Sequence[Wire], ranks: int, nccl: Nccl) -> str:
     """The line of an all-reduce that was run to its end."""
     assert nccl.gbps is not None
     wanted = nccl_expected(wires)
-    verdict = "good" if nccl.gbps >= WORTH_A_WARNING * wanted else "too slow"
+    verdict = "too slow" if _slow(nccl.gbps, wanted) else "good"
     version = f" {nccl.version}" if nccl.version else ""
     return (
         f"NCCL{version} all-reduce between {ranks} ranks: {nccl.gbps / 8:.1f} GB/s, {nccl.gbps:.1f} Gb/s "
@@ -151,7 +151,7 @@ def warnings(
     for ranks, rates in rails.together.items():
         mine = _between(wires, ranks)
         total, wanted = _total(rates), expected_together(mine)
-        if not slow_rails and total < WORTH_A_WARNING * wanted:
+        if not slow_rails and _slow(total, wanted):
             found.append(
                 f"{_pair(mine, ranks)}: RDMA over {len(mine)} rails at once reaches {total:.1f} Gb/s of "
                 f"{wanted:.0f}, though each rail is fast by itself. Check that cable and switch port "
@@ -162,7 +162,7 @@ def warnings(
             f"NCCL's all-reduce failed: {nccl.said}. `trtspark doctor` explains what the rails lack; the "
             "troubleshooting table (docs/troubleshooting.md) has NCCL's own errors."
         )
-    elif nccl.gbps is not None and nccl.gbps < WORTH_A_WARNING * nccl_expected(wires):
+    elif nccl.gbps is not None and _slow(nccl.gbps, nccl_expected(wires)):
         cause = (
             "The rails named above are the likely cause."
             if slow_rails
@@ -190,13 +190,18 @@ def _rail_warnings(wire: Wire, tcp: Mapping[tuple[str, str], float], rails: Rail
                 f"{text}RDMA does not work ({rate.said}). Check on both that the port is up and has its RoCE "
                 "v2 GID (`ibdev2netdev`, `show_gids`), then run `trtspark doctor --full` again."
             )
-        elif rate.gbps < WORTH_A_WARNING * wanted:
+        elif _slow(rate.gbps, wanted):
             found.append(
                 f"{text}RDMA writes reach {rate.gbps:.1f} Gb/s, and {wanted:.0f} are expected (link "
                 f"{link_rate(wire)}, PCIe {min(_pcie(end) for end in wire['ends']):.0f}). "
                 + _advice(tcp.get(way, 0.0), rate.gbps, receiver)
             )
     return found
+
+
+def _slow(gbps: float, wanted: float) -> bool:
+    """A rail that stands still is slow even where nothing is expected, as its link's rate is not known."""
+    return gbps < max(STANDS_STILL_GBPS, WORTH_A_WARNING * wanted)
 
 
 def _lost(wire: Wire, rails: Rails) -> list[str]:

@@ -81,6 +81,15 @@ def test_what_the_adapters_lost_is_named_at_each_end_though_the_rate_is_good():
     assert "The switch reports congestion: check its flow control" in second
 
 
+def test_a_rail_that_moves_nothing_is_never_good():
+    """Nothing is expected of a link whose rate is not known (0), so 0.0 Gb/s was good."""
+    mine = wires(rate=0)
+    measured = rails(mine, 111.0, 111.0, 0.0, 111.0, together=100.0)
+    assert rail_report.rdma(mine[1], measured) == "RDMA 0.0 and 111.0 Gb/s (expected 0): too slow"
+    [one] = warned(mine, measured, GOOD)
+    assert "RDMA writes reach 0.0 Gb/s" in one
+
+
 def test_a_narrow_pcie_link_lowers_what_is_expected():
     """An x2 function cannot do more: the check fabric.pcie names it, and the rail is not called broken."""
     mine = wires(pcie=63)
