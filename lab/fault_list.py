@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cluster.service_spec import MAX_RESTARTS
 from lab.engine.tensorrt_llm.serve.faults import SWITCH
 from lab.fault_pair import HEAD, MODELS, WORKER, Pair
-from remote.rank0.codes import FAILING
+from remote.rank0.codes import FAILING, HUNG
 from remote.rank0.kernels import COMPILES
 from remote.rank0.server import FAILING_S
 from tests.lab import stack as stacks
@@ -24,6 +24,9 @@ CUT_S = 20
 #: No node has it: 32 MiB in four files.
 ON_HUB_ONLY = "lab/bulk-4x8M"
 FABRIC = ("half0", "half1")
+RAIL = "enp1s0f0np0"
+#: docs/serving.md promises 100 s, and the machine is loaded.
+HIDDEN_HANG_S = 180
 ITSELF, ONE_UP = "by itself", "by one up"
 
 
@@ -136,9 +139,32 @@ def _completions_fail(pair: Pair) -> None:
     _expect(before != "", "rank 0 does not run")
     inside = f"sh -c 'echo illegal_instruction >{SWITCH}'"
     pair.inside(HEAD, f"docker exec {before} {inside}")
-    stacks.until(lambda: pair.container(HEAD) not in ("", before), FAILING_S + 60, "the launch to end")
-    code = pair.inside(HEAD, f"docker inspect --format '{{{{.State.ExitCode}}}}' {before}").strip()
-    _expect(code == str(FAILING), f"rank 0 ended with {code}")
+    _ends_itself(pair, before, FAILING, FAILING_S + 60)
+
+
+def _ends_itself(pair: Pair, container: str, code: int, seconds: float) -> None:
+    """Rank 0's `container` is replaced in time, having ended with `code`."""
+    stacks.until(lambda: pair.container(HEAD) not in ("", container), seconds, "the launch to end")
+    ended = pair.inside(HEAD, f"docker inspect --format '{{{{.State.ExitCode}}}}' {container}").strip()
+    _expect(ended == str(code), f"rank 0 ended with {ended}")
+
+
+def _mtu_lowered(pair: Pair) -> None:
+    """Packets of the size agreed on are lost on one rail, and no rank gets on; clients give up and try again,
+    and none waits. (The lab's watch is such a client.)
+    """
+    before = pair.container(HEAD)
+    _expect(before != "", "rank 0 does not run")
+    mtu = pair.inside(WORKER, f"cat /sys/class/net/{RAIL}/mtu").strip()
+    pair.inside(WORKER, f"ip link set {RAIL} mtu 1400")
+    try:
+        _ends_itself(pair, before, HUNG, HIDDEN_HANG_S)
+    finally:
+        pair.inside(WORKER, f"ip link set {RAIL} mtu {mtu}")
+
+
+def _paused(node: int) -> Callable[[Pair], None]:
+    return lambda pair: _ignored(pair.inside(node, f"docker pause {pair.container(node)}"))
 
 
 def _half_kernels(pair: Pair) -> None:
@@ -350,6 +376,9 @@ FAULTS = (
     Fault("restart-worker", "systemctl restart docker, worker", _inside(WORKER, "systemctl restart docker")),
     Fault("hang-rank-0", "SIGSTOP trtllm-serve on rank 0", _engine(HEAD, "STOP")),
     Fault("hang-rank-1", "SIGSTOP the engine on rank 1", _engine(WORKER, "STOP")),
+    Fault("hang-hidden", "MTU lowered on one rail; clients try again", _mtu_lowered, again_s=240.0),
+    Fault("paused-head", "docker pause rank 0", _paused(HEAD), ONE_UP),
+    Fault("paused-worker", "docker pause rank 1", _paused(WORKER), ONE_UP),
     Fault("completions-fail", "every completion fails, /health is 200", _completions_fail, again_s=240.0),
     Fault("half-kernels", "the worker's compiled kernels are half written", _half_kernels),
     Fault("power-worker", "worker's power cut for 5 s", _power(WORKER)),

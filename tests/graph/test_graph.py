@@ -14,6 +14,7 @@ import pytest
 from cluster import fabric, fabric_addresses, kernel_cache
 from cluster.hub_files import Resolved
 from cluster.resolution import Found
+from cluster.service_spec import SILENT, runs
 from cluster.weights_plan import ModelFile, ModelFiles
 from components.stack import deploy, weights_of
 from remote.preflight import Look
@@ -307,6 +308,25 @@ def test_a_rank_that_swarm_is_about_to_replace_is_not_taken_for_the_configured_o
     recorder, _ = run()
     assert recorder.inputs("trtllm-rank-0")["found"] == "0123456789, to become 9876543210"
     assert recorder.inputs("trtllm-rank-1")["found"] == "no service"
+
+
+def test_a_server_without_an_answer_is_a_change_of_rank_0_alone(monkeypatch):
+    def found(specs: dict[tuple[str, str], str]) -> list[str]:
+        look = samples.look(2)
+        head = dataclasses.replace(look.facts[0], specs=specs, wanted=right)
+        worker = dataclasses.replace(look.facts[1], specs={("test", "1"): right[("test", "1")]})
+        made = dataclasses.replace(look, facts=(head, worker))
+        monkeypatch.setattr(samples, "look", lambda _count: made)
+        recorder, _ = run()
+        monkeypatch.undo()
+        return [str(recorder.inputs(f"trtllm-rank-{n}")["found"]) for n in range(2)]
+
+    recorder, _ = run()
+    right = {("test", str(n)): runs(recorder.inputs(f"trtllm-rank-{n}")["spec"]) for n in range(2)}
+    assert found({("test", "0"): right[("test", "0")]}) == list(right.values())
+    silent, worker = found({("test", "0"): SILENT})
+    assert silent == f"without an answer, to become {right[('test', '0')]}"
+    assert worker == right[("test", "1")]
 
 
 @pytest.mark.parametrize("state", ["inactive", "active"])
