@@ -210,6 +210,23 @@ def plan(
     return steps
 
 
+def astray(stack: str, ids: Mapping[str, str], listed: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Of `ids` (a node's id in its Swarm by its name, head first; "" in none) the names of those that are in
+    no Swarm, or that the head's Swarm does not list with our labels: nothing of ours would start there.
+
+    `listed`: the labels by id, as the look found them; empty where the head could not tell.
+    """
+    return [
+        name
+        for rank, (name, node_id) in enumerate(ids.items())
+        if not node_id or (listed and not _labelled(stack, rank, listed.get(node_id) or {}))
+    ]
+
+
+def _labelled(stack: str, rank: int, labels: Mapping[str, str]) -> bool:
+    return labels.get(STACK_LABEL) == stack and labels.get(RANK_LABEL) == str(rank)
+
+
 def other_stack(owner: str) -> str:
     """What a person does about a machine of another stack."""
     return (

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_command import remote
 
 from cluster.service_spec import short, ssh_folder
-from cluster.swarm_plan import EXPIRED
+from cluster.swarm_plan import EXPIRED, astray
 from components.spark_node import SparkNode
 from dynamic_providers.rank_access import RankAccess
 from dynamic_providers.ssh_client import SshClient
@@ -52,7 +52,11 @@ class SwarmCluster(pulumi.ComponentResource):
                 for spark in nodes
             ],
             [s.args.connection.host for s in nodes if EXPIRED in s.args.facts.docker.swarm.error],
-            [s.args.connection.host for s in nodes if s.args.facts.docker.swarm.state == "inactive"],
+            astray(
+                stack,
+                {s.args.connection.host: s.args.facts.docker.swarm.node_id for s in nodes},
+                nodes[0].args.facts.swarm_nodes,
+            ),
             nodes[0].args.take_over,
             pulumi.ResourceOptions(parent=self, depends_on=[spark.prepared for spark in nodes]),
         )

@@ -21,7 +21,7 @@ class SwarmProvider(Provider):
     nodeIds, bare (the nodes on which Docker made its bridge for this Swarm).
 
     `expired`: the nodes whose certificate the look before the plan found run out; `outside`: those that it
-    found in no Swarm.
+    found in no Swarm, or without our labels in this one.
     """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:

@@ -336,7 +336,10 @@ def test_a_worker_that_the_look_found_in_no_swarm_is_told(monkeypatch, state):
         dataclasses.replace(
             facts,
             docker=dataclasses.replace(
-                facts.docker, swarm=dataclasses.replace(facts.docker.swarm, state=word)
+                facts.docker,
+                swarm=dataclasses.replace(
+                    facts.docker.swarm, state=word, node_id="id" if word == "active" else ""
+                ),
             ),
         )
         for facts, word in zip(look.facts, ("active", state), strict=True)

@@ -18,6 +18,7 @@ from cluster.swarm_plan import (
     Member,
     Rejoin,
     Unlabel,
+    astray,
     plan,
     renewals,
 )
@@ -229,3 +230,10 @@ def test_a_ledger_survives_its_label(joined, bare):
 )
 def test_a_label_that_is_no_ledger_says_nothing(text):
     assert Ledger.parse(text) == Ledger()
+
+
+def test_a_node_whose_labels_somebody_took_off_is_astray():
+    ours = {"a": {"trtspark.stack": "dgx", "trtspark.rank": "0"}, "b": {}, "c": {"trtspark.stack": "dgx"}}
+    ids = {"head": "a", "no-labels": "b", "no-rank": "c", "not-listed": "d", "in-none": ""}
+    assert astray("dgx", ids, ours) == ["no-labels", "no-rank", "not-listed", "in-none"]
+    assert astray("dgx", ids, {}) == ["in-none"]

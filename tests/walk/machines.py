@@ -28,7 +28,7 @@ from cluster.checks.swarm import membership, owner
 from cluster.checks.table import Context
 from cluster.errors import NotReady, TrtSparkError, Unreachable
 from cluster.facts import Facts, SwarmState
-from cluster.service_spec import SPEC_LABEL, runs
+from cluster.service_spec import PAUSED, SILENT, runs, told
 from remote import rank_program, services, serving, ssh, swarm, swarm_nodes
 from remote.engine import NodeDocker
 from remote.node import mpi_key, rank_access
@@ -157,6 +157,7 @@ class Machines:
         monkeypatch.setattr(ssh.SshShell, "run", lambda shell, *a, **k: self._run(shell.connection.host, *a))
         monkeypatch.setattr(serving, "gate", self._gate)
         monkeypatch.setattr(serving.live, "confined", lambda *_: [])
+        monkeypatch.setattr(services.live, "silence", lambda _: "" if self.serves() else "no answer")
         monkeypatch.setattr(
             "remote.readiness.confirm", lambda props: self._confirm(props["url"], props["model"])
         )
@@ -242,14 +243,16 @@ class Machines:
         spec = json.loads(task)["ContainerSpec"]
         model, count = spec["Args"][0], int(spec["Args"][1])
         stack = head.running[container]["trtspark.stack"]
-        if model == CRASHES:
+        if model == CRASHES or container in head.paused:
             return None
         for rank in range(1, count):
             wanted = {"trtspark.stack": stack, "trtspark.rank": str(rank)}
             for host in HOSTS:
                 engine = self.engines[host]
                 if any(
-                    wanted.items() <= labels.items() and engine.images.get(one) == head.images[container]
+                    one not in engine.paused
+                    and wanted.items() <= labels.items()
+                    and engine.images.get(one) == head.images[container]
                     for one, labels in engine.running.items()
                 ):
                     break
@@ -299,10 +302,16 @@ class Machines:
             managers=managers,
         )
         ranks = {
-            (labels["trtspark.stack"], labels["trtspark.rank"]): labels.get(SPEC_LABEL, "")
-            for labels in engine.running.values()
+            (labels["trtspark.stack"], labels["trtspark.rank"]): told(
+                "paused" if container in engine.paused else "running", labels
+            )
+            for container, labels in engine.running.items()
             if "trtspark.rank" in labels
         }
+        # As remote/preflight.py asks the endpoint.
+        for rank, text in ranks.items():
+            if rank[1] == "0" and text != PAUSED and self.serves() is None:
+                ranks[rank] = SILENT
         known: dict[str, Any] = {}
         if state.manager:
             listed = [

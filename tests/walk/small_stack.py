@@ -14,6 +14,7 @@ from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
 from cluster.errors import TrtSparkError
 from cluster.facts import Facts
 from cluster.service_spec import NOTHING, File, Rank, object_name, rank_service, seen, service_name
+from cluster.swarm_plan import astray
 from components.swarm_cluster import mpi_secret
 from dynamic_providers import base
 from dynamic_providers.endpoint import EndpointProvider
@@ -91,7 +92,7 @@ class Stack:
             {"name": f.node, "address": str(f.address), "gpu": f"GPU-{f.node}", "connection": login}
             for f, login in zip(facts, logins, strict=True)
         ]
-        outside = [f.node for f in facts if f.docker.swarm.state == "inactive"]
+        outside = astray(self.name, {f.node: f.docker.swarm.node_id for f in facts}, facts[0].swarm_nodes)
         found = [
             Registered(
                 "swarm",
