@@ -78,7 +78,7 @@ def forget(head: Mapping[str, Any], node_id: str) -> None:
     try:
         dial(head).remove_node(node_id, force=True)
     except APIError as error:
-        if error.status_code != 404:
+        if error.status_code not in (404, 406, 503):  # not on it, or the head manages no Swarm any more
             raise
 
 

@@ -172,6 +172,13 @@ def test_a_node_less_leaves_the_swarm_we_took_it_into(world):
     assert [n["Description"]["Hostname"] for n in world[A].nodes()] == [A]
 
 
+def test_a_node_less_after_the_head_left_by_hand(world):
+    state = create(A, B)
+    world[A].leave_swarm(force=True)
+    assert read(update(state, A)) == [A]
+    assert world[B].swarm is None
+
+
 def test_a_node_less_stays_in_the_swarm_it_was_in_before_us(world):
     made_by_hand(world, A, B)
     update(create(A, B), A)
