@@ -4,10 +4,11 @@ something.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster.errors import NotReady, TrtSparkError
+from cluster.errors import NotReady, TrtSparkError, Unreachable
 from cluster.patience import MARGIN, load_rate, patience
 from cluster.service_spec import runs
 from cluster.swarm_plan import STACK_LABEL
@@ -17,6 +18,9 @@ from remote.services import apply
 from remote.ssh import Connection
 
 Say = Callable[[str], None]
+#: A head that cannot be reached while its server is changed is asked again for so long, and so often.
+HEAD_GONE_S = 90.0
+RETRY_S = 2.0
 
 
 def serve(
@@ -52,7 +56,7 @@ def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say)
     waiting = {**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}
     took = float((before or {}).get("readySeconds") or 0)
     _workers(props)
-    outs = apply(props, min(MARGIN * took, timeout) if took else timeout)
+    outs = _applied(props, min(MARGIN * took, timeout) if took else timeout, say)
     try:
         found = gate(waiting, say)
     except TrtSparkError:
@@ -69,6 +73,20 @@ def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say)
         "provenTransport": found["provenTransport"],
         "loadRate": load_rate(size, ready) or rate,
     }
+
+
+def _applied(props: Mapping[str, Any], load_s: float, say: Say) -> dict[str, Any]:
+    """Apply the spec, and again while the head cannot be reached: every step of it can be repeated."""
+    head = Connection.from_props(props["manager"]).target
+    deadline = time.monotonic() + HEAD_GONE_S
+    while True:
+        try:
+            return apply(props, load_s)
+        except Unreachable as error:
+            if error.node != head or time.monotonic() > deadline:
+                raise
+            say(f"the head cannot be reached: {error}")
+            time.sleep(RETRY_S)
 
 
 def _workers(props: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.errors import NotReady, TrtSparkError
+from cluster.errors import NotReady, TrtSparkError, Unreachable
 from cluster.patience import LEAST_S, load_rate, patience
 from cluster.service_spec import SILENT, SPEC_LABEL, Rank, rank_service, runs
 from dynamic_providers.swarm_service import SwarmServiceProvider
@@ -271,3 +271,29 @@ def test_a_server_that_loads_is_waited_for(world, monkeypatch):
     gate = Flaky(monkeypatch, 0)
     assert update(outs, {**server("old"), "found": SILENT})["readySeconds"] == 20.0
     assert (len(gate.asked), forced(world)) == (1, 0)
+
+
+def test_a_head_that_is_away_for_a_moment_while_its_server_is_changed(monkeypatch):
+    """The errors of one that stays away, and of another machine, stand."""
+    head = samples.connections(1)[0]
+    gone = [Unreachable(head.target, "it is gone.", "Wait.")] * 2
+    said: list[str] = []
+
+    def apply(_props, load_s):
+        assert load_s == 7
+        if gone:
+            raise gone.pop()
+        return {"applied": "x"}
+
+    monkeypatch.setattr(serving, "apply", apply)
+    monkeypatch.setattr(serving, "RETRY_S", 0.01)
+    props = {"manager": head.as_props()}
+    assert serving._applied(props, 7, said.append) == {"applied": "x"}
+    assert len(said) == 2
+    gone[:] = [Unreachable("nvidia@10.9.9.9", "it is off.", "Switch it on.")]
+    with pytest.raises(Unreachable, match="it is off"):
+        serving._applied(props, 7, said.append)
+    monkeypatch.setattr(serving, "HEAD_GONE_S", 0.05)
+    gone[:] = [Unreachable(head.target, "it is gone.", "Wait.")] * 99
+    with pytest.raises(Unreachable, match="it is gone"):
+        serving._applied(props, 7, said.append)

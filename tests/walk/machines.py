@@ -150,7 +150,7 @@ class Machines:
         for module in (services, rank_program, swarm_nodes):
             monkeypatch.setattr(module, "connect", self.connect)
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep)
-        for module in (services, swarm, swarm_nodes):
+        for module in (services, serving, swarm, swarm_nodes):
             monkeypatch.setattr(module, "time", clock)
         for module in (swarm, swarm_nodes):
             monkeypatch.setattr(module, "parallel", one_by_one)
