@@ -142,8 +142,9 @@ def test_one_node_listed_twice(stack, lab):
 
 
 def test_model_with_a_typo(stack):
+    """Nobody was asked whether there is such a model, so it may be spelt right: no other is proposed."""
     stack.set("model", "openai/gpt-oss-20")
-    refused(stack, "model openai/gpt-oss-20 is not in", "Did you mean openai/gpt-oss-20b")
+    refused(stack, "model openai/gpt-oss-20 is not in", "`hf download openai/gpt-oss-20`")
 
 
 def test_model_that_is_not_whole(stack):
