@@ -210,6 +210,7 @@ def test_image_of_ones_own_that_fails_on_two_sparks(stack, lab):
 
 
 def test_image_that_is_not_there_and_not_to_be_pulled(stack):
+    stack.set("image", f"{stack.get('image')}-absent")
     stack.set("pullImage", False)
     refused(stack, "it has no image", "and pullImage is false", "docker pull")
 
