@@ -80,7 +80,7 @@ def state(spark: Spark) -> tuple[str, str]:
 def test_a_worker_of_ours_joins_again_and_all_else_is_told(sparks: list[Spark], tmp_path: Path):
     wanted = props(sparks)
     for node in wanted["nodes"]:
-        gpu_runtime.prepare({**node, "group": False})
+        gpu_runtime.prepare({**node, "group": False, "stack": wanted["stack"], "takeOver": ""})
     made = swarm.ensure(wanted, {})
     head, worker = sparks
     subprocess.run(["bash", "-euc", CA], cwd=tmp_path, check=True, capture_output=True)

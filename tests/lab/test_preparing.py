@@ -53,7 +53,8 @@ def login() -> Connection:
 
 def props(spark: Spark, group: bool = True) -> dict[str, Any]:
     uuid = spark.run("nvidia-smi --query-gpu=uuid --format=csv,noheader")
-    return {"gpu": uuid, "connection": login().as_props(), "group": group}
+    owner = {"stack": "lab", "takeOver": ""}
+    return {**owner, "gpu": uuid, "connection": login().as_props(), "group": group}
 
 
 def docker_info(spark: Spark) -> dict[str, Any]:

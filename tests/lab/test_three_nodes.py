@@ -13,7 +13,7 @@ from tests.lab import stack as stacks
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "test-three"
-RESOURCES = 31
+RESOURCES = 30
 
 
 @pytest.fixture
