@@ -33,15 +33,16 @@ SUSPECT_S = 120
 _SUSPICIOUS = (codes.HUNG, codes.UNHEALTHY, codes.FAILING)
 
 
-def prepare(launch):
+def prepare(launch, model):
     """Open the folders on every rank's node, before the launch, and log what the engine will find there.
+    `model`: what the command serves.
 
     Raises Ended when a rank does not answer: its container may still be linked to another model's folder.
     """
     plan = launch.get("kernels")
     if not plan:
         return Kernels(launch, "", WITHOUT)
-    common, why = folder_name(os.environ.get("TRTSPARK_IMAGE", ""), plan["key"])
+    common, why = folder_name(os.environ.get("TRTSPARK_IMAGE", ""), plan["key"], model)
     nodes = [_Node(rank, plan, common) for rank in launch["ranks"]]
     try:
         with ThreadPoolExecutor(len(nodes)) as pool:
@@ -64,15 +65,17 @@ def prepare(launch):
     return Kernels(launch, common, how)
 
 
-def folder_name(image, key):
-    """(a folder's name without the rank, why there is none). `image`: by digest, as the service has it."""
+def folder_name(image, key, model):
+    """(a folder's name without the rank, why there is none). `image`: by digest, as the service has it;
+    `model`: what the command serves.
+    """
     digest = image.partition("@")[2]
     if not digest:
         return "", "the image has no digest (pullImage: false)"
     if not key:
         return "", "the model's revision is not known"
-    # The release too: somebody may have put another image into the service by hand.
-    told = "%s %s" % (digest, os.environ.get("TRT_LLM_VERSION", ""))
+    # The release and the model too: somebody may have put others into the service by hand.
+    told = "%s %s %s" % (digest, os.environ.get("TRT_LLM_VERSION", ""), model)
     return "%s-%s" % (hashlib.sha256(told.encode()).hexdigest()[:12], key), ""
 
 

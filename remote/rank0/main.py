@@ -62,7 +62,7 @@ def run(launch, command, asked):
             return codes.STOPPED
         words = [*mpirun.words(launch, mpirun.major()), "trtllm-llmapi-launch", *words]
     room.make(launch, command[1])
-    compiled = kernels.prepare(launch)
+    compiled = kernels.prepare(launch, command[1])
     say("starting: %s" % " ".join(words))
     child = subprocess.Popen(words, start_new_session=True)
     model = server.option(command, "--served_model_name") or command[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def state(spark: Spark) -> tuple[str, str]:
     return found["LocalNodeState"], found.get("Error", "")
 
 
+@contextmanager
+def made_by_others(wanted: dict[str, Any]) -> Iterator[None]:
+    """Without our ledger, which a Swarm of somebody else does not have."""
+    client = swarm.dial(wanted["nodes"][0])
+
+    def relabel(labels: dict[str, str]) -> dict[str, str]:
+        found = client.inspect_swarm()
+        client.update_swarm(found["Version"]["Index"], swarm_spec={**found["Spec"], "Labels": labels})
+        before: dict[str, str] = found["Spec"]["Labels"]
+        return before
+
+    labels = relabel({})
+    try:
+        yield
+    finally:
+        relabel(labels)
+
+
 def test_a_worker_of_ours_joins_again_and_all_else_is_told(sparks: list[Spark], tmp_path: Path):
     wanted = props(sparks)
     for node in wanted["nodes"]:
@@ -92,7 +111,7 @@ def test_a_worker_of_ours_joins_again_and_all_else_is_told(sparks: list[Spark], 
     worker.root(EXPIRE)
     assert state(worker)[0] == "error"
     assert "certificate has expired" in state(worker)[1]
-    with pytest.raises(NodeError, match="docker swarm leave --force"):
+    with made_by_others(wanted), pytest.raises(NodeError, match="docker swarm leave --force"):
         swarm.ensure(wanted, {**made, "joined": []})
     assert state(worker)[0] == "error", "it was left alone"
     again = swarm.ensure(wanted, made)

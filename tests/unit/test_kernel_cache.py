@@ -21,7 +21,8 @@ from remote.rank0.kernel_folder import ANEW, REUSE, WITHOUT
 
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
 IMAGE = "registry/release@sha256:" + "1" * 64
-KEY = kernel_cache.key("openai/gpt-oss-120b", COMMIT, 2, 1)
+MODEL = "openai/gpt-oss-120b"
+KEY = kernel_cache.key(MODEL, COMMIT, 2, 1)
 
 
 # the key
@@ -51,24 +52,26 @@ def test_a_model_without_a_commit_has_no_key(revision):
 @pytest.mark.parametrize("model", ["../../etc/passwd", "a b;c\n", "x" * 200, "/models/mine"])
 def test_every_model_gives_a_plain_folder_name(model, monkeypatch):
     monkeypatch.delenv("TRT_LLM_VERSION", raising=False)
-    name, _ = kernels.folder_name(IMAGE, kernel_cache.key(model, COMMIT, 2, 1))
+    name, _ = kernels.folder_name(IMAGE, kernel_cache.key(model, COMMIT, 2, 1), MODEL)
     assert kernel_folder.KEY.fullmatch(name + "-rank-1")
     assert len(name) < 120
 
 
 def test_another_image_or_release_is_another_folder(monkeypatch):
     monkeypatch.setenv("TRT_LLM_VERSION", "1.3.0rc5")
-    first, _ = kernels.folder_name(IMAGE, KEY)
-    assert kernels.folder_name(IMAGE[:-1] + "2", KEY)[0] != first
-    assert kernels.folder_name(IMAGE.replace("registry", "mirror"), KEY)[0] == first
+    first, _ = kernels.folder_name(IMAGE, KEY, MODEL)
+    assert kernels.folder_name(IMAGE[:-1] + "2", KEY, MODEL)[0] != first
+    assert kernels.folder_name(IMAGE.replace("registry", "mirror"), KEY, MODEL)[0] == first
+    # Somebody may have put another model into the service by hand.
+    assert kernels.folder_name(IMAGE, KEY, "openai/gpt-oss-20b")[0] != first
     monkeypatch.setenv("TRT_LLM_VERSION", "1.3.0rc13")
-    assert kernels.folder_name(IMAGE, KEY)[0] != first
+    assert kernels.folder_name(IMAGE, KEY, MODEL)[0] != first
 
 
 def test_without_a_digest_or_a_revision_there_is_no_folder():
-    assert kernels.folder_name("release:1", KEY) == ("", "the image has no digest (pullImage: false)")
-    assert kernels.folder_name("", KEY)[0] == ""
-    assert kernels.folder_name(IMAGE, "") == ("", "the model's revision is not known")
+    assert kernels.folder_name("release:1", KEY, MODEL) == ("", "the image has no digest (pullImage: false)")
+    assert kernels.folder_name("", KEY, MODEL)[0] == ""
+    assert kernels.folder_name(IMAGE, "", MODEL) == ("", "the model's revision is not known")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ class Pair:
             (self.files(rank) / "autotuner.json").write_text("{}")
 
     def start(self) -> kernels.Kernels:
-        return kernels.prepare(self.launch)
+        return kernels.prepare(self.launch, MODEL)
 
     def served(self) -> kernels.Kernels:
         """A start that compiled and answered."""
@@ -268,7 +271,7 @@ def test_a_folder_that_an_engine_made_in_place_of_the_link_goes(pair):
 
 
 def test_nothing_happens_without_a_plan(capfd):
-    assert not kernels.prepare({"ranks": [{"rank": 0}]}).kept
+    assert not kernels.prepare({"ranks": [{"rank": 0}]}, MODEL).kept
     assert capfd.readouterr().out == ""
 
 
@@ -397,7 +400,7 @@ class Recorder:
 def launched(monkeypatch, script: str, asked: threading.Event, watch: Any = None) -> list[int]:
     """The codes that a launch of one rank hands on when `script` is its server."""
     recorder = Recorder()
-    monkeypatch.setattr(kernels, "prepare", lambda _launch: recorder)
+    monkeypatch.setattr(kernels, "prepare", lambda _launch, _model: recorder)
     monkeypatch.setattr(main.sys, "executable", "/bin/sh")
     monkeypatch.setattr(main.sys, "argv", ["-c"])
     monkeypatch.setattr(main.os.path, "abspath", lambda word: word)
