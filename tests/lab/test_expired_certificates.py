@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import NodeError
+from dynamic_providers.swarm import SwarmProvider
 from lab.engines import DOCKER
 from lab.state import Lab
 from remote import engine, gpu_runtime, swarm
@@ -131,5 +132,5 @@ def test_a_worker_of_ours_joins_again_and_all_else_is_told(sparks: list[Spark], 
         spark.run("docker swarm leave --force")
     anew = swarm.ensure(wanted, again)
     assert swarm.present(anew) == {node["name"] for node in wanted["nodes"]}
-    swarm.dissolve(anew)
+    SwarmProvider().delete("months", anew)
     assert [state(spark)[0] for spark in sparks] == ["inactive"] * 2
