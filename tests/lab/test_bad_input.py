@@ -19,7 +19,7 @@ from tests.lab import stack as stacks
 NOBODY = "nobody:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZabcde\n"
 #: What an image of somebody's own has in its environment.
 CHANGES = "--change 'ENV TRT_LLM_VERSION=1.3.0rc13' --change 'ENV CUDA_DRIVER_VERSION=580.199.01'"
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

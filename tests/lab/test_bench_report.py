@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.trtspark.test_bench_report import several
 from trtspark.bench.report import render
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 FLAGS = (
     "--headless",
     "--disable-gpu",

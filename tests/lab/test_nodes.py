@@ -17,7 +17,7 @@ from tests.lab.sparks import Spark, sparks_of
 from tests.lab.sparks import lab as sparks_lab
 from tests.lab.stack import PREPARED
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
 NAME = "t-nodes"
 BUSYBOX = """\

@@ -12,6 +12,7 @@ from tests.lab_engine import test_in_image
 from tests.lab_engine.test_in_image import drive, roots  # noqa: F401  # fixtures
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.lab,
     pytest.mark.skipif(os.geteuid() != 0, reason="chroot and namespaces need root"),
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot show it"),

@@ -14,6 +14,7 @@ from lab import image, image_base, image_layer, models
 from lab.state import CACHE
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.lab,
     pytest.mark.skipif(os.geteuid() != 0, reason="chroot and namespaces need root"),
 ]

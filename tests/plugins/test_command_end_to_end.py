@@ -10,7 +10,7 @@ import pytest
 from plugins.wire import ANY_UNKNOWN
 from tests.plugins.conftest import Project, make_key
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PROGRAM = """
 import json

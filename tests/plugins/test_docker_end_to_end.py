@@ -4,7 +4,7 @@ import pytest
 
 from tests.plugins.fake_engine import FakeEngine
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PROGRAM = """
 import json
