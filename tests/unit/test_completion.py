@@ -75,9 +75,8 @@ def test_the_simulated_engines_answers_are_sane(tmp_path, tokens):
     said = list(words(Wish(f"user: {completion.PROMPT}\nassistant:", tokens, "I am simulated."), tokenizer))
     text = "".join(one.text for one in said)
     usage = answers.Usage(9, {0: len(said)})
-    made = answers.chat_answer(
-        answers.Head("x", 1, MODEL), [(text, said[-1].finish_reason or "", None)], usage
-    )
+    whole = answers.Text(text, said[-1].finish_reason or "", None)
+    made = answers.chat_answer(answers.Head("x", 1, MODEL), [whole], usage)
     assert completion.fault(200, json.dumps(made)) == ""
 
 
