@@ -13,7 +13,7 @@ import pytest
 from lab.state import Lab
 from tests.lab.stack import ROOT
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 DEADLINE_S = 240
 #: Times and the lab's own network differ from run to run and from checkout to checkout.
 _VARIES = ((r"\[ *[\d.]+s\]", "[time]"), (r"Duration: \d+s", "Duration"), (r"10\.\d+\.\d+\.", "10.x.y."))

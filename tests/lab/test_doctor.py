@@ -29,7 +29,7 @@ TRTSPARK = str(stacks.ROOT / ".venv/bin/trtspark")
 MODEL = "openai/gpt-oss-20b"
 TOKEN = "hf_CanaryCanaryCanaryCanary"
 LOSS = re.compile("packets were lost|segments again")
-#: What a fault or its mending may leave behind, which is right: restarts count for an hour, and adapters count
+#: What a fault or its mending may leave behind, which is right: restarts count for an hour; adapters count
 #: the packets that two different MTUs lost until their driver starts again.
 AFTERMATH = ("service.restarts", "fabric.errors")
 
