@@ -6,9 +6,7 @@ against them in the tests. Errors name the key, what was found, and what it may 
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
@@ -26,6 +24,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from cluster import values
+from cluster.config_sentences import Sentences
 from cluster.errors import ConfigError
 
 #: NVIDIA's own pin for two Sparks (its playbook, read in August 2026).
@@ -35,15 +35,6 @@ DEFAULT_PORT = 8355
 MAX_NODES = 8
 #: Above any model's; Llama 4 Scout has 10,485,760.
 MAX_CONTEXT = 16_777_216
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-#: What git lets a branch or tag be called, as far as one on the Hub is.
-_REVISION = re.compile(r"[A-Za-z0-9_][\w./+-]*")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
-_ENV_PREFIXES = ("NCCL_", "UCX_", "GLOO_")
-#: What an image reference may hold: registry, path, tag, digest. Anything else is a typo.
-_IMAGE = re.compile(r"[\w.:/-]+(@sha256:[0-9a-f]{64})?")
 
 
 class _Frozen(BaseModel):
@@ -74,29 +65,30 @@ class NodeConfig(_Frozen):
         description="its addresses on the fabric, one per half of the cable (default: found on the machine)",
     )
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_is_a_number(cls, value: object) -> object:
+        return values.number(value)
+
     @field_validator("host")
     @classmethod
     def _host_is_a_host(cls, value: str) -> str:
-        if not _HOST.fullmatch(value):
-            raise ValueError("not a host")
-        return value
+        return values.host(value)
 
     @field_validator("user")
     @classmethod
     def _user_is_a_user(cls, value: str) -> str:
-        if not _USER.fullmatch(value):
-            raise ValueError("not a user")
-        return value
+        return values.user(value)
 
     @field_validator("host_key")
     @classmethod
     def _key_is_a_public_key(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = value.split()
-        if len(parts) < 2 or not parts[0].startswith(("ssh-", "ecdsa-")) or len(parts[1]) < 32:
-            raise ValueError("not a key")
-        return " ".join(parts[:2])
+        return None if value is None else values.host_key(value)
+
+    @field_validator("fabric")
+    @classmethod
+    def _fabric_is_of_interfaces(cls, value: tuple[IPv4Address, ...]) -> tuple[IPv4Address, ...]:
+        return tuple(map(values.fabric_address, value))
 
 
 class WeightsConfig(_Frozen):
@@ -119,7 +111,7 @@ class WeightsConfig(_Frozen):
     @field_validator("streams", mode="before")
     @classmethod
     def _auto(cls, value: object) -> object:
-        return None if value == "auto" else value
+        return None if value == "auto" else values.number(value)
 
 
 class Pin(_Frozen):
@@ -148,12 +140,47 @@ class TiktokenConfig(_Frozen):
     )
     url: str = Field(
         default="https://openaipublic.blob.core.windows.net/encodings",
-        pattern="^https?://.*[^/]$",
+        pattern="[^/]$",
         description="the address they are fetched from, without a slash at its end",
     )
     pins: dict[str, Pin] = Field(
         default=TIKTOKEN_PINS, description="SHA-256 and size of each file, by its name"
     )
+
+    @field_validator("folder")
+    @classmethod
+    def _folder_is_a_path(cls, value: str | None) -> str | None:
+        return None if value is None else values.local_path(value)
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_an_address(cls, value: str) -> str:
+        return values.web_address(value)
+
+    @field_validator("pins")
+    @classmethod
+    def _pins_are_of_files(cls, value: dict[str, Pin]) -> dict[str, Pin]:
+        return {values.file_name(name): pin for name, pin in value.items()}
+
+
+def _refuse_twice(nodes: tuple[NodeConfig, ...]) -> None:
+    """Raise ValueError for a host, or an address of the fabric, that two nodes have."""
+    hosts: dict[str, int] = {}
+    addresses: dict[IPv4Address, int] = {}
+    for index, node in enumerate(nodes):
+        first = hosts.setdefault(node.host.lower(), index)  # names have no case
+        if first != index:
+            raise ValueError(
+                f"nodes[{index}].host: {node.host} is listed twice (it is nodes[{first}] too); each Spark is "
+                "listed once"
+            )
+        for address in node.fabric:
+            if address in addresses:
+                raise ValueError(
+                    f"nodes[{index}].fabric: {address} is listed twice (nodes[{addresses[address]}] has it "
+                    "too); each address belongs to one interface"
+                )
+            addresses[address] = index
 
 
 def _words(value: object) -> object:
@@ -318,48 +345,46 @@ class Settings(_Frozen):
     @field_validator("model")
     @classmethod
     def _model_is_a_hub_id(cls, value: str) -> str:
-        if not _HUB_ID.fullmatch(value):
-            raise ValueError("not a Hub id")
-        return value
+        return values.hub_id(value)
 
     @field_validator("revision")
     @classmethod
     def _revision_is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and (not _REVISION.fullmatch(value) or ".." in value):
-            raise ValueError("not a revision")
-        return value
+        return None if value is None else values.revision(value)
 
     @field_validator("image")
     @classmethod
     def _image_is_a_reference(cls, value: str) -> str:
-        if not _IMAGE.fullmatch(value):
-            raise ValueError("not an image")
-        return value
+        return values.image(value)
 
     @field_validator("hf_cache")
     @classmethod
-    def _cache_is_absolute(cls, value: str) -> str:
-        if not (value.startswith("/") or value == "~" or value.startswith("~/")):
-            raise ValueError("not absolute")
-        return value.rstrip("/") or "/"
+    def _cache_is_a_folder(cls, value: str) -> str:
+        return values.folder(value)
+
+    @field_validator("hf_token")
+    @classmethod
+    def _token_is_a_token(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(values.token(value.get_secret_value()))
+
+    @field_validator("ssh_key", "known_hosts")
+    @classmethod
+    def _file_is_a_path(cls, value: str | None) -> str | None:
+        return None if value is None else values.local_path(value)
+
+    @field_validator("take_over")
+    @classmethod
+    def _stack_is_a_stack(cls, value: str | None) -> str | None:
+        return None if value is None else values.stack(value)
 
     @field_validator("nccl")
     @classmethod
     def _nccl_names(cls, value: dict[str, str]) -> dict[str, str]:
-        if wrong := [name for name in value if not name.startswith(_ENV_PREFIXES)]:
-            raise ValueError(f"{wrong[0]} is none of these")
-        return dict(sorted(value.items()))
+        return {values.variable(name): value[name] for name in sorted(value)}
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        seen: dict[str, int] = {}
-        for index, node in enumerate(self.nodes):
-            if node.host in seen:
-                raise ValueError(
-                    f"nodes[{index}].host: {node.host} is listed twice (it is nodes[{seen[node.host]}] "
-                    "too); each Spark is listed once"
-                )
-            seen[node.host] = index
+        _refuse_twice(self.nodes)
         ranks = len(self.active_nodes)
         if self.tensor_parallel is not None and ranks % self.tensor_parallel:
             raise ValueError(
@@ -395,19 +420,22 @@ def load(
             f"{token}: it is stored in clear; set it anew with `pulumi config set --secret hfToken`, and "
             "revoke the old one if the file was shared"
         )
-    values: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for full, value in raw.items():
         namespace, _, key = full.partition(":")
         if namespace == project and not _says_default(key, value):
-            values[key] = _decoded(key, value)
+            given[key] = _decoded(key, value)
+    words = Sentences(project, Settings, NESTED)
+    if problems := list(values.unprintable(given)):
+        raise ConfigError("; ".join(words.about(where, given, why) for where, why in problems[:MAX_NODES]))
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(given)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentences(error, values, project))) from None
+        raise ConfigError("; ".join(words.of(error, given))) from None
 
 
 #: Keys whose values have keys of their own.
-_NESTED: dict[str, type[BaseModel]] = {
+NESTED: dict[str, type[BaseModel]] = {
     "nodes": NodeConfig,
     "weights": WeightsConfig,
     "tiktoken": TiktokenConfig,
@@ -424,7 +452,7 @@ def _decoded(key: str, value: str) -> Any:
     if key in _STRUCTURED and value.lstrip().startswith(("[", "{")):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number without end, brackets without end
             return value
     return value
 
@@ -432,56 +460,3 @@ def _decoded(key: str, value: str) -> Any:
 def field_names() -> dict[str, str]:
     """Every key as it is written in a stack's configuration, with what it may be."""
     return {(field.alias or name): field.description or "" for name, field in Settings.model_fields.items()}
-
-
-def _sentences(error: ValidationError, values: Mapping[str, Any], project: str) -> list[str]:
-    return list(dict.fromkeys(_sentence(e, values, project) for e in error.errors()))
-
-
-def _sentence(error: Any, values: Mapping[str, Any], project: str) -> str:
-    where: tuple[str | int, ...] = error["loc"]
-    if not where:  # our own checks over several keys: the text names the key already
-        return f"{project}:{str(error['ctx']['error']) if 'ctx' in error else error['msg']}"
-    key = _path(where)
-    if error["type"] == "extra_forbidden":
-        return f"{project}:{key}: unknown key{_did_you_mean(where)}"
-    field = _described(where)
-    if error["type"] == "missing":
-        hint = "" if where[0] != "model" else "; set it with `pulumi config set model openai/gpt-oss-120b`"
-        return f"{project}:{key}: missing; it must be {field}{hint}"
-    return f"{project}:{key}: found {_shown(where, values)}; it may be {field}"
-
-
-def _path(where: tuple[str | int, ...]) -> str:
-    text = ""
-    for part in where:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
-    return text
-
-
-def _described(where: tuple[str | int, ...]) -> str:
-    names = [part for part in where if isinstance(part, str)]
-    if names[0] in _NESTED and len(names) > 1:
-        for name, field in _NESTED[names[0]].model_fields.items():
-            if names[1] in (name, field.alias):
-                return field.description or ""
-    return field_names().get(names[0], "")
-
-
-def _did_you_mean(where: tuple[str | int, ...]) -> str:
-    model = _NESTED.get(str(where[0]), Settings) if len(where) > 1 else Settings
-    keys = [field.alias or name for name, field in model.model_fields.items()]
-    close = difflib.get_close_matches(str(where[-1]), keys, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; the keys are {', '.join(keys)}"
-
-
-def _shown(where: tuple[str | int, ...], values: Mapping[str, Any]) -> str:
-    if where[0] == "hfToken":
-        return "a value that is not shown"
-    found: Any = values
-    try:
-        for part in where:
-            found = found[part]
-    except (KeyError, IndexError, TypeError):
-        found = values.get(str(where[0]))
-    return json.dumps(found, ensure_ascii=False, default=str)

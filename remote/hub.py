@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -28,7 +29,7 @@ from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
-from cluster import fit, hub_files
+from cluster import fit, hub_files, values
 from cluster.config import Settings
 from cluster.hub_files import Resolved
 from cluster.resolution import HubError, HubUnavailable, no_such_model
@@ -75,11 +76,30 @@ class Token:
 
 
 def token(settings: Settings) -> Token:
-    """The stack's hfToken, else what the client finds here: HF_TOKEN, or the file of `hf auth login`."""
+    """The stack's hfToken, else what the client finds here: HF_TOKEN, or the file of `hf auth login`.
+
+    Raises HubError for one from here that no request could carry; hfToken's has been looked at.
+    """
     if settings.hf_token is not None and settings.hf_token.get_secret_value():
         return Token(settings.hf_token.get_secret_value(), "hfToken")
-    found = None if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE else get_token()
-    return Token(found, "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`")
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
+        return Token(None, "")
+    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
+    try:
+        # The client itself would join the lines of a text, and send that.
+        values.token((os.environ.get("HF_TOKEN") or _login_file()).strip())
+    except ValueError as error:
+        todo = "Set it anew" if source == "HF_TOKEN" else "Run it again"
+        raise HubError(f"The token of {source} cannot be sent: {error}. {todo}.") from None
+    return Token(get_token(), source)
+
+
+def _login_file() -> str:
+    """What `hf auth login` left; "" without one."""
+    try:
+        return Path(constants.HF_TOKEN_PATH).read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class Hub:

@@ -17,8 +17,8 @@ from tests import samples
 from trtspark import login
 
 ED25519 = samples.HOST_KEY
-RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABB"
+RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQD" + "A" * 37
+ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABB" + "A" * 16
 
 
 def connection(**changes: object) -> Connection:
