@@ -13,8 +13,9 @@ from cluster.config import load  # noqa: E402
 from cluster.errors import TrtSparkError  # noqa: E402
 from components.stack import deploy  # noqa: E402
 from dynamic_providers import engine_watch  # noqa: E402
-from remote.logins import connections, private_key  # noqa: E402
+from remote.logins import connections  # noqa: E402
 from remote.preflight import look  # noqa: E402
+from remote.private_keys import private_key  # noqa: E402
 
 
 def main() -> None:
@@ -24,8 +25,8 @@ def main() -> None:
     try:
         settings = load(CONFIG.get(), pulumi.get_project(), is_config_secret)
         logins = connections(settings)
-        found = look(stack, settings, logins)
         key = private_key(logins[0], os.environ.get("SSH_AUTH_SOCK"))
+        found = look(stack, settings, logins)
         outputs = deploy(stack, settings, logins, found, key)
     except TrtSparkError as error:
         raise pulumi.RunError(str(error)) from None

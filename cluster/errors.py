@@ -13,6 +13,11 @@ Messages are one line: a sentence for where and what was found, one for what to 
 
 from __future__ import annotations
 
+import re
+
+#: What colours a terminal, and whatever else it would act on.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b.?")
+
 
 class TrtSparkError(Exception):
     """Shown to the user as it is, without a stack trace."""
@@ -26,7 +31,11 @@ class NodeError(TrtSparkError):
     """A machine cannot do what it must."""
 
     def __init__(self, node: str, found: str, todo: str) -> None:
-        """`node` is its name (and address), `found` and `todo` a sentence each."""
+        """`node` is its name (and address), `found` and `todo` a sentence each.
+
+        What a machine said in them cannot act on the terminal.
+        """
+        found = printable(found)
         super().__init__(f"{node}: {found} {todo}")
         self.node, self.found, self.todo = node, found, todo
 
@@ -45,3 +54,8 @@ class PlanError(TrtSparkError):
 
 class NotReady(TrtSparkError):
     """A wait ended at its deadline."""
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would act on; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in _ESCAPES.sub("", text))

@@ -251,6 +251,22 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
         "(`ssh-keyscan {host}`), after comparing it on its own screen; if not, somebody may be in between.",
     ),
     (
+        "agent refused operation",
+        "your ssh agent refused to use its key, so the login of user {user} failed.",
+        "Confirm it where the agent asks (a window, a security key's button), unlock the agent with "
+        "`ssh-add -X`, or give it the key anew with `ssh-add`.",
+    ),
+    (
+        "UNPROTECTED PRIVATE KEY FILE",
+        "others may read your private key, so ssh did not use it.",
+        "Run `chmod 600` on the key that `ssh -v -p {port} {user}@{host}` names.",
+    ),
+    (
+        "Bad owner or permissions on",
+        "ssh refuses its own settings: they belong to another user, or others may write them.",
+        "Run `chmod go-w ~/.ssh ~/.ssh/config`, and look at the owner with `ls -l ~/.ssh`.",
+    ),
+    (
         "Permission denied",
         "the login of user {user} was refused.",
         "Check nodes[].user, and that your key is there: `ssh-copy-id -p {port} {user}@{host}`.",

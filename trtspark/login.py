@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster.errors import ConfigError, NodeError, TrtSparkError, Unreachable
 from remote import node
-from remote.logins import key_file
+from remote.private_keys import key_file
 from remote.ssh import SSH_FAILED, Connection, SshShell, explained, options
 from trtspark import terminal
 from trtspark.questions import Questions

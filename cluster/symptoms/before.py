@@ -30,6 +30,27 @@ BEFORE: Sequence[Symptom] = (
         checks=("node.reached",),
     ),
     Symptom(
+        "`it is a name of ~/.ssh/config`, `~/.ssh/config reaches it through`",
+        "Pulumi's command plugin dials by itself and reads no settings of ssh",
+        "write in `nodes` what the name stands for; run Pulumi where no jump host is needed",
+        "`ssh -G HOST`",
+        checks=("node.reached",),
+    ),
+    Symptom(
+        "`No ssh key to log in with`, `has a passphrase, and no agent holds it`, `others may read`",
+        "neither an agent nor a file has a key that works without a question",
+        "the message has the command: `chmod 600`, `ssh-add` or `ssh-keygen`",
+        "`ssh-add -l`",
+        checks=("node.reached",),
+    ),
+    Symptom(
+        "`your ssh agent refused to use its key`",
+        "it is locked, or wants a confirmation or the touch of a security key",
+        "unlock it (`ssh-add -X`), or add the key anew",
+        "`ssh-add -l`",
+        checks=("node.reached",),
+    ),
+    Symptom(
         "`nothing listens on port`",
         "sshd is off, or on another port",
         "`nodes[].port`",

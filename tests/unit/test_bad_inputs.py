@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 
-from cluster.config import load
-from cluster.errors import ConfigError
+from cluster.config import Settings, load
+from cluster.errors import ConfigError, TrtSparkError
 from cluster.resolution import HubError
-from remote import hub
+from remote import hub, logins, private_keys, ssh, ssh_config
 from tests import samples
-from tests.unit import bad_inputs_config
+from tests.unit import bad_inputs_config, bad_inputs_ssh
 
 PROJECT = "trtllm-dgx-spark"
 
@@ -60,3 +63,72 @@ def test_tokens_of_the_operators_machine(source, text, part, tmp_path, monkeypat
         hub.token(samples.settings(1))
     one_sentence(str(caught.value), (source, part))
     assert "hf_a" not in str(caught.value)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An operator's empty home, in which ssh finds its settings too."""
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh" / "config").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(ssh_config.way, "__defaults__", (("ssh", "-F", str(tmp_path / ".ssh/config"), "-G"),))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def good_key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("key") / "mine"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize(("spoiling", "configured", "parts"), bad_inputs_ssh.KEYS)
+def test_ssh_keys(spoiling, configured, parts, home, good_key):
+    key = home / ".ssh" / "mine"
+    for name in ("mine", "mine.pub"):
+        shutil.copy(good_key.with_name(name), key.with_name(name))
+    subprocess.run(["sh", "-c", spoiling], check=True, env={**os.environ, "KEY": str(key)})
+    settings = samples.settings(2, **({"sshKey": configured} if configured else {}))
+    with pytest.raises(TrtSparkError) as caught:
+        private_keys.private_key(logins.connections(settings)[0], None)
+    one_sentence(str(caught.value), parts)
+
+
+@pytest.mark.parametrize(("text", "parts"), bad_inputs_ssh.SETTINGS)
+def test_settings_of_ssh(text, parts, home):
+    (home / ".ssh" / "config").write_text(text)
+    nodes = [{"host": "spark-1", "hostKey": samples.HOST_KEY}]
+    settings = Settings.model_validate({"nodes": nodes, "model": "a/b"})
+    with pytest.raises(TrtSparkError) as caught:
+        logins.connections(settings)
+    one_sentence(str(caught.value), parts)
+
+
+def test_the_key_that_the_settings_of_ssh_name_is_used(home, good_key):
+    (home / ".ssh" / "config").write_text(f"Host spark-1\n IdentityFile {good_key}\n")
+    nodes = [{"host": "spark-1", "hostKey": samples.HOST_KEY}]
+    [found] = logins.connections(Settings.model_validate({"nodes": nodes, "model": "a/b"}))
+    assert private_keys.private_key(found, None) == good_key.read_text()
+
+
+@pytest.mark.parametrize(("text", "parts"), bad_inputs_ssh.KNOWN_HOSTS)
+def test_known_hosts(text, parts, home):
+    """Every host without a key is named, at once."""
+    path = home / "known_hosts"
+    if text is not None:
+        path.write_text(text)
+    nodes = [{"host": "spark-1"}, {"host": "spark-2", "port": 2222}]
+    settings = Settings.model_validate({"nodes": nodes, "model": "a/b", "knownHosts": str(path)})
+    with pytest.raises(TrtSparkError) as caught:
+        logins.connections(settings)
+    for part in parts:
+        assert part in str(caught.value)
+    for line in str(caught.value).splitlines():
+        one_sentence(line, ())
+
+
+@pytest.mark.parametrize(("said", "parts"), bad_inputs_ssh.SAID)
+def test_what_ssh_says(said, parts):
+    error = ssh.explained(ssh.Connection("spark-2", "nvidia", 2222, samples.HOST_KEY), said)
+    one_sentence(str(error), ("nvidia@spark-2:2222", *parts))

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.config import Settings
 from cluster.errors import ConfigError, Unreachable
-from remote import logins, ssh
+from remote import logins, private_keys, ssh
 from remote.ssh import Connection, SshShell
 from tests import samples
 from trtspark import login
@@ -218,12 +218,12 @@ def test_a_private_key_that_is_not_there_is_an_error(known_hosts):
 def test_which_private_key_is_read(known_hosts):
     keys = known_hosts.parent / ".ssh"
     keys.mkdir()
-    (keys / "id_rsa").write_text("rsa")
-    (keys / "id_ed25519").write_text("ed25519")
-    (keys / "mine").write_text("mine")
+    for name in ("id_ecdsa", "id_ed25519", "mine"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
+        subprocess.run(words, check=True)
     explicit = connection(identity=str(keys / "mine"))
-    assert logins.private_key(explicit, agent=None) == "mine"
-    assert logins.private_key(connection(), agent=None) == "ed25519"
+    assert private_keys.private_key(explicit, agent=None) == (keys / "mine").read_text()
+    assert private_keys.private_key(connection(), agent=None) == (keys / "id_ed25519").read_text()
 
 
 def test_no_private_key_is_read_where_the_agent_holds_it(known_hosts, ssh_agent):
@@ -235,26 +235,26 @@ def test_no_private_key_is_read_where_the_agent_holds_it(known_hosts, ssh_agent)
         (keys / f"{name}.pub").unlink()
     locked = connection(identity=str(keys / "locked"))
     # An empty agent serves nobody.
-    assert logins.key_file(connection(), ssh_agent) == str(keys / "id_ed25519")
-    assert logins.key_file(locked, ssh_agent) == str(keys / "locked")
-    assert "BEGIN OPENSSH PRIVATE KEY" in (logins.private_key(connection(), ssh_agent) or "")
+    assert private_keys.key_file(connection(), ssh_agent) == str(keys / "id_ed25519")
+    assert private_keys.key_file(locked, ssh_agent) == str(keys / "locked")
+    assert "BEGIN OPENSSH PRIVATE KEY" in (private_keys.private_key(connection(), ssh_agent) or "")
     env = {**os.environ, "SSH_AUTH_SOCK": ssh_agent}
     subprocess.run(["ssh-add", "-q", str(keys / "id_ed25519")], env=env, check=True)
-    assert logins.private_key(connection(), ssh_agent) is None
-    assert logins.private_key(connection(identity=str(keys / "id_ed25519")), ssh_agent) is None
+    assert private_keys.private_key(connection(), ssh_agent) is None
+    assert private_keys.private_key(connection(identity=str(keys / "id_ed25519")), ssh_agent) is None
     # Another key than the configured one does not serve.
-    assert logins.key_file(locked, ssh_agent) == str(keys / "locked")
+    assert private_keys.key_file(locked, ssh_agent) == str(keys / "locked")
     askpass = keys / "askpass"
     askpass.write_text("#!/bin/sh\necho pass word\n")
     askpass.chmod(0o700)
     asked = {**env, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
     subprocess.run(["ssh-add", "-q", str(keys / "locked")], env=asked, check=True)
-    assert logins.key_file(locked, ssh_agent) is None
+    assert private_keys.key_file(locked, ssh_agent) is None
 
 
 def test_an_agent_that_does_not_answer_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"no ssh agent answers there.*unset SSH_AUTH_SOCK"):
-        logins.private_key(connection(identity="/nobody"), agent=str(tmp_path / "gone"))
+        private_keys.private_key(connection(identity="/nobody"), agent=str(tmp_path / "gone"))
 
 
 def test_init_says_which_key_pulumi_will_read(known_hosts, ssh_agent):

@@ -1,0 +1,78 @@
+"""What the operator's ssh settings say of a host, where Pulumi's plugins read none of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import ConfigError
+
+#: ssh's own, from which it prints the settings without dialling.
+COMMAND = ("ssh", "-G")
+#: Seconds; a `Match exec` in the settings runs a command.
+DEADLINE_S = 10
+#: ssh tries these without being told to.
+_DEFAULTS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How ssh would reach a host. `through`: a jump host or proxy command, "" for none; `identities`: the
+    key files that the settings name, absolute; `agent`: the socket of an agent that they name, or "".
+    """
+
+    host: str
+    user: str
+    port: str
+    through: str = ""
+    identities: tuple[str, ...] = ()
+    agent: str = ""
+
+
+def way(host: str, command: Sequence[str] = COMMAND) -> Way:
+    """Ask ssh. Raises ConfigError where it does not understand its own settings."""
+    try:
+        done = subprocess.run(
+            [*command, host],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"ssh does not finish reading its settings for {host} within {DEADLINE_S} s. Look at the `Match "
+            "exec` lines in ~/.ssh/config."
+        ) from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+        raise ConfigError(
+            f"ssh cannot read its settings for {host}: {said}. Correct the line; `ssh -G {host}` checks it."
+        )
+    return parsed(done.stdout)
+
+
+def parsed(text: str) -> Way:
+    """The part of `ssh -G`'s output that decides how a host is reached."""
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
+    found = dict(lines)
+    through = [found.get(key, "none") for key in ("proxyjump", "proxycommand")]
+    named = [_path(value) for key, value in lines if key == "identityfile"]
+    defaults = {_path(f"~/.ssh/{name}") for name in _DEFAULTS}
+    agent = found.get("identityagent", "none")
+    return Way(
+        found.get("hostname", ""),
+        found.get("user", ""),
+        found.get("port", "22"),
+        next((one for one in through if one not in ("", "none")), ""),
+        tuple(path for path in named if path not in defaults and Path(path).is_file()),
+        "" if agent in ("none", "SSH_AUTH_SOCK") or agent.startswith("$") else _path(agent),
+    )
+
+
+def _path(text: str) -> str:
+    return str(Path(text.strip('"')).expanduser())
