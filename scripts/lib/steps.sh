@@ -2,6 +2,9 @@
 # shellcheck disable=SC2034,SC2154 # variables shared with scripts/setup and its other parts
 # Steps with elapsed time on the screen and everything else in a log. Sourced; needs `root`.
 
+# shellcheck source=scripts/lib/progress.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/progress.sh"
+
 log="$root/.lab/setup.log"
 step_started_us=${EPOCHREALTIME/[.,]/}
 step_name=""
@@ -27,7 +30,9 @@ step() {
   step_name=$1
   step_result=""
   printf '\n== %s\n' "$1" >>"$log"
+  progress_begin "$1" 1
   "$2" >>"$log" 2>&1
+  progress_end
   say "$1${step_result:+: $step_result}"
   step_name=""
 }
@@ -35,6 +40,7 @@ step() {
 # On the way out: undo what must not stay, and say what failed and where to read on.
 steps_end() {
   local status=$?
+  progress_end
   services_allow_start
   if ((status)) && [[ $step_name ]]; then
     say "$step_name: failed. The last lines of $log:"

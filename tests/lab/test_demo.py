@@ -56,6 +56,8 @@ def run(folder: Path, command: str) -> str:
 
 
 def masked(text: str) -> list[str]:
+    """Without what varies, and without the signs of life of a slow step."""
+    text = re.sub(r"(?m)^\[ *\d+s\]   … .*\n", "", text)
     for pattern, name in _VARIES:
         text = re.sub(pattern, name, text)
     return [line.rstrip() for line in text.strip().splitlines()]

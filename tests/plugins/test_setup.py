@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -182,3 +184,33 @@ def test_a_failing_step_shows_its_last_words(tmp_path):
     assert f"Debian packages: failed. The last lines of {tmp_path}/.lab/setup.log:" in done.stdout
     assert "    no such mirror" in done.stdout
     assert "not reached" not in done.stdout
+
+
+def test_a_long_step_shows_signs_of_life(tmp_path):
+    script = f"""
+    set -euo pipefail
+    root={tmp_path}; source {ROOT}/scripts/lib/debian.sh; source {ROOT}/scripts/lib/steps.sh
+    progress_interval=0.1
+    slow() {{ echo "Unpacking tmux"; sleep 1.3; }}
+    steps_begin; step "Debian packages" slow; step "Next" true
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=10)
+    lines = done.stdout.splitlines()
+    assert "… Debian packages: Unpacking tmux" in lines[0]
+    assert sum("…" in line for line in lines) >= 2
+    assert "…" not in lines[-1]
+    assert done.stderr == ""
+
+
+def test_set_up_speaks_within_a_second(machine):
+    """Before the first step, whatever that takes."""
+    machine.put_pulumi(machine.cached() / "pulumi", "3.259.0")
+    began = time.monotonic()
+    words = [machine.checkout / "scripts/setup", "engine"]
+    env = {"HOME": str(machine.home), "PATH": f"{machine.path}:/usr/bin:/bin"}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as setup:
+        line = setup.stdout.readline()
+        took = time.monotonic() - began
+        os.killpg(setup.pid, signal.SIGTERM)
+    assert "log: .lab/setup.log" in line
+    assert took < 1
