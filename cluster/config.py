@@ -388,7 +388,7 @@ class Settings(_Frozen):
         ranks = len(self.active_nodes)
         if self.tensor_parallel is not None and ranks % self.tensor_parallel:
             raise ValueError(
-                f"tensorParallel: found {self.tensor_parallel} for {ranks} node(s); "
+                f"tensorParallel: found {self.tensor_parallel} for {ranks} node{'s' * (ranks > 1)}; "
                 f"it may be a divisor of the number of nodes"
             )
         return self

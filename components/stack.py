@@ -70,8 +70,8 @@ def deploy(
         "transport": deployment.transport,
         "fabric": quick or (cables.tested.fabric if cables.tested else []),
         "readySeconds": deployment.ready_seconds,
-        "tryIt": f"curl {deployment.endpoint}/v1/chat/completions -H 'Content-Type: application/json' "
-        f'-d \'{{"model": "{settings.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
+        # Without quotes: Pulumi prints those of a string with backslashes, and a paste would send them.
+        "tryIt": f"trtspark --stack {stack} chat Hello",
     }
 
 

@@ -177,7 +177,7 @@ def probing(lab: dict[str, Any]) -> None:
     for count in (1, len(logins)):
         values = took[count]
         print(
-            f"probing {count} node(s): {statistics.median(values) * 1000:4.0f} ms "
+            f"probing {count} node{'s' * (count > 1)}: {statistics.median(values) * 1000:4.0f} ms "
             f"({min(values) * 1000:.0f}-{max(values) * 1000:.0f}, {LOOKS} looks)"
         )
     print(f"probing {len(logins)} against 1: {all_ / one:.2f} times")

@@ -66,13 +66,15 @@ def settle(
     key = values[0]
     shown = f"{key.split()[0]} {fingerprint(key)}"
     if before:
-        terminal.err.print(
-            f"[bold red]{name}: its host key is NOT the one known before "
-            f"({', '.join(fingerprint(one) for one in before)}).[/] If the machine was not reinstalled, "
-            "somebody may be in between."
+        terminal.marked(
+            "WARN",
+            "bold red",
+            f"{name}: its host key is NOT the one known before "
+            f"({', '.join(fingerprint(one) for one in before)}). If the machine was not reinstalled, "
+            "somebody may be in between.",
         )
-    terminal.err.print(f"{name} shows the host key [bold]{shown}[/].")
-    terminal.hint("On the machine itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+    terminal.say(f"{name} shows the host key\n  {shown}")
+    terminal.hint(f"Compare it on the machine itself: `ssh-keygen -lf {_file(key)}`")
     if not ask.interactive:
         raise NodeError(
             name,
@@ -82,6 +84,12 @@ def settle(
     if not ask.yes(None, "--accept-host-key", f"Is that {name}'s own?", default=False):
         raise NodeError(name, "its host key was not accepted.", "Nothing was changed.")
     return key
+
+
+def _file(key: str) -> str:
+    """Where a machine keeps the host key of this type."""
+    kind = key.split()[0].removeprefix("ssh-").partition("-")[0]
+    return f"/etc/ssh/ssh_host_{kind}_key.pub"
 
 
 def known(host: str, port: int, path: str) -> Sequence[str]:

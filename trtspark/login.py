@@ -29,7 +29,7 @@ def ensure(ask: Questions, connection: Connection, install: bool | None) -> None
     except Unreachable as error:
         if REFUSED not in str(error):
             raise
-        terminal.err.print(f"{connection.target}: no key of yours is accepted.", markup=False)
+        terminal.say(f"{connection.target}: no key of yours is accepted.")
         wanted = ask.yes(install, "--install-key", "Put your public key there? ssh asks for the password.")
         if not wanted:
             raise
@@ -98,9 +98,7 @@ def put_key(connection: Connection, key: str) -> None:
                 f"Add this line to ~/.ssh/authorized_keys there, on its own screen: {key}",
             )
         if left:
-            terminal.err.print(
-                f"{connection.target}: that password was not accepted; try again.", markup=False
-            )
+            terminal.say(f"{connection.target}: that password was not accepted; try again.")
     if done.returncode == SSH_FAILED:
         if DENIED in done.stderr:
             raise NodeError(

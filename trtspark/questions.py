@@ -36,7 +36,7 @@ class Questions:
                 raise ConfigError(f"{flag} is missing, and there is no terminal to ask on ({question}).")
             return check(default)
         while True:
-            answer = str(typer.prompt(question, default=default, err=True))
+            answer = str(typer.prompt(terminal.asked(question, default), default=default, err=True))
             try:
                 return check(answer.strip())
             except ConfigError as error:
@@ -49,4 +49,4 @@ class Questions:
         if not self.interactive:
             terminal.hint(f"{question} Taken as {'yes' if default else 'no'}; {flag} answers it.")
             return default
-        return typer.confirm(question, default=default, err=True)
+        return typer.confirm(terminal.asked(question, "y/N"), default=default, err=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.config import Settings, load
-from cluster.errors import ConfigError, TrtSparkError
+from cluster.errors import ConfigError, NodeError, TrtSparkError
 from remote.ssh import Connection
 from trtspark import host_keys, login, nodes, shelf, terminal
 from trtspark.discovery import Neighbour
@@ -19,6 +20,8 @@ from trtspark.project import PROJECT
 from trtspark.questions import Questions
 
 DEFAULT_USER = "nvidia"
+#: The answer that ends the list of nodes.
+NO_MORE = "-"
 _NODE = re.compile(r"(?:(?P<user>[a-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?")
 
 
@@ -33,6 +36,7 @@ class Flags:
     install_key: bool | None = None
     docker_group: bool | None = None
     model: str | None = None
+    install_sudoers: bool | None = None
 
 
 @dataclass
@@ -56,7 +60,10 @@ def node_of(text: str, user: str) -> dict[str, Any]:
     """[user@]host[:port] as an entry of `nodes`. Raises ConfigError."""
     found = _NODE.fullmatch(text.strip())
     if found is None or not 1 <= int(found["port"] or 22) <= 65535:
-        raise ConfigError(f"{text!r} is no node: it may be HOST, USER@HOST or USER@HOST:PORT")
+        raise ConfigError(
+            f"{text!r} is no node: type a host name or an address, as in spark-1a2b.local, 192.168.1.11 or "
+            "nvidia@192.168.1.11:2222"
+        )
     entry: dict[str, Any] = {"host": found["host"], "user": found["user"] or user}
     if found["port"] and int(found["port"]) != 22:
         entry["port"] = int(found["port"])
@@ -81,29 +88,31 @@ def ask_nodes(
     found: list[dict[str, Any]] = []
     if flags.nodes:
         for text in flags.nodes:
-            found.append(_settled(ask, flags, plan, node_of(text, user), before))
+            found.append(_settled(ask, flags, plan, node_of(text, user), found))
         return found
     _show(seen, ())
     listed = [_written(one) for one in before] or _first_two(seen, user)
-    head = _node_asked(ask, "The head (number or [user@]host)", listed[0] if listed else None, seen, user)
-    found.append(_settled(ask, flags, plan, head, before))
-    keys = set(cabled(connection_of(found[0], flags.ssh_key or plan.get("sshKey"))))
-    others = _match(seen, found, keys)
-    _show(others, keys)
+    others: Sequence[Neighbour] = seen
     while True:
         number = len(found)
-        default = listed[number] if number < len(listed) else ""
-        if number >= len(before) and others and number == 1:
-            default = default or _written(node_of(others[0].address, user))
-        text = ask.text(None, "--node", "Another Spark (number or [user@]host; - for none)", default or "-")
-        if text in ("", "-"):
+        default = listed[number] if number < len(listed) else None
+        if number == 1:
+            keys = set(cabled(connection_of(found[0], flags.ssh_key or plan.get("sshKey"))))
+            others = _match(seen, found, keys)
+            _show(others, keys)
+            if not before and others:
+                default = _written(node_of(others[0].address, user))
+        entry = _node_asked(ask, number, default, number > 1 or bool(before), others, user)
+        if entry is None:
             return found
         try:
-            found.append(_settled(ask, flags, plan, _meant(text, others, user), before))
+            found.append(_settled(ask, flags, plan, entry, found))
         except TrtSparkError as error:
             if not ask.interactive:
                 raise
             terminal.error(str(error))
+            if found:
+                terminal.hint(f"Kept so far: {', '.join(_written(one) for one in found)}.")
 
 
 def _match(seen: Sequence[Neighbour], found: Sequence[Mapping[str, Any]], keys: set[str]) -> list[Neighbour]:
@@ -131,19 +140,34 @@ def _first_two(seen: Sequence[Neighbour], user: str) -> list[str]:
 
 def _show(seen: Sequence[Neighbour], keys: Any) -> None:
     if seen:
-        terminal.hint("Machines here that offer ssh" + (" (the cabled one first):" if keys else ":"))
+        terminal.hint("Machines on this network" + (" (the cabled one first):" if keys else ":"))
     for number, one in enumerate(seen, 1):
         terminal.err.print(f"  {number}  {one}", markup=False)
 
 
 def _node_asked(
-    ask: Questions, question: str, default: str | None, seen: Sequence[Neighbour], user: str
-) -> dict[str, Any]:
+    ask: Questions,
+    number: int,
+    default: str | None,
+    enough: bool,
+    seen: Sequence[Neighbour],
+    user: str,
+) -> dict[str, Any] | None:
+    """The next node; None for no more. `enough`: whether Enter may mean that."""
+    which = "number, host name or address" if seen else "host name or address"
+    if number == 0:
+        question = f"Head ({which}; {user}@ unless you type another user)"
+    else:
+        question = f"Worker {number} ({which}; - for none)"
+        default = default or (NO_MORE if enough or not ask.interactive else None)
+
     def check(text: str) -> str:
-        _meant(text, seen, user)
+        if text != NO_MORE or number == 0:
+            _meant(text, seen, user)
         return text
 
-    return _meant(ask.text(None, "--node", question, default, check), seen, user)
+    text = ask.text(None, "--node", question, default, check)
+    return None if text == NO_MORE else _meant(text, seen, user)
 
 
 def _meant(text: str, seen: Sequence[Neighbour], user: str) -> dict[str, Any]:
@@ -159,17 +183,49 @@ def _written(entry: Mapping[str, Any]) -> str:
 
 
 def _settled(
-    ask: Questions, flags: Flags, plan: Plan, entry: dict[str, Any], before: Sequence[Mapping[str, Any]]
+    ask: Questions, flags: Flags, plan: Plan, entry: dict[str, Any], found: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The node with its host key agreed on and its login proven."""
-    whole = merged(entry, before)
+    """The node with its host key agreed on and its login proven. Raises NodeError for one of `found`."""
+    whole = merged(entry, list(plan.before.get("nodes") or []))
     port = int(whole.get("port", 22))
+    _not_again(whole, found)
     keys = host_keys.offered(whole["host"], port)
+    _not_again(whole, found, keys.values())
     known = host_keys.known(whole["host"], port, str(plan.get("knownHosts") or "~/.ssh/known_hosts"))
     whole["hostKey"] = host_keys.settle(ask, whole["host"], keys, flags.accepted, whole.get("hostKey"), known)
     login.ensure(ask, connection_of(whole, flags.ssh_key or plan.get("sshKey")), flags.install_key)
     terminal.hint(f"{whole['host']}: the login of {whole['user']} works.")
     return whole
+
+
+def _not_again(
+    entry: Mapping[str, Any], found: Sequence[Mapping[str, Any]], keys: Collection[str] = ()
+) -> None:
+    """Raise NodeError if the machine is one of those `found`: by name, by address, or by its host `keys`."""
+    for other in found:
+        name, one = str(entry["host"]), str(other["host"])
+        if name.lower().rstrip(".") == one.lower().rstrip("."):
+            raise NodeError(name, "it is in the list already.", "Name another Spark.")
+        if other.get("hostKey") in keys:
+            raise NodeError(
+                name,
+                f"it shows the same host key as {one}, so it is the same machine.",
+                "Name another Spark. If this one is a copy of the other's disk, give it its own: "
+                "`sudo rm /etc/ssh/ssh_host_* && sudo ssh-keygen -A`, and restart ssh.",
+            )
+        same_port = entry.get("port", 22) == other.get("port", 22)
+        if not keys and same_port and (shared := _addresses(name) & _addresses(one)):
+            raise NodeError(
+                name, f"it is {one}, which is in the list already ({min(shared)}).", "Name another Spark."
+            )
+
+
+def _addresses(host: str) -> set[str]:
+    """The addresses that a name stands for; none where it cannot be resolved."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
 
 
 def connection_of(entry: Mapping[str, Any], ssh_key: str | None) -> Connection:

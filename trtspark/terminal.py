@@ -5,6 +5,7 @@ Rich leaves colours and animation out when the output is no terminal or NO_COLOR
 
 from __future__ import annotations
 
+import re
 import sys
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.markup import escape
 
 #: Columns of a table that no terminal cuts.
 PIPE_WIDTH = 160
+#: Columns that stay free after a question.
+ROOM_TO_ANSWER = 12
 #: Answers: what a pipe should get.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 #: Progress, hints and errors.
@@ -19,10 +22,60 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def error(text: str) -> None:
-    """Print an error, as it is."""
-    err.print(f"[bold red]error:[/] {escape(text)}")
+    """Print an error."""
+    marked("error:", "bold red", text)
+
+
+def marked(word: str, style: str, text: str) -> None:
+    """Print a text that begins with a coloured word."""
+    shown = wrapped(f"{word} {text}", _columns()).removeprefix(word)
+    err.print(f"[{style}]{escape(word)}[/]{escape(shown)}")
+
+
+def say(text: str) -> None:
+    """Print a text for the person at the terminal."""
+    err.print(wrapped(text, _columns()), markup=False)
 
 
 def hint(text: str) -> None:
     """Print something that is good to know and no answer."""
-    err.print(f"[dim]{escape(text)}[/]")
+    err.print(f"[dim]{escape(wrapped(text, _columns()))}[/]")
+
+
+def asked(question: str, default: str | None) -> str:
+    """A question with line breaks that leave room for its default and an answer."""
+    columns = _columns()
+    return wrapped(question, columns and max(20, columns - len(default or "") - ROOM_TO_ANSWER))
+
+
+#: A command in backticks is one word: a line break inside would be copied with it.
+_WORD = re.compile(r"(?:[^\s`]|`[^`\n]*`)+|`")
+
+
+def wrapped(text: str, columns: int | None) -> str:
+    """The text with line breaks between words, at most `columns` wide where its words allow; None: as it is.
+
+    Lines that the text has keep their breaks and their indentation.
+    """
+    if columns is None:
+        return text
+    return "\n".join(_wrapped_line(line, columns) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    lines, current = [], ""
+    for word in _WORD.findall(line):
+        longer = f"{current} {word}" if current else f"{indent}{word}"
+        if current and len(longer) > columns:
+            lines.append(current)
+            longer = f"{indent}{word}"
+        current = longer
+    return "\n".join([*lines, current])
+
+
+def _columns() -> int | None:
+    """The terminal's width; None where lines are not to be broken."""
+    return err.width if err.is_terminal else None

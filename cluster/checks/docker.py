@@ -41,7 +41,7 @@ def live_restore(context: Context) -> Iterator[Finding]:
 @check(
     "docker.sudo",
     "Where Docker is not yet prepared for the GPU, sudo works without a password.",
-    "docs/preparing.md has the lines that allow the few commands needed.",
+    "`trtspark init --print-sudoers` prints the lines that allow the few commands needed.",
     alone=True,
 )
 def sudo(context: Context) -> Iterator[Finding]:
@@ -52,7 +52,8 @@ def sudo(context: Context) -> Iterator[Finding]:
                 "FAIL",
                 facts.node,
                 f"Docker has to be prepared for the GPU, and sudo asks user {facts.user} for a password.",
-                "docs/preparing.md has the lines that allow the few commands needed.",
+                f"Paste there what `trtspark init --user {facts.user} --print-sudoers` prints "
+                "(docs/preparing.md).",
             )
 
 

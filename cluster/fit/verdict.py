@@ -256,15 +256,27 @@ def _largest(fits: Callable[[int], bool], ceiling: int) -> int:
 
 
 def sentence(found: Estimate) -> str:
-    """The numbers, in one line."""
-    load = found.load
+    """What it takes and what there is, in one line."""
+    load, memory = found.load, found.memory
+    nodes = load.tensor * load.pipeline
+    requests = "1 request" if load.max_batch_size == 1 else f"{load.max_batch_size} requests"
     return (
-        f"{_gib(found.weights)} weights + {_gib(found.overhead)} overhead + {_gib(found.wanted)} KV cache "
-        f"({load.max_batch_size} x {found.longest} tokens; room for {_gib(found.pool)}, or "
-        f"{_gib(found.worst_pool)} beside the page cache of its files) on each of "
-        f"{load.tensor * load.pipeline} rank(s), of {_gib(found.memory.total)} with "
-        f"{_gib(found.memory.others)} for the system"
+        f"{_gib(found.weights)} weights, {_gib(found.overhead)} engine and {_gib(found.wanted)} KV cache "
+        f"({requests} of {found.longest} tokens) on {f'each of {nodes} nodes' if nodes > 1 else 'one node'} "
+        f"with {_gib(memory.total - memory.others)} of {_gib(memory.total)} free; the KV cache "
+        f"{_room(found.worst_pool, found.pool)}"
     )
+
+
+def _room(least: int, most: int) -> str:
+    """The page cache of the weights' files takes room from the KV cache, and gives it back when it must."""
+    if most <= 0:
+        return "has no room"
+    if least <= 0:
+        return f"has room for {_gib(most)} at most"
+    if _gib(least) == _gib(most):
+        return f"has room for {_gib(most)}"
+    return f"has room for {_gib(least)} to {_gib(most)}"
 
 
 def advice(model: Model, found: Estimate) -> str:

@@ -44,7 +44,8 @@ def sudo(*words, text=None):
     if done["rc"]:
         if "password is required" in done["err"] or "a terminal is required" in done["err"]:
             raise stop.Stop(
-                "sudo asks for a password for `%s`. Allow it without: docs/preparing.md has the lines."
+                "sudo asks for a password for `%s`. Paste there what `trtspark init --print-sudoers` prints "
+                "(docs/preparing.md)."
                 % " ".join(words)
             )
         raise stop.Stop("`%s` failed: %s" % (" ".join(words), last(done)))

@@ -257,7 +257,7 @@ def drain(pid, port, seconds):
     """Let the server finish what it has begun; it takes nothing new. Returns when it has, or time is up."""
     if not clients(port):
         return
-    say("draining: %d connection(s), for at most %d s" % (len(clients(port)), seconds))
+    say("draining: connections: %d, for at most %d s" % (len(clients(port)), seconds))
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:

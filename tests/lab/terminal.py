@@ -43,11 +43,11 @@ class Terminal:
         subprocess.run([*self.base, "send-keys", name], check=True, timeout=20)
 
     def until(self, text: str, seconds: float = 60) -> str:
-        """The screen once it shows `text`; what it shows instead, in the failure."""
+        """The screen once it shows `text`, however lines break; what it shows instead, in the failure."""
         deadline = time.monotonic() + seconds
         while True:
             shown = self.screen()
-            if text in shown.replace("\n", "") or text in shown:
+            if "".join(text.split()) in "".join(shown.split()):
                 return shown
             assert time.monotonic() < deadline, f"no {text!r} in {seconds:.0f} s:\n{shown}"
             time.sleep(0.1)

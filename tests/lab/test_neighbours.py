@@ -57,13 +57,13 @@ def test_init_shows_them_and_takes_them_by_number(sparks, lab, tmp_path):
     screen = Terminal("neighbours", stack.folder, stack.env, 120, 50)
     try:
         screen.type(" ".join(within(LAB.switch, sys.executable, "-m", "trtspark", "--stack", "lab", "init")))
-        shown = screen.until("The head (number", 60)
+        shown = screen.until("Head (number", 60)
         for number, node in enumerate(sparks, 1):
             assert f"  {number}  {node['name']} ({node['host']})" in shown
         screen.type("2")
         # What is left, the one at the other end of the cable first.
-        shown = screen.until("Another Spark", 60)
-        assert f"  1  {sparks[0]['name']} ({sparks[0]['host']})" in shown.partition("The head")[2]
+        shown = screen.until("Worker 1", 60)
+        assert f"  1  {sparks[0]['name']} ({sparks[0]['host']})" in shown.partition("Head (")[2]
         screen.type("1")
         screen.until(f"{sparks[0]['host']}: the login of nvidia works.")
         screen.type("-")

@@ -75,8 +75,8 @@ def test_a_script_must_name_the_fingerprints(stack, lab):
 def test_init_asks_and_shows_and_writes(stack, lab, terminal):
     screen = terminal(100, 80)  # the notice about the key and the whole list
     screen.type(f"{COMMAND} init --no-find")
-    screen.until("The head")
-    for node, question in zip(lab["nodes"], ("", "Another Spark"), strict=True):
+    screen.until("Head (")
+    for node, question in zip(lab["nodes"], ("", "Worker 1"), strict=True):
         if question:
             screen.until(question)
         screen.type(f"nvidia@{node['host']}")

@@ -150,3 +150,13 @@ def test_the_rate_leaves_out_the_first_token():
     timing = Timing(asked=10.0, first=10.5, last=12.5, pieces=21, tokens=41)
     assert timing.line() == "0.50 s to the first token, 41 tokens, 20.0 tokens/s"
     assert Timing().line() == ""
+
+
+def test_help_and_unknown_commands_are_not_sent(server, monkeypatch, capsys):
+    typed(monkeypatch, "/help", "/exti", "/", "/etc/hosts has which lines?", " /help me", "/quit")
+    chat.converse(chat.Talk(server.url, "m", None, True, {}))
+    asked = [one["messages"][-1]["content"] for one in server.asked]
+    assert asked == ["/etc/hosts has which lines?", "/help me"]
+    shown = capsys.readouterr().err
+    assert shown.count("/exit, /quit") == 3
+    assert "/exti" in shown

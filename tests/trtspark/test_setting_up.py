@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, NodeError, Unreachable
 from tests import samples
-from trtspark import setting_up, writing
+from trtspark import setting_up, terminal, writing
 from trtspark.discovery import Neighbour
 from trtspark.questions import Questions
 
@@ -102,3 +102,97 @@ def test_scripts_have_an_option_for_every_question():
     shown = CliRunner().invoke(app, ["init", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
     assert asked
     assert not [flag for flag in asked if flag not in shown]
+
+
+class Typed(Questions):
+    """A person at a terminal who types these lines; an empty one takes the default."""
+
+    def __init__(self, *lines):
+        super().__init__(interactive=True)
+        self.lines, self.asked = list(lines), []
+
+    def text(self, given, flag, question, default=None, check=str):
+        while True:
+            self.asked.append((question, default))
+            line = self.lines.pop(0) or default
+            if line is None:
+                continue  # a question without a default is asked again
+            try:
+                return check(line)
+            except ConfigError as error:
+                terminal.error(str(error))
+
+
+@pytest.fixture
+def machines(monkeypatch):
+    """host -> host key; others are out of reach."""
+    keys = {}
+
+    def offered(host, _port):
+        if host not in keys:
+            raise Unreachable(host, "it shows no ssh host key.", "Is it on?")
+        return {"ssh-ed25519": keys[host]}
+
+    addresses = {"spark-a": "10.0.0.1", "10.0.0.1": "10.0.0.1", "alias": "10.0.0.1", "10.0.0.9": "10.0.0.9"}
+    monkeypatch.setattr(setting_up, "_addresses", lambda host: {addresses.get(host, host)})
+    monkeypatch.setattr(setting_up.host_keys, "offered", offered)
+    monkeypatch.setattr(setting_up.host_keys, "known", lambda *_: [])
+    monkeypatch.setattr(
+        setting_up.host_keys, "settle", lambda _ask, _name, found, *_: next(iter(found.values()))
+    )
+    monkeypatch.setattr(setting_up.login, "ensure", lambda *_: None)
+    return keys
+
+
+def key(number):
+    return samples.HOST_KEY[:-4] + f"{number:04d}"
+
+
+def asked_nodes(ask, seen=(), before=None):
+    plan = setting_up.Plan({"nodes": before} if before else {})
+    return setting_up.ask_nodes(ask, setting_up.Flags(), plan, seen, lambda _connection: [])
+
+
+def test_two_sparks_are_asked_for_by_name_or_address(machines):
+    machines |= {"10.0.0.1": key(1), "10.0.0.2": key(2)}
+    ask = Typed("10.0.0.1", "", "10.0.0.2", "")
+    assert [one["host"] for one in asked_nodes(ask)] == ["10.0.0.1", "10.0.0.2"]
+    assert all("host name or address" in question for question, _ in ask.asked)
+    assert [default for _, default in ask.asked] == [None, None, None, setting_up.NO_MORE]
+
+
+def test_one_spark_alone_is_a_dash(machines):
+    machines |= {"10.0.0.1": key(1)}
+    assert len(asked_nodes(Typed("10.0.0.1", "-"))) == 1
+
+
+@pytest.mark.parametrize("again", ["spark-a", "SPARK-A.", "alias", "10.0.0.1", "10.0.0.9"])
+def test_the_same_machine_is_refused_where_it_was_typed(machines, capsys, again):
+    """By its name, its address, and its host key (10.0.0.9 has another address and the same key)."""
+    machines |= {"spark-a": key(1), "10.0.0.9": key(1), "10.0.0.2": key(2)}
+    ask = Typed("spark-a", again, "10.0.0.2", "-")
+    assert [one["host"] for one in asked_nodes(ask)] == ["spark-a", "10.0.0.2"]
+    assert "error:" in capsys.readouterr().err
+    assert ["Worker 1" in question for question, _ in ask.asked] == [False, True, True, False]
+
+
+def test_a_wrong_answer_keeps_the_others(machines):
+    """A head that is out of reach, a worker that is mistyped: each is asked for again, and nothing else."""
+    machines |= {"10.0.0.1": key(1), "10.0.0.2": key(2)}
+    ask = Typed("10.0.0.7", "10.0.0.1", "10.0.0.8", "h;reboot", "10.0.0.2", "")
+    assert [one["host"] for one in asked_nodes(ask)] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_stack_that_is_there_offers_its_nodes_and_no_more(machines):
+    machines |= {"10.0.0.1": key(1)}
+    ask = Typed("", "")
+    assert len(asked_nodes(ask, before=[{"host": "10.0.0.1", "user": "me"}])) == 1
+    assert [default for _, default in ask.asked] == ["me@10.0.0.1", setting_up.NO_MORE]
+
+
+def test_options_that_name_one_machine_twice_are_an_error(machines):
+    machines |= {"spark-a": key(1), "alias": key(1)}
+    script = Questions(interactive=False)
+    flags, plan = setting_up.Flags(nodes=("spark-a", "alias")), setting_up.Plan({})
+    with pytest.raises(NodeError, match=r"alias: .*spark-a"):
+        setting_up.ask_nodes(script, flags, plan, (), lambda _: [])

@@ -213,7 +213,7 @@ def test_the_model_is_known_from_the_nodes_where_the_hub_is_not_asked():
     assert found.revision == samples.COMMIT
     said, fits = (note for note in found.notes if "openai/gpt-oss-120b" in note)
     assert said.startswith("The Hub is not asked, as HF_HUB_OFFLINE is set. openai/gpt-oss-120b is used as")
-    assert fits.startswith("Memory: openai/gpt-oss-120b fits: 33.0 GiB weights + ")
+    assert fits.startswith("Memory: openai/gpt-oss-120b fits: 33.0 GiB weights, ")
     assert shells.shapes == 1
     run(shells)
     assert shells.shapes == 1, "a commit's shape is remembered"

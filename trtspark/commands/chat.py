@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from trtspark.conversation import Timing
 
 ENDS = ("/exit", "/quit")
+HELP = "/help"
+COMMANDS = """/help           show this
+/exit, /quit    end the talk (Ctrl-D does, too)
+Ctrl-C          cut an answer short
+All else goes to the model, also a line that begins with a space and then a slash."""
+#: A path like /etc/hosts is none.
+_COMMAND = re.compile(r"/[A-Za-z?]*(?=\s|$)")
 
 
 def run(
@@ -32,7 +40,7 @@ def run(
 ) -> None:
     """Talk with the model. The answer streams to standard output, all else to standard error.
 
-    In a talk Ctrl-C cuts the answer short, and Ctrl-D or /exit ends it.
+    In a talk Ctrl-C cuts the answer short, Ctrl-D or /exit ends it, and /help lists the commands.
 
     Examples:
 
@@ -132,10 +140,10 @@ def converse(talk: Talk) -> None:
 
     with suppress(ImportError):
         import readline  # noqa: F401 - input() edits lines and remembers them by it
-    terminal.hint(f"{talk.model} at {talk.url}. Ctrl-C cuts an answer, Ctrl-D or /exit ends.")
+    terminal.hint(f"{talk.model} at {talk.url}. /help shows the commands, Ctrl-D ends.")
     while True:
         try:
-            text = input("> ").strip()
+            typed = input("> ")
         except EOFError:
             terminal.err.print()
             return
@@ -143,9 +151,15 @@ def converse(talk: Talk) -> None:
             terminal.err.print()
             terminal.hint("Ctrl-D or /exit ends.")
             continue
+        text = typed.strip()
         if text in ENDS:
             return
         if not text:
+            continue
+        if command := _COMMAND.match(typed):
+            if command[0] != HELP:
+                terminal.say(f"There is no command {command[0]}.")
+            terminal.hint(COMMANDS)
             continue
         try:
             talk.say(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +18,10 @@ from trtspark.project import Choice, Stack
 from trtspark.questions import Questions
 
 if TYPE_CHECKING:
+    from cluster.config import Settings
     from cluster.facts import Facts
+    from remote.preflight import Examination
+    from trtspark.discovery import Neighbour
     from trtspark.setting_up import Flags, Plan
 
 DEFAULT_STACK = "dgx"
@@ -49,6 +54,13 @@ def run(
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file with a Hugging Face token.")
     ] = None,
     find: Annotated[bool, typer.Option(help="Look for Sparks on this network.")] = True,
+    print_sudoers: Annotated[
+        bool, typer.Option("--print-sudoers", help="Print the sudo rules as a block to paste, and end.")
+    ] = False,
+    install_sudoers: Annotated[
+        bool | None,
+        typer.Option(help="Install the sudo rules on nodes that lack them; sudo asks for the password."),
+    ] = None,
 ) -> None:
     """Set a stack up: find the Sparks, check logins and host keys, look at them, choose the model.
 
@@ -66,14 +78,24 @@ def run(
     from trtspark.discovery import neighbours
 
     ask, choice = Questions(), context.obj
+    if print_sudoers:
+        _print_sudoers(choice, user or setting_up.DEFAULT_USER, user is not None)
+        return
     folder, name, before = _stack(ask, choice)
     flags = setting_up.Flags(
-        tuple(node or ()), user, ssh_key, tuple(accept_host_key or ()), install_key, docker_group, model
+        tuple(node or ()),
+        user,
+        ssh_key,
+        tuple(accept_host_key or ()),
+        install_key,
+        docker_group,
+        model,
+        install_sudoers,
     )
     plan = setting_up.Plan(before)
     if ssh_key:
         plan.wanted["sshKey"] = str(Path(ssh_key).expanduser().resolve())
-    seen = neighbours() if find and not node and ask.interactive else []
+    seen = _seen(neighbours) if find and not node and ask.interactive else []
     plan.wanted["nodes"] = setting_up.ask_nodes(ask, flags, plan, seen, setting_up.at_the_cable)
     _tell_of_the_key(flags, plan)
     facts = _look(name, plan)
@@ -84,6 +106,7 @@ def run(
     plan.settings()
     _write(ask, folder, name, plan, hf_token_file)
     away = f"cd {shlex.quote(str(folder))} && " if folder != Path.cwd() else ""
+    terminal.hint("Next:")
     terminal.out.print(f"{away}pulumi up --stack {name}", markup=False)
 
 
@@ -98,6 +121,33 @@ def _stack(ask: Questions, choice: Choice) -> tuple[Path, str, dict[str, Any]]:
     stack = Stack(folder, name)
     keys = [key.removeprefix(f"{PROJECT}:") for key in stack.config if key.startswith(f"{PROJECT}:")]
     return folder, name, {key: stack.raw(key) for key in keys}
+
+
+def _print_sudoers(choice: Choice, user: str, given: bool) -> None:
+    """The sudo rules for a user, or for those of the stack's nodes where there is one."""
+    from trtspark import sudo_rules
+    from trtspark.project import exists
+
+    settings, names = None, [user]
+    name = choice.stack or DEFAULT_STACK
+    with suppress(TrtSparkError):  # without Pulumi, or before there is a stack, the rules are the usual ones
+        folder = choice.folder()
+        settings = Stack(folder, name).settings if exists(folder, name) else None
+    if settings is not None and not given:
+        names = list(dict.fromkeys(one.user for one in settings.nodes))
+    terminal.out.print(sudo_rules.text(names, settings), end="", markup=False, highlight=False)
+
+
+def _seen(neighbours: Callable[[], list[Neighbour]]) -> list[Neighbour]:
+    """The machines on this network; says so when there are none."""
+    with terminal.err.status("Looking for Sparks on this network"):
+        found = neighbours()
+    if not found:
+        terminal.say(
+            "No Sparks found on this network by mDNS. Type their host names or addresses: "
+            "`hostname -I` on a Spark prints its addresses."
+        )
+    return found
 
 
 def _tell_of_the_key(flags: Flags, plan: Plan) -> None:
@@ -152,6 +202,7 @@ def _judge(ask: Questions, flags: Flags, plan: Plan, stack: str) -> None:
     """Say what the machines lack and what the owner should do; nothing of it stops the writing."""
     from remote.logins import connections
     from remote.preflight import examine
+    from trtspark import sudo_rules
 
     settings = plan.settings()
     with terminal.err.status("Checking"):
@@ -167,21 +218,42 @@ def _judge(ask: Questions, flags: Flags, plan: Plan, stack: str) -> None:
     if plan.get("dockerGroup") and not settings.docker_group:
         settings = plan.settings()
         found = examine(stack, settings, connections(settings))
+    lacking = {one.node for one in found.findings if one.check == sudo_rules.MISSING}
+    if lacking:
+        found = _sudo(ask, flags, settings, stack, found, lacking)
     for error in found.errors:
-        terminal.err.print(f"[bold red]FAIL[/] {_plain(str(error))}")
+        terminal.marked("FAIL", "bold red", str(error))
     for one in found.findings:
-        colour = "bold red" if one.level == "FAIL" else "yellow"
-        terminal.err.print(f"[{colour}]{one.level}[/] {_plain(str(one))}")
+        terminal.marked(one.level, "bold red" if one.level == "FAIL" else "yellow", str(one))
     for note in found.notes:
         terminal.hint(note)
     if not found.errors and not found.findings:
-        terminal.err.print("[green]The nodes have all it takes.[/]")
+        terminal.err.print("[green]The nodes have everything they need.[/]")
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
+def _sudo(
+    ask: Questions, flags: Flags, settings: Settings, stack: str, found: Examination, lacking: set[str]
+) -> Examination:
+    """Install the sudo rules where they are wanted, else show them as a block; what is found then."""
+    from remote.logins import connections
+    from remote.preflight import examine
+    from trtspark import sudo_rules
 
-    return escape(text)
+    logins = [one for one in connections(settings) if one.host in lacking]
+    where = " and ".join(one.target for one in logins)
+    question = f"{where}: sudo asks for a password. Install rules that allow `pulumi up` its commands?"
+    if ask.yes(flags.install_sudoers, "--install-sudoers", question):
+        for one in logins:
+            try:
+                sudo_rules.install(one, settings)
+                terminal.hint(f"{one.host}: the sudo rules are in place.")
+            except TrtSparkError as error:
+                terminal.error(str(error))
+        return examine(stack, settings, connections(settings))
+    terminal.say(f"Paste this into a shell on {where}:")
+    names = list(dict.fromkeys(one.user for one in logins))
+    terminal.err.print(sudo_rules.text(names, settings), markup=False)
+    return found
 
 
 def _write(ask: Questions, folder: Path, name: str, plan: Plan, token: Path | None) -> None:
