@@ -45,8 +45,7 @@ def sudo(*words, text=None):
         if "password is required" in done["err"] or "a terminal is required" in done["err"]:
             raise stop.Stop(
                 "sudo asks for a password for `%s`. Paste there what `trtspark init --print-sudoers` prints "
-                "(docs/preparing.md)."
-                % " ".join(words)
+                "(docs/preparing.md)." % " ".join(words)
             )
         raise stop.Stop("`%s` failed: %s" % (" ".join(words), last(done)))
     return done["out"]
