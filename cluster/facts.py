@@ -193,6 +193,8 @@ class Firewall:
     """Of the ports we need, those it does not let in: "2377/tcp"; and "tcp on enp1s0f0np0" for an interface
     on which it does not let in every port, as MPI and NCCL need.
     """
+    limited: bool = False
+    """Whether it refuses ssh to whoever logs in six times within 30 seconds (`ufw limit`)."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,14 @@ class Memory:
     free: int = 0
     page_cache: int = 0
     swap: int = 0
+    swap_free: int = 0
+    cma_total: int = 0
+    cma_free: int = 0
+    """More than `cma_total` where the kernel hands its own reserve out twice: its count has gone wrong."""
+    shared: int = 0
+    """Files of /dev/shm and other tmpfs, and shared segments."""
+    lost: int = 0
+    """What belongs to no process, no file and no part of the kernel that tells: a driver's, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +270,7 @@ class Facts:
     clock_offset: float | None = None
     """Seconds the node is ahead of the operator, as far as the round trip lets one tell."""
     firewall: Firewall = Firewall()
+    ssh_port: int = 22
     management: str = ""
     """The interface that has `address`."""
     cmdline: str = ""

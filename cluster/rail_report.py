@@ -221,7 +221,7 @@ def _advice(tcp_gbps: float, rdma_gbps: float, receiver: Mapping[str, object]) -
     if tcp_gbps > rdma_gbps:
         return (
             f"TCP is faster ({tcp_gbps:.1f}), so the cable is good: check the switch's flow control (PFC or "
-            "ECN), MTU 9000 on both ends, and `cat /proc/cmdline` for kho=off on kernels before 7.0."
+            "ECN), MTU 9000 on both ends, and `cat /proc/cmdline`: kho=off slows kernels before 7.0."
         )
     return (
         "Push the cable in until it clicks or try another, set MTU 9000 on both ends, and look for errors "

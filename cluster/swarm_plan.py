@@ -241,8 +241,9 @@ def _refuse_broken(name: str, member: Member) -> None:
         return
     if member.state == "locked":
         raise NodeError(name, "its Swarm is locked.", "Run there `docker swarm unlock`.")
+    said = f": Docker says {member.error!r}" if member.error else ""
     raise NodeError(
         name,
-        f"its Swarm membership is in state {member.state!r}.",
+        f"its Swarm membership is in state {member.state!r}{said}.",
         "Look at `docker info` there; `docker swarm leave --force` ends a membership that cannot heal.",
     )

@@ -53,7 +53,7 @@ CAUSES: Sequence[Cause] = (
         r"ibv_reg_mr\S* failed|ibv_create_\w+ failed with error Cannot allocate",
         "the rank may not lock enough memory",
         "see `docker service inspect` for memlock -1 and CAP_IPC_LOCK, `ulimit -Hl` of Docker on the node, "
-        "and kernel 7.0.0-1019 for kho=off",
+        "and `grep Cma /proc/meminfo` (CmaFree above CmaTotal: a broken kernel)",
     ),
     Cause(
         "gid-family",

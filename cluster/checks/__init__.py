@@ -14,6 +14,7 @@ from cluster.checks import (  # noqa: F401  # each registers its checks
     fit,
     image,
     machine,
+    memory,
     network,
     parallel,
     serving,

@@ -29,6 +29,52 @@ def ipv4(context: Context) -> Iterator[Finding]:
 
 
 @check(
+    "network.own-address",
+    "Several nodes: each is reached at an address of its own that the others can reach, too.",
+    "List it under nodes by the address of its own network interface (`ip -br addr` there).",
+    alone=True,
+)
+def own_address(context: Context) -> Iterator[Finding]:
+    """localhost, the machine's own name at 127.0.1.1, or an address that a router translates."""
+    if len(context.settings.active_nodes) == 1:
+        return
+    for facts in context.nodes:
+        why = not_its_own(facts)
+        if why:
+            own = " or ".join(_own(facts))
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"ssh reached it at {facts.address}, {why}.",
+                "List it under nodes by an address of its own"
+                f"{f': {own}' if own else ' (`ip -br addr` there)'}; the other nodes and its rank use that.",
+            )
+
+
+def not_its_own(facts: Facts) -> str:
+    """Why other machines cannot use the address that ssh reached; "" where they can."""
+    if facts.address.is_loopback:
+        return "which other machines cannot reach"
+    here = [one.ip for own in facts.interfaces.values() for one in own]
+    if here and not facts.ipv6 and facts.address not in here:
+        return "which none of its interfaces has (address translation, or a jump host)"
+    return ""
+
+
+def _own(facts: Facts) -> list[str]:
+    """Addresses to list it by: the fabric's and Docker's own are not for that."""
+    fabric = {hca.netdev for hca in facts.hcas}
+    return [
+        str(one.ip)
+        for name, own in facts.interfaces.items()
+        for one in own
+        if name not in fabric
+        and not name.startswith(("docker", "br-", "veth"))
+        and not (one.ip.is_loopback or one.ip.is_link_local)
+    ]
+
+
+@check(
     "gpu.found",
     "nvidia-smi lists a GPU.",
     "After a driver update, reboot the machine; `nvidia-smi -L` lists its GPU.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster import fabric
+from cluster.checks.access import not_its_own
 from cluster.checks.table import Context, Finding, Level, check
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
@@ -37,6 +38,8 @@ def _finding(level: Level, context: Context, text: str) -> Finding:
 def transport(context: Context) -> Iterator[Finding]:
     """Everything that the plan refuses, and NCCL variables that contradict `transport`."""
     wanted = [node.fabric for node in context.settings.active_nodes]
+    if len(context.nodes) > 1 and any(not_its_own(facts) for facts in context.nodes):
+        return  # another check's
     try:
         found = fabric.plan(context.nodes, wanted, context.settings.transport)
     except PlanError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from cluster.checks.table import Context, Finding, check
@@ -13,8 +12,6 @@ GIB = 1 << 30
 IMAGE_ROOM = 40 * GIB
 #: Below this Docker cannot even write a container's log.
 NO_ROOM, NO_INODES = 1 * GIB, 5000
-#: A Spark that only idles has over 90 % of its memory available.
-LITTLE_MEMORY = 0.5
 
 
 @check(
@@ -85,26 +82,37 @@ def host_names(context: Context) -> Iterator[Finding]:
 
 @check(
     "machine.kernel",
-    "NVIDIA's kernel 7.0 has kho=off on its command line where ranks talk over RDMA.",
-    "Install nvidia-spark-grub-kho, or add kho=off to the kernel's command line, and reboot.",
+    "Where ranks talk over RDMA, the kernel counts its memory right (CmaFree is not above CmaTotal).",
+    "Boot with kho=off (NVIDIA's package nvidia-spark-grub-kho sets it), or boot another kernel.",
     alone=True,
 )
 def kernel(context: Context) -> Iterator[Finding]:
-    """7.0 keeps memory for a next kernel (Kexec HandOver), and then none can be registered for RDMA:
-    `ibv_reg_mr_iova2 … Cannot allocate memory` when NCCL starts (NVIDIA's advisory of September 2026).
+    """Kernels that keep memory for the next one (Kexec HandOver) may hand it out as CMA, and then none can
+    be registered for RDMA: `ibv_reg_mr_iova2 … Cannot allocate memory` when NCCL starts (NVIDIA's advisory
+    of September 2026). Some versions are broken with kho=off, others are fine without it.
     """
     if len(context.settings.active_nodes) == 1:
         return
     for facts in context.nodes:
-        broken = re.match(r"7\.0\.", facts.kernel) and "kho=off" not in facts.cmdline.split()
-        if broken and any(hca.usable for hca in facts.hcas):
-            yield Finding(
-                "FAIL",
-                facts.node,
-                f"its kernel {facts.kernel} runs without kho=off, so RDMA gets no memory.",
-                "Run there `sudo apt-get install nvidia-spark-grub-kho` (or add kho=off to the kernel's "
-                "command line), and reboot.",
+        total, free = facts.ram.cma_total, facts.ram.cma_free
+        if free <= total or not any(hca.usable for hca in facts.hcas):
+            continue
+        todo = (
+            "Run there `sudo apt-get install nvidia-spark-grub-kho` (or add kho=off to the kernel's command "
+            "line), and reboot."
+        )
+        if "kho=off" in facts.cmdline.split():
+            todo = (
+                "kho=off is set already: install the newest kernel with `sudo apt update && sudo apt "
+                "full-upgrade`, or boot an older one, and reboot."
             )
+        yield Finding(
+            "FAIL",
+            facts.node,
+            f"its kernel {facts.kernel} gives RDMA no memory (/proc/meminfo has CmaFree "
+            f"{free // 1024} kB, CmaTotal {total // 1024} kB).",
+            todo,
+        )
 
 
 @check(
@@ -129,28 +137,6 @@ def others(context: Context) -> Iterator[Finding]:
                 facts.node,
                 f"its GPU is in use by {listed}{more}.",
                 "GPU and system share one memory: stop what the model's should be.",
-            )
-
-
-@check(
-    "machine.memory",
-    "At least half of the memory is available while no rank of ours runs.",
-    "See with `ps aux --sort -rss | head` what holds it.",
-    "WARN",
-    alone=True,
-)
-def memory(context: Context) -> Iterator[Finding]:
-    """The GPU has no memory of its own."""
-    for facts in context.nodes:
-        total, available = facts.ram.total, facts.ram.available
-        if facts.ranks or not available or not context.settings.running:
-            continue
-        if available < LITTLE_MEMORY * total:
-            yield Finding(
-                "WARN",
-                facts.node,
-                f"only {available / GIB:.0f} of its {total / GIB:.0f} GiB memory are available.",
-                "The model shares them with whatever runs there: `ps aux --sort -rss | head` names it.",
             )
 
 

@@ -109,6 +109,34 @@ def _opening(facts: Facts, port: str) -> str:
 
 
 @check(
+    "network.ssh-limit",
+    "The node's firewall does not limit how often ssh may connect (`ufw limit`).",
+    "`sudo ufw delete limit 22/tcp && sudo ufw allow 22/tcp`, or allow it from the operator and the head.",
+    "WARN",
+    alone=True,
+)
+def ssh_limit(context: Context) -> Iterator[Finding]:
+    """ufw refuses the sixth connection of one machine within 30 s: docs/decisions/0061-ufw-limit.md."""
+    for facts in context.nodes:
+        if facts.firewall.limited:
+            who = " ".join(dict.fromkeys(filter(None, (facts.operator, *_head_of(context, facts)))))
+            yield Finding(
+                "WARN",
+                facts.node,
+                "ufw refuses ssh to a machine that connects six times within 30 seconds, and "
+                "`pulumi up` may.",
+                f"Run there `for a in {who}; do sudo ufw prepend allow proto tcp from $a to any port "
+                f"{facts.ssh_port}; done`.",
+            )
+
+
+def _head_of(context: Context, facts: Facts) -> list[str]:
+    """The head's address where its mpirun logs in there by ssh."""
+    head = next((one for one in context.nodes if _is_head(context, one)), facts)
+    return [] if head is facts else [str(head.address)]
+
+
+@check(
     "network.clocks",
     "The nodes' clocks agree within a minute, with each other and with the operator's.",
     "`timedatectl` says whether anything keeps the clock right; `sudo timedatectl set-ntp true` lets it.",

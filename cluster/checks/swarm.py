@@ -56,6 +56,43 @@ def expired(context: Context) -> Iterator[Finding]:
 
 
 @check(
+    "swarm.address",
+    "The machine still has the address at which its Swarm knows it.",
+    "Give it that address again (a fixed lease in the router), or leave the Swarm: "
+    "`docker swarm leave --force`.",
+    "FAIL",
+    "WARN",
+    alone=True,
+)
+def address(context: Context) -> Iterator[Finding]:
+    """DHCP gave it another one. Without its manager's address a Swarm does not come up; a worker's is only
+    for overlay networks, of which the ranks use none.
+    """
+    for facts in context.nodes:
+        swarm = facts.docker.swarm
+        if not moved(facts):
+            continue
+        said = f" Docker says: {swarm.error!r}." if swarm.error else ""
+        broken = swarm.manager or swarm.state != "active" or facts.node == context.settings.nodes[0].host
+        yield Finding(
+            "FAIL" if broken else "WARN",
+            facts.node,
+            f"its Swarm knows it at {swarm.address}, which it no longer has (ssh reached it at "
+            f"{facts.address}).{said}",
+            f"Give it {swarm.address} again (a fixed lease in the router). Or give that Swarm up. "
+            + way_out(manager=facts.node == context.settings.nodes[0].host),
+        )
+
+
+def moved(facts: Facts) -> bool:
+    """Whether the machine has lost the address that its Swarm knows."""
+    swarm = facts.docker.swarm
+    here = {str(one.ip) for own in facts.interfaces.values() for one in own}
+    known = swarm.state != "inactive" and swarm.address and EXPIRED not in swarm.error
+    return bool(known and here and swarm.address not in here)
+
+
+@check(
     "swarm.membership",
     "Every machine is in no Swarm, or in this stack's: not in another one, and not another stack's.",
     "Take the machine out of the other Swarm or stack, or out of nodes.",
@@ -66,7 +103,7 @@ def membership(context: Context) -> Iterator[Finding]:
     What only `up` can tell counts as outside of any Swarm: a machine whose certificate has expired, or whose
     Docker is still looking for its manager.
     """
-    if any(facts.docker.problem for facts in context.nodes):
+    if any(facts.docker.problem for facts in context.nodes) or moved(context.nodes[0]):
         return
     names = [facts.node for facts in context.nodes]
     members = {facts.node: _member(facts) for facts in context.nodes}
@@ -108,6 +145,6 @@ def owner(context: Context) -> Iterator[Finding]:
 
 def _member(facts: Facts) -> Member:
     swarm = facts.docker.swarm
-    if swarm.state == "pending" or EXPIRED in swarm.error:
+    if swarm.state == "pending" or EXPIRED in swarm.error or (moved(facts) and swarm.state != "active"):
         return Member("inactive")
     return Member(swarm.state, swarm.node_id, swarm.manager, error=swarm.error, managers=swarm.managers)

@@ -79,8 +79,16 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         clock_offset=system.clock_offset(document, asked),
         firewall=firewall.verdict(
             document,
-            firewall.questions(interfaces, management, [h.netdev for h in hcas if h.usable], operator, port),
+            firewall.questions(
+                interfaces,
+                management,
+                [h.netdev for h in hcas if h.usable],
+                operator,
+                port,
+                network.ssh_port(document["ssh_connection"]),
+            ),
         ),
+        ssh_port=network.ssh_port(document["ssh_connection"]) or 22,
         management=management,
         cmdline=(files["/proc/cmdline"] or "").strip(),
         memlock=None if document["memlock"] < 0 else document["memlock"],

@@ -21,6 +21,8 @@ from cluster.facts import Firewall
 _UNITS = {"nftables.service": "nftables", "netfilter-persistent.service": "iptables"}
 _SWARM = ((2377, "tcp"), (7946, "tcp"), (7946, "udp"), (4789, "udp"))
 EVERYWHERE = IPv4Network("0.0.0.0/0")
+#: The question whether ssh is let in: it is, as the answer came by it; but perhaps only so often.
+SSH = "ssh"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Rule:
     to: IPv4Network
     source: IPv4Network
     interface: str
+    limits: bool = False
+    """Whether it opens for a few connections only."""
 
     def fits(self, question: Question) -> bool:
         """Whether it decides. A rule that opens for some of the source's addresses is taken to be meant for
@@ -69,20 +73,25 @@ def questions(
     fabric: Sequence[str],
     operator: str,
     port: int | None,
+    ssh_port: int = 0,
 ) -> list[Question]:
-    """What must be let in: the Swarm's ports from the management network, the API's from the operator, and
-    every TCP port on the interfaces that ranks may talk over.
+    """What must be let in: the Swarm's ports from the management network, ssh (on `ssh_port`, 0 where that
+    is not known) and the API's from the operator, and every TCP port on the interfaces that ranks may talk
+    over.
     """
     own = {name: addresses[0] for name, addresses in interfaces.items() if addresses}
     if management not in own:
         return []
     here = own[management]
     found = [Question(f"{n}/{kind}", n, kind, management, here.ip, here.network) for n, kind in _SWARM]
+    try:
+        client = IPv4Network(operator)
+    except ValueError:
+        client = here.network
+    if ssh_port:
+        # The operator's, and that of the head's mpirun.
+        found += [Question(SSH, ssh_port, "tcp", management, here.ip, who) for who in (client, here.network)]
     if port is not None:
-        try:
-            client = IPv4Network(operator)
-        except ValueError:
-            client = here.network
         found.append(Question(f"{port}/tcp", port, "tcp", management, here.ip, client))
     for name in (*fabric, management):
         if name in own:
@@ -103,12 +112,15 @@ def verdict(document: Mapping[str, Any], asked: Sequence[Question]) -> Firewall:
     if not text or not policy:
         return Firewall(tool="ufw")
     rules = [rule for line in text.splitlines() if (rule := _rule(line))]
-    closed = [
-        one.name
-        for one in asked
-        if not next((rule.opens for rule in rules if rule.fits(one)), policy[1].upper() == "ACCEPT")
-    ]
-    return Firewall(tool="ufw", known=True, closed=tuple(closed))
+    closed = []
+    limited = False
+    for one in asked:
+        rule = next((rule for rule in rules if rule.fits(one)), None)
+        if one.name == SSH:
+            limited |= rule is not None and rule.limits
+        elif not (rule.opens if rule else policy[1].upper() == "ACCEPT"):
+            closed.append(one.name)
+    return Firewall(tool="ufw", known=True, closed=tuple(closed), limited=limited)
 
 
 def _rule(line: str) -> Rule | None:
@@ -125,7 +137,8 @@ def _rule(line: str) -> Rule | None:
         where = IPv4Network(to, strict=False), IPv4Network(source, strict=False)
     except ValueError:
         return None  # IPv6
-    return Rule(action.partition("_")[0] in ("allow", "limit"), protocol, ports, *where, interface)
+    kind = action.partition("_")[0]
+    return Rule(kind in ("allow", "limit"), protocol, ports, *where, interface, kind == "limit")
 
 
 def _covers(ports: str, port: int | None) -> bool:

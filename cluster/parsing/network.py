@@ -46,6 +46,12 @@ def reached(connection: str, text: str) -> tuple[IPv4Address, str]:
     return UNKNOWN, ipv6
 
 
+def ssh_port(connection: str) -> int:
+    """The node's port that ssh reached, from SSH_CONNECTION; 0 without ssh."""
+    words = connection.split()
+    return int(words[3]) if len(words) == 4 and words[3].isdecimal() else 0
+
+
 def routes(table: str, own: Mapping[str, tuple[IPv4Interface, ...]]) -> tuple[IPv4Network, ...]:
     """Every destination but the default one, from /proc/net/route (hexadecimal, low byte first)."""
     found = {address.network for addresses in own.values() for address in addresses}

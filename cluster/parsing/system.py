@@ -12,6 +12,32 @@ from cluster.facts import Disk, Memory, Toolkit
 
 #: adjtimex(2): the clock is kept right by nothing.
 TIME_ERROR = 5
+#: `Memory`'s fields but the last, as /proc/meminfo calls them.
+_SIZES = (
+    "MemTotal",
+    "MemAvailable",
+    "MemFree",
+    "Cached",
+    "SwapTotal",
+    "SwapFree",
+    "CmaTotal",
+    "CmaFree",
+    "Shmem",
+)
+#: What /proc/meminfo says of all memory that is not a driver's. Shmem is a part of Cached.
+_ACCOUNTED = (
+    "MemFree",
+    "Buffers",
+    "Cached",
+    "SwapCached",
+    "AnonPages",
+    "Slab",
+    "KernelStack",
+    "PageTables",
+    "SecPageTables",
+    "VmallocUsed",
+    "Percpu",
+)
 
 
 def platform(text: str | None) -> str:
@@ -23,9 +49,14 @@ def platform(text: str | None) -> str:
 
 def memory(text: str) -> Memory:
     """/proc/meminfo, in bytes."""
-    kib = {name: int(number) for name, number in re.findall(r"(?m)^(\w+):\s+(\d+) kB", text)}
-    sizes = [kib.get(name, 0) for name in ("MemTotal", "MemAvailable", "MemFree", "Cached", "SwapTotal")]
-    return Memory(*(size * 1024 for size in sizes))
+    kib = {name: int(number) for name, number in re.findall(r"(?m)^(\w+):\s+(\d+)", text)}
+    kib.setdefault("SwapFree", kib.get("SwapTotal", 0))
+    sizes = [kib.get(name, 0) for name in _SIZES]
+    # Older listings are cut short: without AnonPages nobody can tell what is accounted for.
+    told = sum(kib.get(name, 0) for name in _ACCOUNTED)
+    told += kib.get("HugePages_Total", 0) * kib.get("Hugepagesize", 0)
+    lost = max(0, kib["MemTotal"] - told) if "AnonPages" in kib and "MemTotal" in kib else 0
+    return Memory(*(size * 1024 for size in (*sizes, lost)))
 
 
 def disks(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Disk]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -201,11 +202,10 @@ def test_one_host_name_on_two_machines():
 
 
 def test_the_kernels_fault_does_not_matter_without_rdma_or_alone():
-    bad = {"kernel": "7.0.0-1019-nvidia"}
+    bad = {"ram": Memory(cma_total=0, cma_free=9700000 << 10)}
     assert len(problems(pair(bad, bad))) == 2
-    assert not any("kho" in said for said in problems(pair({**bad, "hcas": ()}, {**bad, "hcas": ()})))
+    assert not any("CmaFree" in said for said in problems(pair({**bad, "hcas": ()}, {**bad, "hcas": ()})))
     assert problems([dataclasses.replace(samples.facts(1)[0], **bad)]) == []
-    assert problems(pair({"kernel": "7.10.0-1-nvidia"}, {"kernel": "6.17.0-1014-nvidia"})) == []
 
 
 def test_others_on_the_gpu_are_named_and_counted():
@@ -221,6 +221,45 @@ def test_memory_that_our_own_rank_holds_is_no_warning():
     [said] = problems(head(**little))
     assert "only 20 of its 120 GiB memory are available." in said
     assert problems(head(**little, ranks=(("dgx", "0", "8355"),))) == []
+
+
+def test_memory_left_behind_is_not_sought_where_a_program_has_the_gpu():
+    left = {"ram": Memory(total=120 << 30, available=90 << 30, lost=20 << 30)}
+    assert len(problems(head(**left))) == 1
+    assert problems(head(**left), running=False) == []
+    assert problems(head(**left, gpu_processes=(GpuProcess(1, "python3", "rank", True),))) == []
+
+
+def test_swap_does_not_matter_while_a_rank_runs():
+    used = {"ram": Memory(swap=16 << 30, swap_free=2 << 30)}
+    assert len(problems(head(**used))) == 1
+    assert problems(head(**used, ranks=(("dgx", "0", "8355"),))) == []
+
+
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.1.1", "203.0.113.9"])
+def test_an_address_that_the_others_cannot_use_is_refused_with_those_they_can(node, address):
+    nodes = samples.facts(2)
+    own = str(nodes[node].address)
+    nodes[node] = dataclasses.replace(nodes[node], address=IPv4Address(address))
+    [said] = problems(nodes)
+    assert said.startswith(f"{nodes[node].node}: ")
+    assert address in said
+    assert own in said
+    assert "192.168.100" not in said
+
+
+def test_a_single_machine_may_be_localhost():
+    only = dataclasses.replace(samples.facts(1)[0], address=IPv4Address("127.0.0.1"))
+    assert problems([only]) == []
+
+
+def test_ufw_limit_is_told_with_the_operators_and_the_heads_address():
+    limited = {"firewall": Firewall("ufw", True, limited=True)}
+    [said] = problems(pair({}, limited))
+    assert "10.24.11.1 10.24.11.11" in said
+    [said] = problems(head(**limited))
+    assert "10.24.11.11 " not in said.partition(": ")[2]
 
 
 def test_room_for_the_image_matters_until_it_is_there():

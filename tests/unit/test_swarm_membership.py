@@ -51,6 +51,31 @@ def test_fresh_machines_and_our_own_swarm_are_right():
     assert found(manager(head, {"h": labels(0), "w": labels(1)}), worker(other)) == []
 
 
+def test_a_manager_that_lost_its_address_is_told_once_with_both_addresses():
+    head, other = pair()
+    swarm = with_swarm(head, {}, state="active", node_id="h", manager=True, address="10.24.11.99")
+    [(node, what)] = found(swarm, worker(other, managers=("10.24.11.99",)), check="swarm.address")
+    assert node == HEAD
+    assert "10.24.11.99" in what
+    assert HEAD in what
+    assert found(swarm, worker(other, managers=("10.24.11.99",))) == []
+
+
+def test_a_worker_that_lost_its_address_goes_on():
+    head, other = pair()
+    swarm = with_swarm(other, state="active", node_id="w", managers=(HEAD,), address="10.24.11.98")
+    ours = manager(head, {"h": labels(0), "w": labels(1)})
+    asked = context(ours, swarm)
+    assert [(one.level, one.node) for one in CHECKS["swarm.address"](asked)] == [("WARN", WORKER)]
+    assert found(ours, swarm) == []
+
+
+def test_an_address_on_another_interface_of_the_machine_is_no_loss():
+    head, other = pair()
+    swarm = with_swarm(head, {}, state="active", node_id="h", manager=True, address="192.168.100.11")
+    assert found(swarm, other, check="swarm.address") == []
+
+
 def test_a_worker_of_somebody_elses_swarm():
     head, other = pair()
     [(node, what)] = found(head, worker(other, managers=("10.9.9.9",)))
