@@ -31,7 +31,8 @@ def transports(lines: Sequence[str]) -> tuple[RankTransport, ...]:
     return tuple(found.values())
 
 
-NCCL_FAILED = engine_causes.NCCL_FAILED
+#: Causes that NCCL's own lines tell more about: which rank, and what to do there.
+OF_NCCL = (engine_causes.NCCL_FAILED, engine_causes.LINK_EVENT)
 _FATAL = re.compile(r"Executor worker (returned error|initialization error|died)")
 #: Warnings after which NCCL's start returns an error.
 _NCCL_FATAL = ("Failed to initialize any NET plugin", "Bootstrap : no socket interface found")
@@ -39,15 +40,23 @@ _ERROR = re.compile(r"(\b\w*(Error|Exception)\b: |\[E\] |^Error: |\bERROR: )")
 
 
 def cause(lines: Sequence[str]) -> str:
-    """One sentence on why the engine failed: what it means, and the line that says so; "" if unknown."""
-    for known in engine_causes.CAUSES:
-        for line in () if known.harmless else reversed(lines):
-            if known.pattern.search(line):
-                return f"{known.sentence} ({line.strip()[:200]})"
-    for line in reversed(lines):
-        if _ERROR.search(line):
-            return line.strip()[:300]
-    return ""
+    """One sentence on why the engine failed: what it means, and the line that says so; "" if unknown.
+
+    Of the lines that the table knows, the first row of the table counts, and of that row the last line. A
+    passing row counts when no error comes after it.
+    """
+    told = [line for line in lines if not ((known := engine_causes.row(line)) and known.harmless)]
+    for passing in (False, True):
+        for known in engine_causes.CAUSES:
+            for place in reversed(range(len(told) if known.passing == passing and not known.harmless else 0)):
+                if known.pattern.search(told[place]) and not (passing and _error(told[place + 1 :])):
+                    return f"{known.sentence} ({told[place].strip()[:200]})"
+    return _error(told)
+
+
+def _error(lines: Sequence[str]) -> str:
+    """The last line that looks like an error; "" when none does."""
+    return next((line.strip()[:300] for line in reversed(lines) if _ERROR.search(line)), "")
 
 
 def fatal(line: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cluster.engine_causes import MEMORY_JOURNAL
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -37,11 +39,19 @@ EXITS: Mapping[int, Exit] = {
         "the engine fails every completion",
         "its own words are in the line before; `trtspark logs` explains what it knows of them",
     ),
+    78: Exit(
+        "the server has ended, though nobody asked for it",
+        f"if nobody ended it by hand, {MEMORY_JOURNAL} on the head tells who did",
+    ),
     137: Exit(
         "killed, by `docker kill` or by the kernel because memory ran out",
-        "`sudo journalctl -k -g 'Out of memory'` on the node tells; then lower gpuMemoryFraction",
+        f"{MEMORY_JOURNAL} on the node tells; then lower gpuMemoryFraction",
     ),
-    143: Exit("asked to stop, and ended by that"),
+    # Rank 0 ends with 0 when it is asked to stop, and Swarm does not call what it stopped itself failed.
+    143: Exit(
+        "ended from outside, though nobody asked for it: by earlyoom, systemd-oomd or a `kill` by hand",
+        f"{MEMORY_JOURNAL} on the node names who did it; if memory ran short, lower gpuMemoryFraction",
+    ),
 }
 
 

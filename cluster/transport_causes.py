@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MOFED = (1, 11)
 #: NCCL's own lines have at most 1024 bytes; whatever is longer is not searched to its end.
 _LONGEST = 2048
+_EVENT = re.compile(r"\bGot (?:\S+ )?async (?:error |fatal )?event ?:|Call to ibv_\w+ failed")
 _GIDS = re.compile(r"local GID (\S+?), remote GID (\S+)")
 
 
@@ -126,8 +127,10 @@ CAUSES: Sequence[Cause] = (
 
 
 def recognised(line: str) -> Cause | None:
-    """The cause that one line of NCCL's shows by itself; None for any other line."""
-    if nccl_log.parse(line) is None:
+    """The cause that one line of NCCL's shows by itself; None for any other line. What NCCL says of a port
+    is its own, with its prefix or without.
+    """
+    if nccl_log.parse(line) is None and not _EVENT.search(line[:_LONGEST]):
         return None
     return next((cause for cause in CAUSES if _sign(cause, [line], "") is not None), None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from cluster import engine_log, transport_causes
+from cluster import engine_log, exits, transport_causes
 from cluster import transport as transport_plan
 from cluster.errors import NodeError, NotReady
 from cluster.load_progress import progress
@@ -111,7 +111,9 @@ class _Watch:
             raise NotReady("the server did not start")
         if len(failed) >= MAX_FAILURES:
             reason = failed[0]["Status"].get("Err") or failed[0]["Status"].get("Message", "")
-            raise NotReady(f"the server ended {len(failed)} times in a row ({reason})")
+            code = failed[0]["Status"].get("ContainerStatus", {}).get("ExitCode", 0)
+            why = f": {means}" if (means := exits.explained(code)) else ""
+            raise NotReady(f"the server ended {len(failed)} times in a row ({reason}{why})")
         far = progress(lines, len(self.props["network"]) or 1) or status.get("State", "no task")
         return far, status.get("Err") or last
 
@@ -125,8 +127,8 @@ class _Watch:
             lines = self._failed_log() or self.log()
         except NodeError:  # the head cannot be reached, which `what` says
             lines = []
-        cause = engine_log.cause(lines)
-        if cause.startswith(engine_log.NCCL_FAILED):
+        cause = engine_log.cause([what, *lines])  # a failed completion says why
+        if cause.startswith(engine_log.OF_NCCL):
             ranks = transport_plan.expected(self.props["network"])
             cause = transport_causes.told(ranks, lines, transport_plan.lines_of) or cause
         tail = " | ".join(line.strip()[:160] for line in lines[-3:])

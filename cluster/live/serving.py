@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster import affinity
+from cluster import affinity, engine_causes
 from cluster.checks.table import Finding, Level
 from cluster.live.seen import Live
 from cluster.live.swarm import UP
@@ -78,11 +78,14 @@ def completes(live: Live) -> Iterator[Finding]:
     """A server whose worker is gone may list its model and complete nothing."""
     assert live.answer is not None
     if live.answer.completes is False:
+        known = engine_causes.recognised(live.answer.said)
         yield Finding(
             "FAIL",
             "",
             f"{live.outputs['endpoint']} lists its model but completes nothing ({live.answer.said}).",
-            "`trtspark logs` explains what the server says.",
+            f"{known.means[:1].upper()}{known.means[1:]}: {known.todo}."
+            if known
+            else "`trtspark logs` explains what the server says.",
         )
 
 

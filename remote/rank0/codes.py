@@ -18,6 +18,8 @@ NOT_READY = 75
 UNHEALTHY = 76
 #: /health says that all is well, and completions fail.
 FAILING = 77
+#: The server ended in good order, and nobody had asked us.
+UNASKED = 78
 
 MEANINGS = {
     STOPPED: "asked to stop",
@@ -29,6 +31,7 @@ MEANINGS = {
     NOT_READY: "no answer within readyTimeout",
     UNHEALTHY: "the engine says that it is gone",
     FAILING: "the engine fails every completion",
+    UNASKED: "the server has ended, though nobody asked for it",
 }
 
 

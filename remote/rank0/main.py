@@ -81,8 +81,11 @@ def run(launch, command, asked):
     if asked.is_set():
         return codes.STOPPED
     compiled.ended(child.returncode)
-    say("ended with exit code %d" % child.returncode)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    if child.returncode == 0:
+        raise codes.Ended(codes.UNASKED, "the server ended although nobody asked for it")
+    code = child.returncode if child.returncode > 0 else 128 - child.returncode
+    say("ended with exit code %d" % code)
+    return code
 
 
 def watch(child, signs, asked, port, drain_s):

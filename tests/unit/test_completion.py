@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cluster import engine_causes
 from cluster.errors import NotReady, TrtSparkError
 from lab.engine.tensorrt_llm.generation import Wish, words
 from lab.engine.tensorrt_llm.serve import answers
@@ -135,6 +136,19 @@ def test_the_gate_ends_with_the_engines_words_when_completions_go_on_failing(ser
     with pytest.raises(NotReady, match="lists the model but completes nothing, 3 times in a row: ") as caught:
         gate.succeed()
     assert completion.fault(*bad) in str(caught.value)
+
+
+def test_the_gate_names_the_cause_of_a_failed_completion(server, monkeypatch):
+    """/health and the list of models are well, every completion is refused, and the log says nothing."""
+    props, script, _ = server
+    script.append((400, GONE))
+    quiet = {"look": lambda *_: None, "_failed_log": lambda _: [], "log": lambda *_: ["Uvicorn running"]}
+    for name, value in quiet.items():
+        monkeypatch.setattr(readiness._Watch, name, value)
+    with pytest.raises(NotReady) as caught:
+        readiness.gate({**props, "timeout": 60, "service": "s", "network": []}, print)
+    [row] = [row for row in engine_causes.CAUSES if row.id == "gpu-fault"]
+    assert row.sentence in str(caught.value)
 
 
 def test_a_failure_of_a_moment_is_waited_out(server):

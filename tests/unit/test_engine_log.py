@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import engine_causes, engine_log
+from cluster import engine_causes, engine_log, exits
 from cluster.engine_log import RankTransport
+from cluster.log_lines import Reader
 
 LOGS = Path(__file__).parents[1] / "fixtures" / "engine-log"
 
@@ -105,7 +106,9 @@ def recorded() -> list[tuple[str, str]]:
 
 
 def first_row(line: str) -> engine_causes.Cause:
-    return next(row for row in engine_causes.CAUSES if row.pattern.search(line))
+    found = engine_causes.row(line)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(("row", "line"), recorded())
@@ -118,11 +121,82 @@ def test_every_row_has_a_recorded_line():
 
 
 @pytest.mark.parametrize(("row", "line"), recorded())
-def test_what_is_harmless_is_no_cause_and_what_passes_is_not_marked(row, line):
+def test_what_is_harmless_is_no_cause_and_only_the_usual_is_not_marked(row, line):
     known = first_row(line)
     assert bool(engine_log.cause([line])) != known.harmless
     marked = engine_causes.recognised(line)
-    assert (marked is None) == known.passing
+    assert (marked is None) == (row == "worker-waiting")
+
+
+#: Lines of real machines (docs/real-world.md), and the command or key that the explanation has to name.
+MACHINES = [
+    ("[FP4 gemm Runner] Failed to run cutlass FP4 gemm on sm120", "another image"),
+    ("no kernel image is available for execution on the device", "pulumi config rm image"),
+    ("an illegal instruction was encountered", "another image"),
+    ("Transformers does not recognize this architecture", "another image"),
+    ("Unable to find address for: enp1s0f1np1", "GLOO_SOCKET_IFNAME"),
+    ("Got async fatal event: port error", "ibdev2netdev"),
+    ("Got async event: GID table change", "ip -br addr"),
+    ("exited on signal 11", "docs/images.md"),
+    ("exited on signal 15", "journalctl -u earlyoom -u systemd-oomd -k --since"),
+    ("[Errno 28] No space left on device", "df -h"),
+    ("[Errno 13] Permission denied: '/root/.cache/huggingface/hub/models--a--b/blobs/0f'", "chown"),
+    ("SafetensorError: Error while deserializing header: incomplete metadata", "weights.verify full"),
+    ("No CUDA GPUs are available", "docker info"),
+    (
+        "This container was built for NVIDIA Driver Release 580.95 or later, but version 580.82 was detected",
+        "apt full-upgrade",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "names"), MACHINES)
+def test_a_line_of_a_real_machine_is_explained_everywhere(line, names):
+    assert names in engine_log.cause([line])
+    read = Reader(["spark-1", "spark-2"]).read(line)
+    assert names in read.known
+    assert not read.harmless
+
+
+@pytest.mark.parametrize(("line", "names"), MACHINES)
+def test_what_follows_from_it_does_not_hide_it(line, names):
+    consequences = [
+        "RuntimeError: Executor creation failed with NCCL error: remote process exited or there was a "
+        "network error",
+        "[11/24/2025-14:08:55] [TRT-LLM] [E] Executor worker initialization error: Traceback",
+    ]
+    passing = "NVIDIA Driver" in line
+    said = engine_log.cause([line, *(consequences)])
+    assert (names in said) != passing
+    assert names in engine_log.cause(["Loading weights: 100%", line, "INFO:     Shutting down"])
+
+
+@pytest.mark.parametrize(
+    "alarm",
+    [line for row, line in recorded() if row in ("autotuner", "client-request", "ucx-device", "log-level")],
+)
+def test_a_false_alarm_is_no_cause_and_hides_none(alarm):
+    assert engine_log.cause(["Loading weights", alarm, "INFO:     Application startup complete."]) == ""
+    later = "OSError: [Errno 98] Address already in use"
+    for lines in ([alarm, later], [later, alarm]):
+        assert "port" in engine_log.cause(lines)
+    assert engine_log.cause([alarm, "KeyError: 'rope_scaling'"]) == "KeyError: 'rope_scaling'"
+    assert Reader().read(alarm).harmless
+
+
+def test_an_older_driver_is_the_cause_only_when_no_error_follows():
+    older = "ERROR: This container was built for NVIDIA Driver Release 580.95 or later, but"
+    assert "driver" in engine_log.cause([older, "version 580.82 was detected."])
+    assert engine_log.cause([older, "KeyError: 'rope_scaling'"]) == "KeyError: 'rope_scaling'"
+    assert "the port is taken" in engine_log.cause([older, "[Errno 98] Address already in use"])
+
+
+@pytest.mark.parametrize("code", [137, 143, 78])
+def test_an_end_that_nobody_asked_for_names_who_ends_programs(code):
+    assert "journalctl -u earlyoom -u systemd-oomd -k --since" in exits.explained(code)
+    read = Reader(["spark-1"]).read(f"[trtspark] ended with exit code {code}")
+    assert read.known
+    assert not read.harmless
 
 
 def test_an_assertion_that_says_what_it_asserts_is_no_bare_one():

@@ -250,6 +250,16 @@ CASES = [
         "FAIL endpoint.completes: http://10.24.11.11:8355 lists its model but completes nothing",
     ),
     (
+        live(answer=Answer(MODEL, "HTTP 400: CUDA error: an illegal instruction was encountered", False)),
+        "FAIL endpoint.completes: http://10.24.11.11:8355 lists its model but completes nothing (HTTP 400: "
+        "CUDA error: an illegal instruction was encountered). A kernel failed on the GPU",
+    ),
+    (
+        live(tasks(task(0, minutes=5), task(0, "failed", "shutdown", 8, "task: non-zero exit (143)", 143))),
+        "WARN service.restarts: trtspark-dgx-rank-0 ended once within the hour, and runs again since 5 min: "
+        "task: non-zero exit (143) (ended from outside",
+    ),
+    (
         live(outputs={**OUTPUTS, "transport": ["spark-1: NET/Socket", "spark-2: NET/Socket"]}),
         "WARN transport.proven: spark-1 and spark-2 talk over sockets",
     ),

@@ -106,7 +106,7 @@ def test_infiniband_without_devices_is_explained():
     assert transport.reports(PAIR, lines) == {}
     said = transport_causes.told(hosts[::-1], renamed, transport.lines_of)
     assert said.startswith(f"rank 1 (10.24.11.12): NCCL said: '{NO_PLUGIN}'. Likely cause: no device of that")
-    assert engine_log.cause(lines).startswith(engine_log.NCCL_FAILED)
+    assert engine_log.cause(lines).startswith(engine_log.OF_NCCL)
     assert any(engine_log.fatal(line) for line in lines)
 
 
@@ -122,7 +122,7 @@ def test_an_interface_that_is_not_there_is_explained():
     said = transport_causes.told((rank(0, "vm.local"), rank(1, "other")), lines, transport.lines_of)
     assert said.startswith("rank 0 (10.24.11.11): NCCL said: 'Bootstrap : no socket interface found'. Likely")
     assert "NCCL_SOCKET_IFNAME is not in the container" in said
-    assert engine_log.cause(lines).startswith(engine_log.NCCL_FAILED)
+    assert engine_log.cause(lines).startswith(engine_log.OF_NCCL)
     assert any(engine_log.fatal(line) for line in lines)
 
 

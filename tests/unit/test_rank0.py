@@ -573,3 +573,27 @@ def test_pages_are_dropped_only_where_the_load_needs_the_room(monkeypatch, tmp_p
     assert calls == []
     assert room.look(50, "a/b") == [10, 10]
     assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", codes.UNASKED), ("kill -TERM $$", 143), ("exit 143", 143), ("exit 3", 3)]
+)
+def test_an_end_that_nobody_asked_for_is_never_a_stop(tmp_path, monkeypatch, script, code):
+    """earlyoom sends SIGTERM: a server of uvicorn's ends in good order, mpirun with 143."""
+
+    class Compiled:
+        def ended(self, _code):
+            pass
+
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(main.sys, "executable", str(program))
+    monkeypatch.setattr(main.room, "make", lambda *_: None)
+    monkeypatch.setattr(main.kernels, "prepare", lambda *_: Compiled())
+    launch = {"ranks": LAUNCH["ranks"][:1], "subnet": "", "drain_s": 0}
+    try:
+        found = main.run(launch, ["trtllm-serve", "a/b"], threading.Event())
+    except codes.Ended as ended:
+        found = ended.code
+    assert found == code
