@@ -254,6 +254,8 @@ class Facts:
     """Id -> our labels of every node that its Swarm lists, any stack's; only a manager knows any."""
     configs: Mapping[str, str] = field(default_factory=dict)
     """Name -> id of the Swarm configs of ours, any stack's; only a manager knows any."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Name -> public half of the MPI keys that its Swarm has, any stack's; only a manager knows any."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.
     gpu_problem: str = ""
     """What nvidia-smi says when no GPU is found, one line; NO_NVIDIA_SMI when it is not there."""

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from importlib import resources
 
 import pulumi
-from pulumi_command import remote
 
 from cluster.service_spec import short, ssh_folder
 from cluster.swarm_plan import EXPIRED, astray
 from components.spark_node import SparkNode
+from dynamic_providers.mpi_key import MpiKey
 from dynamic_providers.rank_access import RankAccess
 from dynamic_providers.ssh_client import SshClient
 from dynamic_providers.swarm import Swarm
-from remote import node
 
 
 def mpi_secret(stack: str) -> str:
@@ -70,21 +69,18 @@ class SwarmCluster(pulumi.ComponentResource):
         self, name: str, stack: str, nodes: Sequence[SparkNode], swarm: Swarm
     ) -> list[pulumi.Resource]:
         head, workers = nodes[0], nodes[1:]
-        secret = {"name": mpi_secret(stack), "stack": stack}
-        key = remote.Command(
+        secret = mpi_secret(stack)
+        key = MpiKey(
             f"{name}-mpi-key",
-            connection=head.connection,
-            create=node.command({"mpi_key": {"action": "make", **secret}}),
-            delete=node.command({"mpi_key": {"action": "drop", **secret}}),
-            stdin=node.program(mpi_key="main"),
-            # A new Swarm has no secrets: it needs a new key.
-            triggers=[swarm.swarm_id],
-            add_previous_output_in_env=False,
-            logging=remote.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm], delete_before_replace=True),
+            {
+                "name": secret,
+                "stack": stack,
+                "manager": head.args.connection.as_props(),
+                "found": head.args.facts.secrets.get(secret, ""),
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[swarm]),
         )
         script = resources.files("remote.node").joinpath("rank_exec.sh").read_text("utf-8")
-        public = key.stdout.apply(node.public_key)
         access = [
             RankAccess(
                 f"{name}-rank-access-{index}",
@@ -92,7 +88,7 @@ class SwarmCluster(pulumi.ComponentResource):
                     "stack": stack,
                     "takeOver": worker.args.take_over,
                     "connection": worker.args.connection.as_props(),
-                    "key": public,
+                    "key": key.public,
                     "script": script,
                 },
                 pulumi.ResourceOptions(parent=self),

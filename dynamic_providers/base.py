@@ -129,6 +129,26 @@ def _report_incomplete(id_: str, outs: dict[str, Any], reason: str) -> None:
     call.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
 
 
+def elsewhere(olds: dict[str, Any], news: dict[str, Any], key: str = "connection") -> list[dict[str, Any]]:
+    """Logins of the machines that have something of this resource and that `news` no longer means: the one
+    before, and those that a failed update left behind (`others`). `key` names the resource's own login.
+    """
+    known = {login["host"]: login for login in (*(olds.get("others") or []), olds[key])}
+    return [login for host, login in known.items() if host != news[key]["host"]]
+
+
+def between(olds: dict[str, Any], news: dict[str, Any], key: str = "connection") -> dict[str, Any]:
+    """What `kept_on_failure` keeps of an update that moves the resource to another machine: as before, and
+    the new machine among the `others`, so that delete undoes what was done on either.
+    """
+    return {**olds, "others": elsewhere({**olds, key: news[key]}, olds, key)}
+
+
+def machines(props: dict[str, Any], key: str = "connection") -> list[dict[str, Any]]:
+    """Logins of all machines that have something of this resource."""
+    return [props[key], *elsewhere(props, props, key)]
+
+
 def output(resource: pulumi.Resource, key: str) -> pulumi.Output[Any]:
     """An output of a dynamic resource, which the SDK keeps under its camelCase name."""
     found: pulumi.Output[Any] = vars(resource)[key]

@@ -6,6 +6,7 @@ The work is in remote/fabric_addresses.py, imported when there is some.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from ipaddress import IPv4Interface
 from typing import Any
 
@@ -20,7 +21,17 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from dynamic_providers.base import Provider, changed, kept_on_failure, progress
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    elsewhere,
+    given_up,
+    kept_on_failure,
+    machines,
+    progress,
+    warn,
+)
 
 _INPUTS = ("stack", "connection", "addresses", "file", "gids", "repair")
 
@@ -42,7 +53,8 @@ class FabricAddressesProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """What is there decides; that something was repaired is not worth another change."""
-        found = changed(_olds, _news, ("addresses", "file"), replaces=("stack",))
+        olds, news = ({**props, "host": props["connection"]["host"]} for props in (_olds, _news))
+        found = changed(olds, news, ("host", "addresses", "file"), replaces=("stack",))
         found.changes = bool(found.changes or _news.get("repair"))
         return found
 
@@ -56,10 +68,16 @@ class FabricAddressesProvider(Provider):
         return CreateResult(id_=host, outs=outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Likewise; the old file stays until the new one is confirmed."""
+        """Likewise; the old file stays until the new one is confirmed. A machine that another one replaces
+        loses it first: it may be the same one under another name.
+        """
         from remote.fabric_addresses import apply
 
-        return UpdateResult(outs=apply(_news, progress()))
+        left = elsewhere(_olds, _news)
+        with kept_on_failure(_id, {**between(_olds, _news), "file": ""}) if left else nullcontext():
+            for login in left:
+                _remove({**_olds, "connection": login})
+            return UpdateResult(outs=apply(_news, progress()))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Our file's text and the interfaces' addresses as they are; gone when both are."""
@@ -75,9 +93,15 @@ class FabricAddressesProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Our file goes; what the other files say is applied."""
-        from remote.fabric_addresses import remove
+        for login in machines(_props):
+            _remove({**_props, "connection": login})
 
-        remove(_props, progress())
+
+def _remove(props: dict[str, Any]) -> None:
+    from remote.fabric_addresses import remove
+
+    with given_up(props["connection"]["host"], warn()):
+        remove(props, progress())
 
 
 def _stands(address: Any, text: str) -> bool:

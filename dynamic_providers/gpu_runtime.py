@@ -11,7 +11,16 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    elsewhere,
+    given_up,
+    kept_on_failure,
+    machines,
+    warn,
+)
 
 _INPUTS = ("stack", "takeOver", "gpu", "connection", "group", "things", "steps")
 
@@ -36,13 +45,16 @@ class GpuRuntimeProvider(Provider):
         return CreateResult(id_=host, outs={**props, **done})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Likewise: what is right already stays. A node whose place another one took is given back."""
-        from remote.gpu_runtime import give_back, prepare
+        """Likewise: what is right already stays. A node whose place another one took is given back, but not
+        the same machine (its GPU says so) under another name.
+        """
+        from remote.gpu_runtime import prepare
 
-        done = _done(prepare(_news))
-        if _olds["connection"]["host"] != _news["connection"]["host"]:
-            with given_up(_olds["connection"]["host"], warn()):
-                give_back(_olds)
+        with kept_on_failure(_id, {**between(_olds, _news), "things": {}}):
+            done = _done(prepare(_news))
+            for login in elsewhere(_olds, _news):
+                if login != _olds["connection"] or _olds["gpu"] != _news["gpu"]:
+                    _give_back({**_olds, "connection": login})
         return UpdateResult(outs={**_news, **done})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -57,10 +69,15 @@ class GpuRuntimeProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Put back what was there before, and take out of an edited file what is ours."""
-        from remote.gpu_runtime import give_back
+        for login in machines(_props):
+            _give_back({**_props, "connection": login})
 
-        with given_up(_props["connection"]["host"], warn()):
-            give_back(_props)
+
+def _give_back(props: dict[str, Any]) -> None:
+    from remote.gpu_runtime import give_back
+
+    with given_up(props["connection"]["host"], warn()):
+        give_back(props)
 
 
 def _done(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The work is in remote/weights.py, imported when there is some.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pulumi
@@ -67,7 +68,11 @@ class ModelWeightsProvider(Provider):
         """
         from remote.weights import ensure
 
-        outs = ensure(_news, _token(), progress())
+        # A machine that an update which failed was about to fill has our records as well.
+        new = [one for one in _news["connections"] if one["host"] not in {had["host"] for had in _had(_olds)}]
+        aside = [*(_olds.get("aside") or []), *new]
+        with kept_on_failure(_id, {**_olds, "aside": aside}) if new else nullcontext():
+            outs = ensure(_news, _token(), progress())
         _forget(_olds, _others(_olds, _news, gone=True), bool(_news["deleteOnDestroy"]))
         return UpdateResult(outs={**outs, "aside": _others(_olds, _news, gone=False)})
 

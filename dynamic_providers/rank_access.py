@@ -9,13 +9,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    elsewhere,
+    given_up,
+    kept_on_failure,
+    machines,
+    warn,
+)
+
+_INPUTS = ("stack", "takeOver", "connection", "key", "script")
 
 
 class RankAccessProvider(Provider):
-    """`stack`, `takeOver`, `connection`, `key` (public), `script` -> nothing more."""
+    """`stack`, `takeOver`, `connection`, `key` (public), `script` -> nothing more; after an update
+    that failed on its way to another machine `others`, the logins of those that have something of it, too.
+    """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another host is another node; how it is reached is not what there should be."""
@@ -31,21 +44,37 @@ class RankAccessProvider(Provider):
         return CreateResult(id_=props["connection"]["host"], outs=props)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Likewise; a node that is no longer this rank's loses them."""
-        from remote.rank_access import allow, revoke
+        """Likewise; a node that is no longer this rank's loses them first: it may be the same machine under
+        another name.
+        """
+        from remote.rank_access import allow
 
-        allow(_news)
-        if _olds["connection"]["host"] != _news["connection"]["host"]:
-            with given_up(_olds["connection"]["host"], warn()):
-                revoke(_olds)
+        with kept_on_failure(_id, {**between(_olds, _news), "key": ""}):
+            for login in elsewhere(_olds, _news):
+                _revoke({**_olds, "connection": login})
+            allow(_news)
         return UpdateResult(outs=_news)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """The key that may log in there and the command that it runs; "" for what is not as it should be."""
+        if "connection" not in props:
+            return ReadResult(id_, props)
+        from remote.rank_access import look
+
+        outs = {**props, **look(props)}
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""
-        from remote.rank_access import revoke
+        for login in machines(_props):
+            _revoke({**_props, "connection": login})
 
-        with given_up(_props["connection"]["host"], warn()):
-            revoke(_props)
+
+def _revoke(props: dict[str, Any]) -> None:
+    from remote.rank_access import revoke
+
+    with given_up(props["connection"]["host"], warn()):
+        revoke(props)
 
 
 class RankAccess(Resource, module="trtspark", name="RankAccess"):

@@ -11,7 +11,16 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, kept_on_failure
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    elsewhere,
+    given_up,
+    kept_on_failure,
+    machines,
+    warn,
+)
 
 _INPUTS = ("folder", "connection", "client")
 
@@ -21,7 +30,8 @@ class SshClientProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another folder is another client; one that refresh found missing or older is brought anew."""
-        return changed(_olds, _news, ("client",), replaces=("folder",))
+        olds, news = ({**props, "host": props["connection"]["host"]} for props in (_olds, _news))
+        return changed(olds, news, ("host", "client"), replaces=("folder",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Copy it; safe to repeat after any interruption."""
@@ -32,10 +42,15 @@ class SshClientProvider(Provider):
         return CreateResult(id_=props["folder"], outs={**props, "client": client})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Likewise."""
+        """Likewise; a machine that is the head no longer loses it first: it may be the same one under another
+        name.
+        """
         from remote.ssh_client import run
 
-        return UpdateResult(outs={**_news, "client": run(_news, "bring")})
+        with kept_on_failure(_id, {**between(_olds, _news), "client": ""}):
+            for login in elsewhere(_olds, _news):
+                _drop({**_olds, "connection": login})
+            return UpdateResult(outs={**_news, "client": run(_news, "bring")})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Whether it is there, and the same as the system's now."""
@@ -48,9 +63,15 @@ class SshClientProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the folder."""
-        from remote.ssh_client import run
+        for login in machines(_props):
+            _drop({**_props, "connection": login})
 
-        run(_props, "drop")
+
+def _drop(props: dict[str, Any]) -> None:
+    from remote.ssh_client import run
+
+    with given_up(props["connection"]["host"], warn()):
+        run(props, "drop")
 
 
 class SshClient(Resource, module="trtspark", name="SshClient"):

@@ -7,13 +7,25 @@ The work is in remote/services.py and remote/serving.py, imported when there is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from cluster.service_spec import runs
-from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, output, progress, warn
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    elsewhere,
+    given_up,
+    kept_on_failure,
+    machines,
+    output,
+    progress,
+    warn,
+)
 
 #: Of the gate's inputs, those whose change makes the server prove itself again.
 _PROVEN = ("url", "model", "transport", "network")
@@ -51,12 +63,13 @@ class SwarmServiceProvider(Provider):
         from remote.services import moved
         from remote.serving import serve
 
-        outs = serve(_news, _olds, progress(), warn())
-        before = _olds["node"]["host"]
-        if before != _news["node"]["host"]:
-            with given_up(before, warn()):
-                moved(_olds)
-        return UpdateResult(outs=outs)
+        left = elsewhere(_olds, _news, "node")
+        with kept_on_failure(_id, between(_olds, _news, "node")) if left else nullcontext():
+            outs = serve(_news, _olds, progress(), warn())
+            for login in left:
+                with given_up(login["host"], warn()):
+                    moved({**_olds, "node": login})
+        return UpdateResult(outs={key: value for key, value in outs.items() if key != "others"})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The spec as the Swarm has it now, and what runs; an empty id when the service is gone."""
@@ -72,10 +85,14 @@ class SwarmServiceProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the service and wait until its container is gone."""
-        from remote.services import remove
+        from remote.services import moved, remove
 
-        with given_up(_props["node"]["host"], warn()):
+        first, *others = machines(_props, "node")
+        with given_up(first["host"], warn()):
             remove(_props)
+        for login in others:
+            with given_up(login["host"], warn()):
+                moved({**_props, "node": login})
 
 
 _INPUTS = ("spec", "image", "manager", "node", "found", "gate", "workers")

@@ -28,7 +28,13 @@ def revoke(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
     _run(props, {"action": "revoke"}, shell)
 
 
-def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> None:
+def look(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
+    """{"key", "script"} of `props` as far as the worker has them, "" where it does not; likewise."""
+    found = _run(props, {"action": "look", "key": props["key"], "script": props["script"]}, shell)
+    return {key: found[key] for key in ("key", "script")}
+
+
+def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> dict[str, Any]:
     connection = Connection.from_props(props["connection"])
     result = shell(connection).run(
         node.command({"rank_access": {**order, "stack": props["stack"]}}),
@@ -38,3 +44,5 @@ def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> Non
     if result.code:
         said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
         raise NodeError(connection.target, f"its authorized_keys: {said}", "Mend it, then `pulumi up`.")
+    answer: dict[str, Any] = node.answer(result.out)["rank_access"]
+    return answer

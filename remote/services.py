@@ -36,8 +36,6 @@ OUT_OF_SEQUENCE = "out of sequence"
 TRIES = 5
 #: What hangs, or was paused, has nothing to finish.
 DEAD_GRACE_S = 10
-#: What makes an object again: a refresh asks for the config, and nothing asks for the key.
-_AGAIN = {"Config": "pulumi up --refresh", "Secret": "pulumi up --replace '**cluster-mpi-key'"}
 #: Of a task that Swarm has given up, the desired state is "shutdown".
 _WANTED = ("ready", "running")
 #: No such service; this node is in no Swarm or does not manage it (which code depends on the version).
@@ -291,7 +289,7 @@ def resolved(manager: Any, spec: Mapping[str, Any], image: str) -> dict[str, Any
         if lacking:
             raise PlanError(
                 f"{spec['Name']}: the Swarm has no {kind.lower()} {lacking[0]}: somebody removed it, or the "
-                f"Swarm is another one since the plan was made. Run `{_AGAIN[kind]}`."
+                "Swarm is another one since the plan was made. Run `pulumi up` again, which looks anew."
             )
         container[f"{kind}s"] = [
             {**reference, f"{kind}ID": ids[reference[f"{kind}Name"]]} for reference in references

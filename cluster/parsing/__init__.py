@@ -64,6 +64,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         owner=system.owner(files.get("/var/lib/trtspark/gpu-runtime.json")),
         swarm_nodes=dict(document["docker"].get("nodes") or {}),
         configs=dict(document["docker"].get("configs") or {}),
+        secrets=dict(document["docker"].get("secrets") or {}),
         gpu_problem=found.problem,
         gpus=found.count,
         gpu_processes=gpu.processes(

@@ -17,15 +17,19 @@ TIMEOUT_S = 30
 
 
 def main(args):
-    """`args`: {"action": "make" | "drop", "name", "stack"}; {"public": "ssh-ed25519 …"} for make."""
+    """`args`: {"action": "make" | "look" | "drop", "name", "stack"}; {"public": "ssh-ed25519 …"}, which is
+    "" for drop and where "look" finds no key of ours.
+    """
     if args["action"] == "drop":
         _docker(["secret", "rm", args["name"]], may_fail=True)
         return {"public": ""}
     found = _docker(["secret", "inspect", args["name"]], may_fail=True)
+    public = ""
     if found.returncode == 0:
-        public = json.loads(found.stdout)[0]["Spec"]["Labels"].get(LABEL)
-        if public:
-            return {"public": public}
+        public = (json.loads(found.stdout)[0]["Spec"].get("Labels") or {}).get(LABEL, "")
+    if public or args["action"] == "look":
+        return {"public": public}
+    if found.returncode == 0:
         raise stop.Stop("the Docker secret %s is there but is not ours. Remove or rename it." % args["name"])
     folder = tempfile.mkdtemp(prefix="trtspark-", dir="/dev/shm")
     try:

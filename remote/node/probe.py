@@ -185,6 +185,7 @@ def _docker(found, image, deadline):
     folders = os.environ.get("PATH", os.defpath).split(":")
     program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
     info, version, containers, configs, services, nodes = _ask("/info", deadline), {}, [], {}, [], {}
+    secrets = {}
     if info["rc"] == 0:
         found["image"] = _image(image, deadline) if image else None
         version = _ask("/version", deadline)
@@ -193,12 +194,14 @@ def _docker(found, image, deadline):
             containers.append(_container(one, deadline))
         if (json.loads(info["out"]).get("Swarm") or {}).get("ControlAvailable"):
             configs, services, nodes = _configs(deadline), _services(deadline), _nodes(deadline)
+            secrets = _secrets(deadline)
     found.update(
         program=program,
         info=info,
         version=version,
         containers=containers,
         configs=configs,
+        secrets=secrets,
         services=services,
         nodes=nodes,
         options=_dockerd_options(),
@@ -226,6 +229,19 @@ def _configs(deadline):
     listed = _ask("/configs", deadline)
     found = json.loads(listed["out"]) if listed["rc"] == 0 else []
     return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
+
+
+def _secrets(deadline):
+    """{name: public half} of the MPI keys that the Swarm keeps as secrets of ours; only a manager knows any.
+
+    Docker gives nobody a secret's content; the public half is its label (remote/node/mpi_key.py).
+    """
+    listed = _ask("/secrets", deadline)
+    return {
+        one["Spec"]["Name"]: (one["Spec"].get("Labels") or {}).get("trtspark.public-key", "")
+        for one in (json.loads(listed["out"]) if listed["rc"] == 0 else [])
+        if one["Spec"]["Name"].startswith("trtspark-")
+    }
 
 
 def _nodes(deadline):

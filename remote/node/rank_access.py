@@ -16,19 +16,30 @@ NEW = ".trtspark-new"
 
 
 def main(args):
-    """`args`: {"action": "allow" | "revoke", "stack", "key", "script"}; {"changed": bool}."""
+    """`args`: {"action": "allow" | "revoke", "stack", "key", "script"}; {"changed": bool}. With "look"
+    {"key", "script"}: each as it is in `args`, or "" where the machine has it otherwise, or not at all.
+    """
     home = os.path.expanduser("~")
     folder = os.path.join(home, ".trtspark")
     script = os.path.join(folder, "rank-exec-" + args["stack"])
     keys = os.path.realpath(os.path.join(home, ".ssh", "authorized_keys"))  # a link stays a link
     comment = "%s-%s" % (MARK, args["stack"])
+    text = line = ""
+    if args["action"] != "revoke" and args["key"]:
+        text = args["script"].replace("@STACK@", args["stack"])
+        kind, key = args["key"].split()[:2]
+        line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
+    if args["action"] == "look":
+        there = text_of(script) == text and os.access(script, os.X_OK)
+        return {
+            "key": args["key"] if line and ours(text_of(keys), comment) == [line] else "",
+            "script": args["script"] if line and there else "",
+        }
     if args["action"] == "allow":
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if not os.path.lexists(keys):
             write(os.path.join(folder, MADE), "", 0o600)
-        changed = write(script, args["script"].replace("@STACK@", args["stack"]), 0o700)
-        kind, key = args["key"].split()[:2]
-        line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
+        changed = write(script, text, 0o700)
         return {"changed": put_line(keys, comment, line) or changed}
     changed = put_line(keys, comment, None)
     # With what a run that was cut off in the middle of `write` has left.
@@ -48,16 +59,9 @@ def main(args):
 
 def put_line(path, comment, line):
     """Exactly one line that ends with `comment` (none when `line` is None); whether the file changed."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-            text = handle.read()
-    except FileNotFoundError:
-        text = ""
-    except OSError as error:
-        raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
+    text = text_of(path)
     lines = text.split("\n")
-    mine = [entry for entry in lines if entry.endswith(" " + comment)]
-    if mine == ([line] if line else []):
+    if ours(text, comment) == ([line] if line else []):
         return False
     kept = [entry for entry in lines if not entry.endswith(" " + comment)]
     new = "\n".join(kept)
@@ -68,6 +72,22 @@ def put_line(path, comment, line):
     mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
     write(path, new, mode)
     return True
+
+
+def ours(text, comment):
+    """The lines of an authorized_keys that end with `comment`."""
+    return [line for line in text.split("\n") if line.endswith(" " + comment)]
+
+
+def text_of(path):
+    """A file's text, "" where there is none; bytes that are no text survive `write`."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
 
 
 def write(path, text, mode):

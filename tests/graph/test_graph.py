@@ -40,8 +40,8 @@ class Recorder(pulumi.runtime.Mocks):
             outs["repoDigest"] = self.digests.get(args.name, DIGEST)
         if args.typ.endswith(":ImagePull"):
             outs["digest"] = self.digests.get(args.name, DIGEST)
-        if args.typ == "command:remote:Command":
-            outs["stdout"] = json.dumps({"mpi_key": {"public": "ssh-ed25519 PUBLIC"}})
+        if args.typ.endswith(":MpiKey"):
+            outs["public"] = "ssh-ed25519 PUBLIC"
         if args.typ.endswith(":SwarmService"):
             outs["applied"] = str(hash(json.dumps(outs, default=str)))
         if args.typ.endswith(":Swarm"):
@@ -259,7 +259,7 @@ def test_the_private_key_is_a_secret_wherever_it_goes():
 def test_host_keys_are_pinned_for_every_command():
     recorder, _ = run()
     commands = [r for r in recorder.seen if r.typ == "command:remote:Command"]
-    assert len(commands) == 3  # two probes and the MPI key
+    assert len(commands) == 2  # two probes
     assert all(r.inputs["connection"]["value"]["hostKey"] == samples.HOST_KEY for r in commands)
     opts = str(recorder.inputs("trtllm-docker-0")["sshOpts"])
     assert "StrictHostKeyChecking=yes" in opts
@@ -269,7 +269,7 @@ def test_host_keys_are_pinned_for_every_command():
 def test_providers_are_in_the_state_by_reference():
     recorder, _ = run()
     payloads = [r.inputs["__provider"] for r in recorder.seen if "__provider" in r.inputs]
-    assert len(payloads) == 14
+    assert len(payloads) == 15
     assert all(len(base64.b64decode(payload)) < 100 for payload in payloads)
 
 

@@ -120,7 +120,8 @@ def test_removing_waits_for_the_end():
         ({"repair": "it was edited"}, True),
         ({"file": "edited"}, True),
         ({"addresses": {}}, True),
-        ({"connection": {"host": "other"}, "gids": []}, False),
+        ({"connection": {**PROPS["connection"], "port": 2222}, "gids": []}, False),
+        ({"connection": {"host": "other"}}, True),  # the same file, which that machine does not have
     ],
 )
 def test_diff(changes, expected):

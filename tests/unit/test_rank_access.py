@@ -141,3 +141,33 @@ def test_a_run_that_was_cut_off_while_it_wrote_leaves_nothing(home, file):
     half.write_text("hal")
     assert revoke()
     assert not half.parent.exists()
+
+
+def look(key: str = "ssh-ed25519 AAAAkey") -> tuple[str, bool]:
+    script = "#!/bin/sh\necho @STACK@\n"
+    found = rank_access.main({"action": "look", "stack": "dgx", "key": key, "script": script})
+    return found["key"], found["script"] == script
+
+
+def test_a_look_finds_what_allow_did(home):
+    assert look() == ("", False)
+    allow()
+    assert look() == ("ssh-ed25519 AAAAkey", True)
+    assert look("ssh-ed25519 AAAAother") == ("", True)
+    assert look("") == ("", False)  # of a create that failed
+
+
+@pytest.mark.parametrize("edit", ["removed", "restrict", "twice"])
+def test_a_look_misses_a_line_that_somebody_changed(home, edit):
+    allow()
+    text = authorized(home).read_text()
+    authorized(home).write_text(
+        {"removed": "", "restrict": text.removeprefix("restrict,"), "twice": text * 2}[edit]
+    )
+    assert look() == ("", True)
+
+
+def test_a_look_misses_the_command(home):
+    allow()
+    (home / ".trtspark" / "rank-exec-dgx").chmod(0o600)
+    assert look() == ("ssh-ed25519 AAAAkey", False)

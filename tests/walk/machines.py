@@ -329,7 +329,7 @@ class Machines:
                     if c["Spec"]["Name"].startswith("trtspark-")
                 },
                 "secrets": {
-                    c["Spec"]["Name"]: c["ID"]
+                    c["Spec"]["Name"]: c["Spec"]["Labels"].get(mpi_key.LABEL, "")
                     for c in engine.secrets()
                     if c["Spec"]["Name"].startswith("trtspark-")
                 },
@@ -344,7 +344,7 @@ class Machines:
             ranks=tuple((stack, rank, "8355") for stack, rank in ranks),
             specs=ranks,
             owner="",
-            **{k: v for k, v in known.items() if hasattr(facts, k)},
+            **known,
         )
 
 

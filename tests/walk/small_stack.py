@@ -6,10 +6,8 @@ long environments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
 
 from cluster.errors import TrtSparkError
 from cluster.facts import Facts
@@ -18,12 +16,12 @@ from cluster.swarm_plan import astray
 from components.swarm_cluster import mpi_secret
 from dynamic_providers import base
 from dynamic_providers.endpoint import EndpointProvider
+from dynamic_providers.mpi_key import MpiKeyProvider
 from dynamic_providers.rank_access import RankAccessProvider
 from dynamic_providers.rank_program import RankProgramProvider
 from dynamic_providers.swarm import SwarmProvider
 from dynamic_providers.swarm_service import SwarmServiceProvider
-from remote import node, rank0
-from remote.ssh import SshShell
+from remote import rank0
 from tests import samples
 from tests.walk.machines import HOSTS, Machines, refusals
 from tests.walk.pulumi_model import Pulumi, Registered
@@ -47,30 +45,6 @@ class Config:
     def hosts(self) -> tuple[str, ...]:
         """The machines that serve."""
         return HOSTS[: 1 if self.head_only else self.count]
-
-
-class Key:
-    """pulumi-command's Command of the MPI key (components/swarm_cluster.py): new triggers replace it."""
-
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        replaces = ["triggers"] if olds["triggers"] != news["triggers"] else []
-        changed = replaces or olds["secret"] != news["secret"]
-        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
-
-    def create(self, props: Props) -> CreateResult:
-        return CreateResult("key", {**props, "stdout": self._run(props, "make")})
-
-    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult({**news, "stdout": self._run(news, "make")})
-
-    def delete(self, _id: str, props: Props) -> None:
-        self._run(props, "drop")
-
-    @staticmethod
-    def _run(props: Props, action: str) -> str:
-        login = replace(samples.connections(1)[0], host=props["host"])
-        order = node.command({"mpi_key": {"action": action, **props["secret"]}})
-        return SshShell(login).run(order).out
 
 
 class Stack:
@@ -101,18 +75,14 @@ class Stack:
             )
         ]
         if len(nodes) > 1:
-            secret = {"name": mpi_secret(self.name), "stack": self.name}
-            found.append(
-                Registered(
-                    "key",
-                    Key(),
-                    lambda outs: {
-                        "host": HOSTS[0],
-                        "secret": secret,
-                        "triggers": key_triggers(outs, facts[0], self.name),
-                    },
-                )
-            )
+            secret = mpi_secret(self.name)
+            key = {
+                "name": secret,
+                "stack": self.name,
+                "manager": logins[0],
+                "found": facts[0].secrets.get(secret, ""),
+            }
+            found.append(Registered("key", MpiKeyProvider(), lambda _: key))
             found += [
                 Registered(
                     f"access-{index}",
@@ -120,7 +90,7 @@ class Stack:
                     lambda outs, login=login: {  # type: ignore[misc]
                         **stack,
                         "connection": login,
-                        "key": node.public_key(outs["key"]["stdout"]),
+                        "key": outs["key"]["public"],
                         "script": "#!/bin/sh @STACK@",
                     },
                 )
@@ -233,8 +203,3 @@ class Stack:
         """`pulumi destroy`."""
         self.listed()
         self.pulumi.destroy()
-
-
-def key_triggers(outs: dict[str, Props], _head: Facts, _stack: str) -> list[str]:
-    """As components/swarm_cluster.py gives them."""
-    return [outs["swarm"]["swarmId"]]

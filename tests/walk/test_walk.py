@@ -33,7 +33,7 @@ from tests.walk.small_stack import Stack
 
 QUICK = 25
 #: What an error of the last `up` may ask of a person.
-PERSONS = ("takeOver", "docker swarm leave", "listed first", "cluster-mpi-key", CRASHES)
+PERSONS = ("takeOver", "docker swarm leave", "listed first", CRASHES)
 THEIRS = {"Name": "registry", "Labels": {}, "Mode": {"Replicated": {"Replicas": 1}}, "TaskTemplate": {}}
 
 

@@ -1,0 +1,42 @@
+"""The MPI key on the head, over ssh, for dynamic_providers/mpi_key.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cluster.errors import NodeError
+from remote import node
+from remote.ssh import Connection, Shell, SshShell
+
+#: Three commands of Docker's and ssh-keygen, each with its own limit (remote/node/mpi_key.py).
+TIMEOUT_S = 130
+
+Dial = Callable[[Connection], Shell]
+
+
+def make(props: Mapping[str, Any], shell: Dial = SshShell) -> str:
+    """The public half of the Swarm's key, which is made where there is none. Raises NodeError."""
+    return _run(props, "make", shell)
+
+
+def look(props: Mapping[str, Any], shell: Dial = SshShell) -> str:
+    """The public half of the Swarm's key; "" where the Swarm, or this node, has none."""
+    return _run(props, "look", shell)
+
+
+def drop(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
+    """Remove the secret; Docker keeps one that a service uses."""
+    _run(props, "drop", shell)
+
+
+def _run(props: Mapping[str, Any], action: str, shell: Dial) -> str:
+    connection = Connection.from_props(props["manager"])
+    order = {"action": action, "name": props["name"], "stack": props["stack"]}
+    result = shell(connection).run(
+        node.command({"mpi_key": order}), stdin=node.program(mpi_key="main"), timeout=TIMEOUT_S
+    )
+    if result.code:
+        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        raise NodeError(connection.target, f"the MPI key: {said}", "Then run the same again.")
+    return node.public_key(result.out)

@@ -1,0 +1,126 @@
+"""A resource that moves to another machine, fails on the way, and forgets neither of the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.errors import NotReady
+from dynamic_providers import base
+from dynamic_providers.fabric_addresses import FabricAddressesProvider
+from dynamic_providers.gpu_runtime import GpuRuntimeProvider
+from dynamic_providers.model_weights import ModelWeightsProvider
+from dynamic_providers.rank_access import RankAccessProvider
+from dynamic_providers.ssh_client import SshClientProvider
+from dynamic_providers.swarm_service import SwarmServiceProvider
+from remote import fabric_addresses, gpu_runtime, rank_access, services, serving, ssh_client, weights
+from tests import samples
+
+A, B = (connection.as_props() for connection in samples.connections(2))
+COMMON = {
+    "stack": "dgx",
+    "takeOver": "",
+    "script": "",
+    "folder": "f",
+    "spec": {"Name": "rank-1"},
+    "manager": A,
+}
+COMMON |= {"gpu": "GPU-1", "things": {"a": "as it should be"}, "key": "k", "image": "i", "found": ""}
+COMMON |= {"addresses": {}, "file": "text", "client": "current", "steps": [], "halves": [], "files": []}
+PROVIDERS = {
+    RankAccessProvider: "connection",
+    GpuRuntimeProvider: "connection",
+    FabricAddressesProvider: "connection",
+    SshClientProvider: "connection",
+    SwarmServiceProvider: "node",
+    ModelWeightsProvider: "connections",
+}
+
+
+@pytest.fixture
+def machines(monkeypatch):
+    """What is done on machines, by host, and what Pulumi's state keeps of a failure."""
+    there: set[str] = set()
+    kept: dict[str, Any] = {}
+
+    def put(props, *_args, **_more):
+        hosts = [
+            one["host"] for one in props.get("connections") or [props.get("node") or props["connection"]]
+        ]
+        there.update(hosts)
+        if B["host"] in hosts and not kept:
+            raise NotReady("it did not work, half-way")
+        return {**props, "changed": False, "docker": "", "login": False}
+
+    def take(props, *_args, **_more):
+        hosts = [
+            one["host"] for one in props.get("connections") or [props.get("node") or props["connection"]]
+        ]
+        there.difference_update(hosts)
+
+    def client(props, action):
+        (take if action == "drop" else put)(props)
+        return "current"
+
+    for module, name in (
+        (rank_access, "allow"),
+        (gpu_runtime, "prepare"),
+        (fabric_addresses, "apply"),
+        (serving, "serve"),
+        (weights, "ensure"),
+    ):
+        monkeypatch.setattr(module, name, put)
+    for module, name in (
+        (rank_access, "revoke"),
+        (gpu_runtime, "give_back"),
+        (fabric_addresses, "remove"),
+        (services, "remove"),
+        (services, "moved"),
+        (weights, "forget"),
+    ):
+        monkeypatch.setattr(module, name, take)
+    monkeypatch.setattr(ssh_client, "run", client)
+    monkeypatch.setattr(base, "_report_incomplete", lambda _id, outs, _reason: kept.update(outs))
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {B["host"]}, "all": {B["host"]}})
+    return there, kept
+
+
+def at(provider: type, login: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    key = PROVIDERS[provider]
+    several = [login] if key == "connections" else login
+    return {**COMMON, "deleteOnDestroy": False, "aside": [], key: several, **changes}
+
+
+def half_way(machines, provider: type) -> dict[str, Any]:
+    there, kept = machines
+    there.add(A["host"])
+    with pytest.raises(NotReady):
+        provider().update("id", at(provider, A), at(provider, B, gpu="GPU-2"))
+    assert B["host"] in there
+    return dict(kept)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_destroy_after_it_cleans_both(machines, provider):
+    kept = half_way(machines, provider)
+    provider().delete("id", kept)
+    assert machines[0] == set()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_up_after_it_leaves_the_new_one_alone(machines, provider):
+    kept = half_way(machines, provider)
+    news = at(provider, B, gpu="GPU-2")
+    done = provider().update("id", kept, news).outs
+    assert machines[0] == {B["host"]}
+    provider().delete("id", done)
+    assert machines[0] == set()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_back_to_the_one_before_leaves_it_alone(machines, provider, monkeypatch):
+    kept = half_way(machines, provider)
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {A["host"]}, "all": {A["host"]}})
+    provider().update("id", kept, at(provider, A))
+    assert machines[0] == {A["host"]}
