@@ -8,8 +8,11 @@ fraction), NVIDIA's list of models for the Spark, the model cards (sizes, licenc
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
+#: The architecture of gpt-oss in config.json.
+GPT_OSS = "GptOssForCausalLM"
 DEFAULT_MAX_BATCH_SIZE = 4
 DEFAULT_MAX_NUM_TOKENS = 32768
 DEFAULT_GPU_MEMORY_FRACTION = 0.90
@@ -34,7 +37,7 @@ class Model:
     @property
     def harmony(self) -> bool:
         """Whether it answers in OpenAI's harmony format, which needs the tiktoken encodings."""
-        return needs_tiktoken(self.id)
+        return is_gpt_oss(self.id)
 
 
 CATALOG: tuple[Model, ...] = (
@@ -80,9 +83,25 @@ CATALOG: tuple[Model, ...] = (
 _BY_ID = {model.id: model for model in CATALOG}
 
 
-def known(model_id: str) -> Model:
-    """The catalog's entry, or one with the general defaults for any other Hub id."""
-    return _BY_ID.get(model_id) or Model(model_id, 0.0, "unknown", licence="unknown")
+def known(model_id: str, architecture: str = "") -> Model:
+    """The catalog's entry, or one with the general defaults for any other Hub id.
+
+    Models derived from gpt-oss (`unsloth/gpt-oss-120b`) have the original's: by their name, or by the
+    `architecture` of their config.json, where it is known.
+    """
+    if model_id in _BY_ID:
+        return _BY_ID[model_id]
+    other = Model(model_id, 0.0, "unknown", licence="unknown")
+    if not is_gpt_oss(model_id, architecture):
+        return other
+    small = re.search(r"(?i)(?<!\d)20b", model_id)
+    original = _BY_ID["openai/gpt-oss-20b" if small else "openai/gpt-oss-120b"]
+    return replace(
+        other,
+        max_batch_size=original.max_batch_size,
+        max_num_tokens=original.max_num_tokens,
+        gpu_memory_fraction=original.gpu_memory_fraction,
+    )
 
 
 def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:
@@ -96,6 +115,11 @@ def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:
     return [pool[name] for name in difflib.get_close_matches(model_id.lower(), pool, n=3, cutoff=0.6)]
 
 
-def needs_tiktoken(model_id: str) -> bool:
-    """gpt-oss models fetch two vocabularies at the first chat request, unless they are mounted."""
-    return model_id.lower().startswith("openai/gpt-oss")
+def is_gpt_oss(model_id: str, architecture: str = "") -> bool:
+    """Whether it is gpt-oss or derived from it: by config.json's architecture, else by its name.
+
+    Such a model fetches two vocabularies at the first chat request, unless they are mounted.
+    """
+    if architecture:
+        return architecture == GPT_OSS
+    return "gpt-oss" in model_id.rpartition("/")[2].lower().replace("_", "-")

@@ -44,9 +44,11 @@ class Engine:
     port: int
 
 
-def resolve(settings: Settings) -> Engine:
-    """The user's settings, else the catalog's for the model, else the general defaults."""
-    model = catalog.known(settings.model)
+def resolve(settings: Settings, architecture: str = "") -> Engine:
+    """The user's settings, else the catalog's for the model, else the general defaults. `architecture`: of
+    the model's config.json, "" while it is not known.
+    """
+    model = catalog.known(settings.model, architecture)
     ranks = len(settings.active_nodes)
     tensor = settings.tensor_parallel or ranks
     return Engine(

@@ -5,6 +5,7 @@ Key names are those of the transformers library; each architecture writes them a
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
     intermediate = int(_first(text, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden)
     method, kv_bytes = _quantised(config, quantisation)
     return Shape(
-        architecture=(config.get("architectures") or [""])[0],
+        architecture=architecture(config),
         layers=_layers(text, heads, kv_heads),
         hidden=hidden,
         intermediate=intermediate,
@@ -90,6 +91,27 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
         quantisation=method,
         kv_bytes=kv_bytes,
     )
+
+
+#: What stands for an architecture that is not named.
+_BY_TYPE = {"gpt_oss": "GptOssForCausalLM"}
+
+
+def architecture(config: Mapping[str, Any]) -> str:
+    """The first that config.json names, else by its model_type; "" where neither is known."""
+    named = config.get("architectures")
+    if isinstance(named, list) and named:
+        return str(named[0])
+    return _BY_TYPE.get(str(config.get("model_type")), "")
+
+
+def architecture_of(text: str) -> str:
+    """The same from config.json's text; "" where it cannot be read."""
+    try:
+        config = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return ""
+    return architecture(config) if isinstance(config, dict) else ""
 
 
 #: Kinds of RoPE scaling whose max_position_embeddings is the scaled length already.

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.catalog import GPT_OSS
+from cluster.model_config import architecture
+
 #: gpt-oss asserts that it has no pipeline (the engine's modeling_gpt_oss.py).
-WITHOUT_PIPELINE = ("GptOssForCausalLM",)
+WITHOUT_PIPELINE = (GPT_OSS,)
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,7 @@ def heads(config: str) -> Heads | None:
         found = json.loads(config or "{}")
     except json.JSONDecodeError:
         return None
-    named = found.get("architectures") if isinstance(found, dict) else None
-    pipeline = not set(named if isinstance(named, list) else ()) & set(WITHOUT_PIPELINE)
+    pipeline = not isinstance(found, dict) or architecture(found) not in WITHOUT_PIPELINE
     for part in (found, found.get("text_config") if isinstance(found, dict) else None):
         if isinstance(part, dict) and (query := _count(part, "num_attention_heads")):
             return Heads(query, _count(part, "num_key_value_heads") or query, pipeline)

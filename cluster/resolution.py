@@ -40,6 +40,11 @@ class Found:
         """The Hub's commit, 40 hex digits."""
         return self.resolved.files.commit
 
+    @property
+    def architecture(self) -> str:
+        """As config.json says it; "" where the shape is not known."""
+        return self.model.shape.architecture if self.model else ""
+
 
 def from_caches(
     settings: Settings, nodes: Sequence[str], caches: Sequence[Mapping[str, Any]], reason: HubError

@@ -186,9 +186,11 @@ def with_digests(files: ModelFiles, caches: Sequence[Mapping[str, Any]]) -> Mode
     return replace(files, files=found)
 
 
-def vocabularies(settings: Settings) -> list[dict[str, Any]]:
-    """OpenAI's vocabularies as files of the head's cache, for the models that need them."""
-    if not catalog.needs_tiktoken(settings.model):
+def vocabularies(settings: Settings, architecture: str = "") -> list[dict[str, Any]]:
+    """OpenAI's vocabularies as files of the head's cache, for the models that need them. `architecture`: of
+    the model's config.json, "" where it is not known.
+    """
+    if not catalog.is_gpt_oss(settings.model, architecture):
         return []
     return [
         {

@@ -127,7 +127,7 @@ def weights_of(settings: Settings, network: Fabric, look: Look) -> dict[str, Any
     return {
         "endpoint": endpoint,
         "files": [asdict(file) for file in files],
-        "extras": weights_plan.vocabularies(settings) if look.found else [],
+        "extras": weights_plan.vocabularies(settings, look.found.architecture) if look.found else [],
         "fetch": settings.download_weights,
         "halves": [
             [[half.subnet, half.address, half.interface] for half in mine]

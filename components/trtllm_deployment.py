@@ -72,7 +72,7 @@ class DeploymentArgs:
     @property
     def asked(self) -> engine.Engine:
         """The engine's settings, with the context as it was decided."""
-        return replace(engine.resolve(self.settings), max_seq_len=self.context)
+        return replace(engine.resolve(self.settings, self.served.architecture), max_seq_len=self.context)
 
     @property
     def weights_bytes(self) -> int:

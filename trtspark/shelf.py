@@ -80,8 +80,8 @@ def row(
     shape: fit.Model | None,
 ) -> Row:
     """One model's row; see `rows`."""
-    entry = catalog.known(model_id)
     shape = shape or published.model(model_id)
+    entry = catalog.known(model_id, shape.shape.architecture if shape else "")
     size = shape.bytes if shape else int(entry.size_gb * 1e9)
     size = size or max((_bytes(cache.get(model_id)) for cache in caches.values()), default=0)
     held = {node: _part(cache.get(model_id), size) for node, cache in caches.items()}
@@ -117,7 +117,7 @@ def verdict(
     settings: Settings, stack: str, facts: Sequence[Facts], model_id: str, shape: fit.Model
 ) -> fit.Estimate:
     """The estimate on these nodes, or on as many Sparks as are configured where none was reached."""
-    load = fitting.load_of(settings.model_copy(update={"model": model_id}))
+    load = fitting.load_of(settings.model_copy(update={"model": model_id}), shape)
     memories = [fitting.memory_of(one, stack) for one in facts] or [SPARK]
     return fit.worst(shape, load, memories)
 

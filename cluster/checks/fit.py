@@ -65,7 +65,7 @@ def longest(context: Context) -> Iterator[Finding]:
         return
     served = serving_context(context.settings, found.model, context.nodes)
     memories = [memory_of(facts, context.stack) for facts in context.nodes]
-    held = fit.context(found.model, load_of(context.settings), memories)
+    held = fit.context(found.model, load_of(context.settings, found.model), memories)
     fits = estimate(context, found.model).word != "does not fit"  # else memory.fit has it
     if fits and not asked and served and held and held < served:
         fullest = min(memories, key=lambda one: one.total - one.others)
@@ -91,7 +91,8 @@ def split(context: Context) -> Iterator[Finding]:
     found = context.found
     if not context.settings.running or found is None or found.model is None:
         return
-    asked, shape = engine.resolve(context.settings), found.model.shape
+    shape = found.model.shape
+    asked = engine.resolve(context.settings, shape.architecture)
     name, ranks = context.settings.model, len(context.nodes)
     if shape.architecture in model_shape.WITHOUT_PIPELINE and asked.pipeline_parallel > 1:
         yield Finding(
@@ -153,7 +154,7 @@ def notes(context: Context) -> Iterator[str]:
 
 def estimate(context: Context, model: fit.Model) -> fit.Estimate:
     """The estimate of the node with the least room."""
-    load = load_of(context.settings)
+    load = load_of(context.settings, model)
     return fit.worst(model, load, [memory_of(facts, context.stack) for facts in context.nodes])
 
 
@@ -164,7 +165,7 @@ def serving_context(settings: Settings, model: fit.Model, nodes: Sequence[Facts]
     to run, and each change would restart the server.
     """
     memories = [fit.Memory(facts.node, facts.ram.total or facts.memory) for facts in nodes]
-    return fit.context(model, load_of(settings), memories)
+    return fit.context(model, load_of(settings, model), memories)
 
 
 def _context_note(settings: Settings, served: int, most: int) -> str:
@@ -178,9 +179,9 @@ def _context_note(settings: Settings, served: int, most: int) -> str:
     )
 
 
-def load_of(settings: Settings) -> fit.Load:
+def load_of(settings: Settings, model: fit.Model) -> fit.Load:
     """What the engine is asked to hold on each rank."""
-    asked = engine.resolve(settings)
+    asked = engine.resolve(settings, model.shape.architecture)
     return fit.Load(
         tensor=asked.tensor_parallel,
         pipeline=asked.pipeline_parallel,

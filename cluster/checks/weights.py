@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster import catalog
+from cluster import catalog, model_config
 from cluster.checks.table import Context, Finding, check
 
 
@@ -73,7 +73,9 @@ def tiktoken(context: Context) -> Iterator[Finding]:
     """Without them the engine fetches them at the first chat request, or fails."""
     model, cache = context.settings.model, context.caches[0]
     fetched = not context.settings.running or context.settings.download_weights
-    if fetched or not catalog.needs_tiktoken(model) or cache["tiktoken"]:
+    known = context.found.architecture if context.found else ""
+    architecture = known or model_config.architecture_of(cache.get("config", ""))
+    if fetched or not catalog.is_gpt_oss(model, architecture) or cache["tiktoken"]:
         return
     if any(other["commit"] is None or other["problems"] for other in context.caches):
         return

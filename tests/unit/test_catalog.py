@@ -53,8 +53,36 @@ def test_no_suggestion_for_something_else_altogether_nor_for_itself():
 
 @pytest.mark.parametrize(
     ("model", "needs"),
-    [("openai/gpt-oss-120b", True), ("OpenAI/gpt-oss-20b", True), ("microsoft/phi-4", False)],
+    [
+        ("openai/gpt-oss-120b", True),
+        ("OpenAI/gpt-oss-20b", True),
+        ("unsloth/gpt-oss-120b", True),
+        ("RedHatAI/gpt-oss-20b-speculator", True),
+        ("somebody/GPT_OSS-20B-bf16", True),
+        ("microsoft/phi-4", False),
+        ("gpt-oss-fans/llama", False),
+    ],
 )
 def test_which_models_need_openais_vocabularies(model, needs):
-    assert catalog.needs_tiktoken(model) is needs
+    assert catalog.is_gpt_oss(model) is needs
     assert catalog.known(model).harmony is needs
+
+
+def test_config_json_decides_where_it_is_known():
+    assert catalog.is_gpt_oss("ArliAI/Derestricted", "GptOssForCausalLM")
+    assert not catalog.is_gpt_oss("somebody/llama-like-gpt-oss", "LlamaForCausalLM")
+
+
+@pytest.mark.parametrize(
+    ("model", "original"),
+    [
+        ("unsloth/gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("RedHatAI/gpt-oss-20b-FP8", "openai/gpt-oss-20b"),
+        ("ArliAI/Derestricted-20B", "openai/gpt-oss-20b"),
+    ],
+)
+def test_a_derived_model_has_the_originals_defaults(model, original):
+    found, theirs = catalog.known(model, "GptOssForCausalLM"), catalog.known(original)
+    for name in ("max_batch_size", "max_num_tokens", "gpu_memory_fraction"):
+        assert getattr(found, name) == getattr(theirs, name)
+    assert found.id == model

@@ -163,6 +163,22 @@ def test_vocabularies_missing():
     assert problems(caches=without, downloadWeights=False, model="microsoft/phi-4") == []
 
 
+@pytest.mark.parametrize(
+    ("model", "config", "needed"),
+    [
+        ("unsloth/gpt-oss-120b", "", True),
+        ("RedHatAI/derived", '{"model_type": "gpt_oss"}', True),
+        ("RedHatAI/derived", '{"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss"}', True),
+        ("RedHatAI/derived", '{"architectures": ["LlamaForCausalLM"]}', False),
+        ("RedHatAI/derived", "{", False),
+    ],
+)
+def test_models_derived_from_gpt_oss_need_the_vocabularies_too(model, config, needed):
+    caches = [samples.cache(tiktoken=False, config=config)] * 2
+    found = problems(caches=caches, downloadWeights=False, model=model)
+    assert any("tiktoken-encodings lacks them" in text for text in found) == needed
+
+
 def test_weights_that_will_be_fetched_may_be_missing():
     caches = [samples.cache(commit=None, tiktoken=False), samples.cache(commit="f" * 40)]
     assert problems(caches=caches) == []

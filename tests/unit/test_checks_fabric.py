@@ -85,6 +85,8 @@ def test_a_pcie_link_that_came_up_slower_is_a_warning_only_where_it_carries_some
     [
         ('{"num_attention_heads": 64, "num_key_value_heads": 8}', Heads(64, 8)),
         ('{"num_attention_heads": 28}', Heads(28, 28)),
+        ('{"num_attention_heads": 64, "architectures": ["GptOssForCausalLM"]}', Heads(64, 64, False)),
+        ('{"num_attention_heads": 64, "model_type": "gpt_oss"}', Heads(64, 64, False)),
         ('{"text_config": {"num_attention_heads": 40, "num_key_value_heads": 8}}', Heads(40, 8)),
         ('{"num_attention_heads": 32, "num_key_value_heads": null}', Heads(32, 32)),
         ('{"num_attention_heads": "many"}', None),

@@ -142,6 +142,10 @@ def test_vocabularies_for_the_models_that_need_them():
     ]
     assert wanted[0]["url"].startswith("https://openaipublic.blob.core.windows.net/encodings/cl100k")
     assert weights_plan.vocabularies(samples.settings(2, model="microsoft/phi-4")) == []
+    assert weights_plan.vocabularies(samples.settings(2, model="unsloth/gpt-oss-120b")) == wanted
+    other = samples.settings(2, model="ArliAI/Derestricted")
+    assert weights_plan.vocabularies(other, "GptOssForCausalLM") == wanted
+    assert weights_plan.vocabularies(other, "LlamaForCausalLM") == []
 
 
 def test_progress_has_amounts_rate_and_time_left():
