@@ -4,6 +4,7 @@ TrtSparkError
 ├── ConfigError      a key of the stack's configuration is wrong
 ├── NodeError        a machine cannot do what it must: says which, what was found, what to do
 │   ├── Unreachable      no ssh session: address, user, key or host key
+│   │   └── LoginRefused     sshd answers, and accepts no key of this user
 │   └── NotPrepared      reached, but something it needs is missing or broken
 ├── PlanError        the machines are fine one by one but do not fit together
 └── NotReady         a wait ended at its deadline: what was waited for, and the last thing seen
@@ -42,6 +43,10 @@ class NodeError(TrtSparkError):
 
 class Unreachable(NodeError):
     """No ssh session could be had."""
+
+
+class LoginRefused(Unreachable):
+    """sshd answers, and accepts no key of this user."""
 
 
 class NotPrepared(NodeError):

@@ -288,6 +288,8 @@ class Facts:
     """(address, port) of every UDP socket that is bound."""
     daemon_json_problem: str = ""
     """A sentence when /etc/docker/daemon.json cannot be read or is not valid; `daemon_json` is empty then."""
+    daemon_json_unreadable: bool = False
+    """The problem is that the user may not read it."""
     ipv6: str = ""
     """The address that ssh reached, where that is IPv6."""
     login_groups: tuple[str, ...] = ()

@@ -189,13 +189,14 @@ def folder(value: str) -> str:
     """An absolute path on the nodes, or one under ~, of a folder that files can be put into."""
     if not (value.startswith("/") or value == "~" or value.startswith("~/")):
         raise ValueError("it is not absolute")
-    path = PurePosixPath(value)
+    path = PurePosixPath(re.sub("^/+", "/", value))
     if ".." in path.parts:
         raise ValueError("it has .. in it")
     if len(value) > MAX_PATH_CHARS:
         raise ValueError(f"it has {len(value)} characters, and {MAX_PATH_CHARS} at most")
-    text = value.rstrip("/")
-    if not text or any(path.is_relative_to(one) for one in _NO_FOLDERS):
+    # One spelling of each folder, so that another one is no change.
+    text = str(path)
+    if text == "/" or any(path.is_relative_to(one) for one in _NO_FOLDERS):
         raise ValueError("no model can be kept there")
     return text
 

@@ -39,6 +39,7 @@ from dynamic_providers.rank_program import RankProgram
 from dynamic_providers.serving_image import ServingImage
 from dynamic_providers.swarm_service import SwarmService
 from remote import rank0
+from remote.node import cache_folder
 from remote.rank0.main import OPTIONS_PATH
 from remote.ssh import options
 
@@ -225,7 +226,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
         return Rank(
             stack=self.args.stack,
             rank=index,
-            hf_cache=settings.hf_cache.replace("~", facts.home, 1),
+            hf_cache=cache_folder.expand(settings.hf_cache, facts.home),
             env={
                 **fabric.environment(self.args.fabric, index, settings.nccl),
                 **engine.environment(self.args.asked),

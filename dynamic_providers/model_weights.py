@@ -32,7 +32,8 @@ _INPUTS = (
     "deleteOnDestroy",
     "missing",
 )
-#: The stack's configuration in the provider's own process: a token is no part of any resource.
+#: The stack's configuration in the provider's own process: a token is no part of any resource, wherever it
+#: comes from.
 _CONFIGURED: dict[str, Any] = {}
 
 
@@ -91,7 +92,10 @@ class ModelWeightsProvider(Provider):
 
 
 def _token() -> str:
-    return str(_CONFIGURED.get("token") or "")
+    """The token that the preview asked with, found by the same rule: the node gets no other."""
+    from remote import hub_token
+
+    return hub_token.find(_CONFIGURED.get("token")).value or ""
 
 
 def _full() -> bool:

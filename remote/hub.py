@@ -9,13 +9,11 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,11 +27,14 @@ from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
-from cluster import fit, hub_files, values
+from cluster import fit, hub_files
 from cluster.config import Settings
 from cluster.hub_files import Resolved
 from cluster.resolution import HubError, HubUnavailable, no_such_model
 from cluster.weights_plan import ModelFile, ModelFiles
+from remote import hub_token
+from remote.hub_token import TRUE
+from remote.hub_token import Token as Token
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_REVISION = "main"
@@ -45,7 +46,6 @@ DEADLINE_S = 12.0
 HEADERS_DEADLINE_S = 60.0
 _PARALLEL = 8
 T = TypeVar("T")
-_TRUE = ("1", "ON", "YES", "TRUE")  # the client's own reading of its variables
 
 
 def endpoint() -> str:
@@ -64,42 +64,12 @@ def endpoint() -> str:
 
 def offline() -> bool:
     """Whether HF_HUB_OFFLINE says that the Hub must not be asked."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
-
-
-@dataclass(frozen=True, repr=False)
-class Token:
-    """What proves who asks; `value` is secret and `source` says where it is from."""
-
-    value: str | None
-    source: str
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE
 
 
 def token(settings: Settings) -> Token:
-    """The stack's hfToken, else what the client finds here: HF_TOKEN, or the file of `hf auth login`.
-
-    Raises HubError for one from here that no request could carry; hfToken's has been looked at.
-    """
-    if settings.hf_token is not None and settings.hf_token.get_secret_value():
-        return Token(settings.hf_token.get_secret_value(), "hfToken")
-    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
-        return Token(None, "")
-    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
-    try:
-        # The client itself would join the lines of a text, and send that.
-        values.token((os.environ.get("HF_TOKEN") or _login_file()).strip())
-    except ValueError as error:
-        todo = "Set it anew" if source == "HF_TOKEN" else "Run it again"
-        raise HubError(f"The token of {source} cannot be sent: {error}. {todo}.") from None
-    return Token(get_token(), source)
-
-
-def _login_file() -> str:
-    """What `hf auth login` left; "" without one."""
-    try:
-        return Path(constants.HF_TOKEN_PATH).read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
+    """The token to ask with; see remote/hub_token.py. Raises HubError."""
+    return hub_token.find(settings.hf_token.get_secret_value() if settings.hf_token else None)
 
 
 class Hub:

@@ -13,6 +13,7 @@ from cluster import engine_log, exits, transport_causes
 from cluster import transport as transport_plan
 from cluster.errors import NodeError, NotReady
 from cluster.load_progress import progress
+from cluster.patience import too_late
 from cluster.service_spec import SPEC_LABEL
 from remote import transport
 from remote.engine import connect
@@ -91,10 +92,7 @@ class _Watch:
             self.say(text)
             self.told = text
         if waited > self.deadline:
-            raise NotReady(
-                f"waited {self.deadline:.0f} s for {self.props['model']} to answer at {self.props['url']} "
-                f"(readyTimeout); last seen: {text}"
-            )
+            raise NotReady(too_late(self.deadline, self.props["model"], self.props["url"], text))
 
     def _seen(self) -> tuple[str, str]:
         """How far the start is, and the last word on it. Raises NotReady when it cannot end well."""

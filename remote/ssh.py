@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.errors import NodeError, Unreachable
+from cluster.errors import LoginRefused, NodeError, Unreachable
 
 CONNECT_TIMEOUT_S = 8
 #: How long an idle shared connection stays, so that the next command needs no new login.
@@ -243,6 +243,7 @@ class FreshShell(SshShell):
 
 
 #: Part of ssh's own text -> (what was found, what to do). The first match counts.
+_REFUSED = "the login of user {user} was refused."
 _CAUSES: Sequence[tuple[str, str, str]] = (
     (
         "Host key verification failed",
@@ -268,12 +269,12 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
     ),
     (
         "Permission denied",
-        "the login of user {user} was refused.",
+        _REFUSED,
         "Check nodes[].user, and that your key is there: `ssh-copy-id -p {port} {user}@{host}`.",
     ),
     (
         "Too many authentication failures",
-        "the login of user {user} was refused.",
+        _REFUSED,
         "It gave up on your agent's many keys: name the one that is there as sshKey, or keep fewer in the "
         "agent (`ssh-add -d`).",
     ),
@@ -323,7 +324,8 @@ def explained(connection: Connection, stderr: str) -> Unreachable:
     }
     for sign, found, todo in _CAUSES:
         if sign in stderr:
-            return Unreachable(connection.target, found.format(**values), todo.format(**values))
+            kind = LoginRefused if found == _REFUSED else Unreachable
+            return kind(connection.target, found.format(**values), todo.format(**values))
     last = (stderr.strip().splitlines() or ["no message"])[-1].strip()
     return Unreachable(
         connection.target, f"ssh failed: {last}", f"Try it by hand: `ssh {connection.target}`."

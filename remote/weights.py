@@ -22,6 +22,7 @@ from typing import Any
 from cluster import weights_plan
 from cluster.errors import ConfigError, NodeError, NotPrepared, NotReady, PlanError, Unreachable
 from cluster.service_spec import short
+from cluster.weights_failure import AGAIN, failure
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
 from remote import jobs
@@ -31,6 +32,7 @@ from remote.ssh import Connection, Shell, SshShell
 MODULES = (
     "stop",
     "detached",
+    "cache_folder",
     "weights_cache",
     "weights_incoming",
     "weights_hub",
@@ -38,14 +40,13 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = ("stop", "detached", "weights_cache", "weights_job")
+LIGHT = ("stop", "detached", "cache_folder", "weights_cache", "weights_job")
 PAUSE_S = 0.1
 SAY_EVERY_S = 1.0
 ROUNDS = 4
 HUB_STREAMS = 8
 STALL_S = 300.0
 FIRST_BYTE_S = 60.0
-AGAIN = "Then run `pulumi up` again: it goes on where it was."
 
 
 class _Lost(Exception):
@@ -394,21 +395,12 @@ def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> 
 
 
 def _raise_failure(nodes: Nodes, statuses: Mapping[int, Mapping[str, Any]]) -> None:
-    failed = {n: str(s.get("error")) for n, s in statuses.items() if s.get("state") == "failed"}
-    if not failed:
+    error = failure(nodes.names, nodes.props["model"], statuses)
+    if error is None:
         return
-    # A node that only lost its peer is not the one to tell of.
-    number = next((n for n in sorted(failed) if "nothing arrived" not in failed[n]), min(failed))
     with suppress(NodeError):
         _end(nodes, range(len(nodes.shells)))
-    error = failed[number]
-    if "token" in error:
-        todo = "Set one with `pulumi config set --secret hfToken`, and run `pulumi up` again."
-    elif "free" in error or "space" in error:
-        todo = f"Make room, or set hfCache to a folder on a larger disk. {AGAIN}"
-    else:
-        todo = AGAIN
-    raise NodeError(nodes.names[number], f"the files of {nodes.props['model']}: {error}.", todo)
+    raise error
 
 
 def _end(nodes: Nodes, numbers: Iterable[int]) -> None:

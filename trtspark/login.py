@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from cluster.errors import ConfigError, NodeError, TrtSparkError, Unreachable
+from cluster.errors import ConfigError, LoginRefused, NodeError, TrtSparkError
 from remote import node
 from remote.private_keys import key_file
 from remote.ssh import SSH_FAILED, Connection, SshShell, explained, options
@@ -16,7 +16,6 @@ from trtspark.questions import Questions
 
 #: In the order in which ssh itself looks for them.
 _NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
-REFUSED = "was refused"
 #: ssh's own word, and how often a person may mistype.
 DENIED = "Permission denied"
 PROMPTS = 3
@@ -26,9 +25,7 @@ def ensure(ask: Questions, connection: Connection, install: bool | None) -> None
     """Returns when a login works. Raises Unreachable when none can be had."""
     try:
         SshShell(connection).run("true", timeout=20)
-    except Unreachable as error:
-        if REFUSED not in str(error):
-            raise
+    except LoginRefused:
         terminal.say(f"{connection.target}: no key of yours is accepted.")
         wanted = ask.yes(install, "--install-key", "Put your public key there? ssh asks for the password.")
         if not wanted:
@@ -71,7 +68,7 @@ def public_key(identity: str | None) -> str:
 
 def put_key(connection: Connection, key: str) -> None:
     """Add the key to the node's authorized_keys. ssh itself asks for the password on the terminal: it goes
-    nowhere else. Raises NodeError or Unreachable, and then nothing was changed there.
+    nowhere else. Raises NodeError, and then nothing was changed there.
     """
     if not _can_ask():
         raise NodeError(

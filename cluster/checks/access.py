@@ -163,6 +163,6 @@ def settings_file(context: Context) -> Iterator[Finding]:
         if not problem:
             continue
         todo = "Mend it by hand (`sudo dockerd --validate` checks it); it was not touched."
-        if "cannot be read" in problem:
+        if facts.daemon_json_unreadable:
             todo = "Let it be read there with `sudo chmod a+r /etc/docker/daemon.json`."
         yield Finding("FAIL", facts.node, problem, todo)

@@ -131,9 +131,9 @@ def machine(document: Mapping[str, Any]) -> Machine:
         document.get("counters") or {},
         confined(document),
         tuple(
-            int(one["Labels"][RANK_LABEL])
+            rank
             for one in document.get("containers") or []
-            if one["State"] == PAUSED and RANK_LABEL in one["Labels"]
+            if one["State"] == PAUSED and (rank := rank_of(one["Labels"])) is not None
         ),
     )
 
@@ -142,9 +142,9 @@ def confined(document: Mapping[str, Any]) -> dict[int, str]:
     """Of one node's answer: rank -> which of its threads may not use every CPU; {} when all may."""
     running = [one for one in document.get("containers") or [] if one["State"] == "running"]
     found = {
-        int(one["Labels"][RANK_LABEL]): affinity.confined(one.get("processes") or [])
+        rank: affinity.confined(one.get("processes") or [])
         for one in running
-        if RANK_LABEL in one["Labels"]
+        if (rank := rank_of(one["Labels"])) is not None
     }
     return {rank: text for rank, text in found.items() if text}
 
@@ -170,27 +170,44 @@ def services(document: Mapping[str, Any]) -> tuple[Service, ...]:
     """Our services, by rank."""
     found = [
         Service(
-            int(one["Spec"]["Labels"][RANK_LABEL]),
+            rank,
             one["Spec"]["Name"],
-            int(((one["Spec"].get("Mode") or {}).get("Replicated") or {}).get("Replicas") or 0),
+            _replicas(one["Spec"].get("Mode") or {}),
             document["time"] - seconds(one["UpdatedAt"]),
         )
         for one in document.get("services") or []
+        if (rank := rank_of(one["Spec"].get("Labels"))) is not None
     ]
     return tuple(sorted(found, key=lambda one: one.rank))
 
 
+def rank_of(labels: Mapping[str, Any] | None) -> int | None:
+    """The rank that labels name; None where they name none, as on what somebody else labelled as ours."""
+    text = str((labels or {}).get(RANK_LABEL, ""))
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _replicas(mode: Mapping[str, Any]) -> int:
+    """How many containers are asked for; a service of mode global runs one on each node."""
+    if "Global" in mode:
+        return 1
+    return int((mode.get("Replicated") or {}).get("Replicas") or 0)
+
+
 def tasks(document: Mapping[str, Any]) -> tuple[Task, ...]:
     """Our tasks, the newest first."""
-    ranks = {one["ID"]: int(one["Spec"]["Labels"][RANK_LABEL]) for one in document.get("services") or []}
+    ranks = {one["ID"]: rank_of(one["Spec"].get("Labels")) for one in document.get("services") or []}
     found = []
     for one in document.get("tasks") or []:
+        rank = ranks.get(one["ServiceID"])
+        if rank is None:
+            continue
         status = one.get("Status") or {}
         container = status.get("ContainerStatus") or {}
         over = status.get("State") not in ("running", "starting", "preparing", "ready", "pending")
         found.append(
             Task(
-                ranks.get(one["ServiceID"], -1),
+                rank,
                 status.get("State", ""),
                 one.get("DesiredState", ""),
                 status.get("Err") or status.get("Message") or "",
@@ -198,7 +215,7 @@ def tasks(document: Mapping[str, Any]) -> tuple[Task, ...]:
                 document["time"] - seconds(one["CreatedAt"]),
             )
         )
-    return tuple(one for one in found if one.rank >= 0)
+    return tuple(found)
 
 
 def seconds(text: str) -> float:

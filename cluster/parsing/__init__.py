@@ -98,6 +98,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         routes=network.routes(files["/proc/net/route"] or "", interfaces),
         udp=system.sockets(document["udp"]),
         daemon_json_problem=settings_problem,
+        daemon_json_unreadable=docker.unreadable(files["/etc/docker/daemon.json"]),
         ipv6=ipv6,
         login_groups=system.login_groups(files["/etc/group"] or "", [document["gid"], *document["gids"]]),
         ntp=None if document["clock_state"] in (None, -1) else document["clock_state"] != system.TIME_ERROR,

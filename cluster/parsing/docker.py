@@ -123,6 +123,11 @@ def wanted(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     return found
 
 
+def unreadable(text: str | None) -> bool:
+    """Whether the probe's user may not read the file."""
+    return (text or "").startswith("unreadable: ")
+
+
 def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:
     """Docker's settings file and what is wrong with it, a sentence.
 
@@ -130,7 +135,7 @@ def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:
     """
     if text is None or not text.strip():
         return {}, ""
-    if text.startswith("unreadable: "):
+    if unreadable(text):
         return {}, f"/etc/docker/daemon.json cannot be read ({text.removeprefix('unreadable: ')})."
     try:
         found = json.loads(text)

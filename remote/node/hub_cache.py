@@ -8,6 +8,8 @@ import json
 import os
 import struct
 
+from remote.node import cache_folder
+
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
 MAX_CONFIG = 1 << 20  # a config.json has a few kB
 TIKTOKEN = ("o200k_base.tiktoken", "cl100k_base.tiktoken")
@@ -19,7 +21,7 @@ def look(args):
     "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
     "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's text or ""}.
     """
-    cache = os.path.expanduser(args["hf_cache"])
+    cache = cache_folder.expand(args["hf_cache"])
     hub = os.path.join(cache, "hub")
     answer = {
         "folder": cache,

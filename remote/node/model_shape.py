@@ -8,6 +8,8 @@ import os
 import re
 import struct
 
+from remote.node import cache_folder
+
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
 EXPERT = re.compile(r"\.experts\.\d+\.")
 
@@ -16,7 +18,7 @@ def look(args):
     """`args`: {"hf_cache", "model", "commit"}. {"config", "quantisation" (None where there is none),
     "tensors": {name: bytes}, all experts of a layer as one}; None where a file is missing or damaged.
     """
-    cache = os.path.expanduser(args["hf_cache"])
+    cache = cache_folder.expand(args["hf_cache"])
     model = "models--" + args["model"].replace("/", "--")
     snapshot = os.path.join(cache, "hub", model, "snapshots", args["commit"])
     try:

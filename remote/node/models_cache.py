@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 
-from remote.node import hub_cache, stop
+from remote.node import cache_folder, hub_cache, stop
 
 #: The names the Hub's client gives; anything else in the folder is not a model.
 FOLDER = re.compile(r"models--[A-Za-z0-9][\w.-]*--[A-Za-z0-9][\w.-]*")
@@ -23,7 +23,7 @@ def look(args):
     """`args`: {"hf_cache"}. {"folder", "models": {id: {"bytes" on disk, files shared with other models
     left out; "shared": bytes of those; "commit" (main's) or None; "problems": [sentences]}}}.
     """
-    cache = os.path.expanduser(args["hf_cache"])
+    cache = cache_folder.expand(args["hf_cache"])
     hub = os.path.join(cache, "hub")
     found = {}
     for folder in _folders(hub):
@@ -37,7 +37,7 @@ def look(args):
 
 def prune(args):
     """`args`: {"hf_cache", "models": [ids to take away]}. {"removed": [ids], "bytes": freed}."""
-    hub = os.path.join(os.path.expanduser(args["hf_cache"]), "hub")
+    hub = os.path.join(cache_folder.expand(args["hf_cache"]), "hub")
     with _quiet():
         removed, freed = [], 0
         for model in args["models"]:

@@ -18,6 +18,8 @@ import threading
 import time
 import urllib.parse
 
+from remote.node import cache_folder
+
 COMMANDS = {
     "nvidia-smi": ["nvidia-smi", "--query-gpu=index,name,uuid,driver_version", "--format=csv,noheader"],
     "nvidia-smi-apps": ["nvidia-smi", "--query-compute-apps=pid,process_name", "--format=csv,noheader"],
@@ -339,7 +341,7 @@ def _disks(args, docker, home):
     with contextlib.suppress(ValueError):
         paths["docker"] = json.loads(docker["info"]["out"]).get("DockerRootDir") or paths["docker"]
     if args.get("hf_cache"):
-        paths["cache"] = re.sub("^~", lambda _: home, args["hf_cache"])
+        paths["cache"] = cache_folder.expand(args["hf_cache"], home)
     return {name: _disk(path) for name, path in paths.items()}
 
 

@@ -2,4 +2,11 @@
 
 
 class Stop(Exception):
-    """Ends the program; its text goes to standard error, without a trace."""
+    """Ends the program; its text goes to standard error, without a trace.
+
+    `code`: what kind of failure it is, for whoever gives advice; "" where there is nothing special to do.
+    """
+
+    def __init__(self, text, code=""):
+        super().__init__(text)
+        self.code = code

@@ -94,7 +94,7 @@ def _ranks(stack):
     found = []
     for one in sorted(listed, key=lambda one: -one["Created"]):
         labels = one["Labels"]
-        if "trtspark.rank" in labels:
+        if _numbered(labels):
             found.append(
                 {
                     "rank": labels["trtspark.rank"],
@@ -119,11 +119,12 @@ def _services(stack):
     except (OSError, ValueError, http.client.HTTPException):
         return None
     labelled = [(one["Spec"].get("Labels") or {}, one["Spec"]) for one in listed]
-    return [
-        {"rank": labels["trtspark.rank"], "spec": spec}
-        for labels, spec in labelled
-        if "trtspark.rank" in labels
-    ]
+    return [{"rank": labels["trtspark.rank"], "spec": spec} for labels, spec in labelled if _numbered(labels)]
+
+
+def _numbered(labels):
+    """Somebody may have copied our labels to what is no rank."""
+    return (labels or {}).get("trtspark.rank", "").isdecimal()
 
 
 def _docker(path):

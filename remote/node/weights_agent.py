@@ -48,7 +48,7 @@ class Group:
         """Raises Stop when a file cannot be had."""
         for one in self.files:
             if one.error:
-                raise cache.Stop(one.error)
+                raise cache.Stop(one.error, "checksum")
 
     @property
     def whole(self):
@@ -61,7 +61,7 @@ class Agent:
 
     def __init__(self, job, sockets):
         self.job, self.store = job, cache.Store(job)
-        self.stopping, self.error, self.note = threading.Event(), None, ""
+        self.stopping, self.error, self.code, self.note = threading.Event(), None, "", ""
         self.state, self.hashed = "running", 0
         self.bad: list[int] = []
         self.finished: set[int] = set()
@@ -97,9 +97,9 @@ class Agent:
                     self.store.install()
                 self.state = "done"
         except cache.Stop as stop:
-            self.fail(str(stop))
+            self.fail(str(stop), stop.code)
         except OSError as error:
-            self.fail(_sentence(error))
+            self.fail(*_sentence(error))
         self._save()
         self._publish()
         if self.state == "done":
@@ -107,9 +107,10 @@ class Agent:
         for incoming in self.arriving.values():
             incoming.close()
 
-    def fail(self, sentence):
-        """The first reason counts."""
-        self.error = self.error or sentence
+    def fail(self, sentence, code=""):
+        """The first reason counts; cluster/weights_failure.py knows what to do about each code."""
+        if self.error is None:
+            self.error, self.code = sentence, code
         self.state = "failed"
         self.stopping.set()
 
@@ -130,7 +131,7 @@ class Agent:
                 try:
                     fine = bool(path) and cache.matches(path, file, self._count)
                 except OSError as error:
-                    self.fail(_sentence(error))
+                    self.fail(*_sentence(error))
                     return
                 if fine:
                     good.append((path, file))
@@ -162,7 +163,8 @@ class Agent:
         if need > free:
             raise cache.Stop(
                 "%.1f GB of the model are missing, and the disk of %s has %.1f GB free"
-                % (need / 1e9, folder, free / 1e9)
+                % (need / 1e9, folder, free / 1e9),
+                "disk-full",
             )
 
     def _fetch(self):
@@ -195,7 +197,7 @@ class Agent:
             key = bytes.fromhex(self.job["key"])
             streams = self.job["streams"] or _streams(len(links), self.job["following"])
             readers = [Reader(links, key, lane, self.job["me"]) for lane in range(streams)]
-            yield Group(files, readers, Patience(PEER_STALL_S, PEER_STALL_S))
+            yield Group(files, readers, Patience(PEER_STALL_S, PEER_STALL_S, "peer-silent"))
 
     def _take_sent(self, incoming):
         """A file that came with the job."""
@@ -203,7 +205,7 @@ class Agent:
         incoming.open()
         incoming.write(memoryview(content), 0, 0)
         if not incoming.whole:
-            raise cache.Stop("%s does not have the pinned checksum" % incoming.file["path"])
+            raise cache.Stop("%s does not have the pinned checksum" % incoming.file["path"], "checksum")
 
     def _peers(self):
         """{source: [[own address, own interface, its address, its port]]}, which comes when all listen."""
@@ -214,7 +216,7 @@ class Agent:
                 self.connected = True
                 return found["peers"]
             if time.monotonic() > deadline or self.stopping.is_set():
-                raise cache.Stop("the addresses of the other nodes did not come")
+                raise cache.Stop("the addresses of the other nodes did not come", "peer-silent")
             time.sleep(0.02)
 
     def _stream(self, group, reader):
@@ -231,9 +233,9 @@ class Agent:
                     group.check()
                     self.stopping.wait(0.02)
         except cache.Stop as stop:
-            self.fail(str(stop))
+            self.fail(str(stop), stop.code)
         except OSError as error:
-            self.fail(_sentence(error))
+            self.fail(*_sentence(error))
         if isinstance(reader, Reader):
             if self.error is None and not self.stopping.is_set():
                 reader.finish()
@@ -244,11 +246,11 @@ class Agent:
 
         def sink(block, offset):
             if self.stopping.is_set():
-                raise cache.Stop("stopped")
+                raise cache.Stop("stopped", "stopped")
             try:
                 incoming.write(block, offset, attempt)
             except OSError as error:  # the disk's, which no other connection would mend
-                raise cache.Stop(_sentence(error)) from None
+                raise cache.Stop(*_sentence(error)) from None
             reached[0] = offset + len(block)
 
         try:
@@ -309,7 +311,7 @@ class Agent:
                 # Streams may hang in a dead connection for a while: what has arrived is kept without them.
                 ending = ending or time.monotonic() + END_S
                 if time.monotonic() > ending:
-                    self.fail("stopped")
+                    self.fail("stopped", "stopped")
                     self._save()
                     self._publish()
                     os._exit(1)
@@ -333,6 +335,7 @@ class Agent:
             "beat": self.beat,
             "state": self.state,
             "error": self.error,
+            "code": self.code,
             "note": self.note,
             "bad": self.bad,
             "hashed": self.hashed,
@@ -380,9 +383,10 @@ def _together(threads):
 
 
 def _sentence(error):
+    """(What the system said, the code of that kind of failure)."""
     where = " (%s)" % error.filename if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return "no space is left on the disk%s" % where
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space is left on the disk%s" % where, "disk-full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "%s%s: the cache must be this user's to write" % (error.strerror, where)
-    return "%s%s" % (error.strerror or error, where)
+        return "%s%s: the cache must be this user's to write" % (error.strerror, where), "not-writable"
+    return "%s%s" % (error.strerror or error, where), ""

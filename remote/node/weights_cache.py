@@ -9,6 +9,7 @@ size and modification time (weights.json in this program's state folder), so tha
 import hashlib
 import os
 
+from remote.node.cache_folder import expand
 from remote.node.detached import read_json as read_json
 from remote.node.detached import unlink as unlink
 from remote.node.detached import write_json as write_json
@@ -25,7 +26,7 @@ class Store:
     """
 
     def __init__(self, job):
-        self.cache = os.path.realpath(os.path.expanduser(job["hf_cache"]))
+        self.cache = os.path.realpath(expand(job["hf_cache"]))
         self.model = os.path.join(self.cache, "hub", "models--" + job["model"].replace("/", "--"))
         self.snapshot = os.path.join(self.model, "snapshots", job["commit"])
         self.commit, self.files = job["commit"], job["files"]

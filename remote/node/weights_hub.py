@@ -87,7 +87,7 @@ class Hub:
                 url = urllib.parse.urljoin(url, answer.headers.get("Location", ""))
                 continue
             self.links.pop(first, None)
-            self._refused(status, answer, file, storage=not self._is_hub(url))
+            self._refused(status, answer, file, url)
         raise Broken("the Hub redirects in circles")
 
     def _ask(self, url, start, end):
@@ -106,22 +106,28 @@ class Hub:
             reason = error.reason
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise Stop(
-                    "the certificate of %s is not trusted here (%s)" % (_host(url), reason.verify_message)
+                    "the certificate of %s is not trusted here (%s)" % (_host(url), reason.verify_message),
+                    "certificate",
                 ) from None
             if isinstance(reason, socket.gaierror):
                 raise Broken("the name %s cannot be resolved" % _host(url)) from None
             raise Broken("%s cannot be reached (%s)" % (_host(url), reason)) from None
 
-    def _refused(self, status, answer, file, storage):
+    def _refused(self, status, answer, file, url):
         page = "%s/%s" % (self.endpoint, self.model)
-        if storage and status in (400, 401, 403, 404, 410):
+        if not self._is_hub(url) and url != self.address(file) and status in (400, 401, 403, 404, 410):
             raise Broken("a link to %s expired" % file["path"])
-        if status == 401:
-            raise Stop("the Hub wants a token for %s, or does not know the one in hfToken" % self.model)
-        if status == 403:
-            raise Stop("the token has no access to %s; accept its licence at %s" % (self.model, page))
-        if status == 404:
-            raise Stop("%s is not at %s" % (file["path"], self.address(file)))
+        if file.get("url"):
+            if status in (401, 403, 404, 410):
+                raise Stop("%s answers %d for %s" % (_host(url), status, file["path"]), "no-vocabulary")
+        elif status == 401 and not self.token:
+            raise Stop("the Hub wants a token for %s" % self.model, "token-missing")
+        elif status == 401:
+            raise Stop("the Hub does not accept the token", "token-refused")
+        elif status == 403:
+            raise Stop("the token has no access to %s; accept it at %s" % (self.model, page), "no-access")
+        elif status == 404:
+            raise Stop("%s is not at %s" % (file["path"], self.address(file)), "not-found")
         raise Broken("the Hub answered %d" % status, _pause(answer))
 
     def _check(self, answer, file, start):
@@ -160,11 +166,11 @@ def _pause(answer):
 
 class Patience:
     """How long to wait before the next try, and when to give up: after `stall` seconds without a byte,
-    or `first` where there was none yet. Times in seconds, monotonic.
+    or `first` where there was none yet; with `code`. Times in seconds, monotonic.
     """
 
-    def __init__(self, stall=300.0, first=60.0):
-        self.stall, self.first = stall, first
+    def __init__(self, stall=300.0, first=60.0, code="hub-silent"):
+        self.stall, self.first, self.code = stall, first, code
         self.begun = self.last = time.monotonic()
         self.any, self.tries = False, 0
 
@@ -176,6 +182,6 @@ class Patience:
         """Seconds to wait after `error`. Raises Stop with its text when it is enough."""
         limit, quiet = (self.stall if self.any else self.first), time.monotonic() - self.last
         if quiet > limit:
-            raise Stop("nothing arrived for %.0f s: %s" % (quiet, error))
+            raise Stop("nothing arrived for %.0f s: %s" % (quiet, error), self.code)
         self.tries += 1
         return max(getattr(error, "pause", 0.0), min(15.0, 0.25 * 2 ** min(self.tries, 6)))

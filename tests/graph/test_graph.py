@@ -406,3 +406,13 @@ def test_the_quick_test_of_the_cables_is_the_default():
     recorder, _ = run(2)
     assert recorder.inputs("fabric")["mode"] == "quick"
     assert "nccl" not in recorder.inputs("fabric")
+
+
+@pytest.mark.parametrize(
+    ("configured", "folder"),
+    [("/mnt/a~b", "/mnt/a~b"), ("~/a~b//", "/home/nvidia/a~b"), ("~", "/home/nvidia")],
+)
+def test_the_container_mounts_the_cache_where_the_weights_are(configured, folder):
+    recorder, _ = run(1, hf_cache=configured)
+    mounts = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"]
+    assert folder in [mount.get("Source") for mount in mounts]

@@ -11,6 +11,8 @@ from cluster.errors import Unreachable
 from dynamic_providers import base, model_weights
 from dynamic_providers.model_weights import ModelWeightsProvider
 from lab.hub.server import Hub
+from remote import hub
+from tests import samples
 from tests.weights import Cluster
 
 MODEL = "lab/bulk-2x1M"
@@ -28,14 +30,14 @@ def trio(tmp_path, monkeypatch):
     yield from nodes(tmp_path, monkeypatch, 3)
 
 
-def nodes(tmp_path, monkeypatch, count):
-    with Hub() as hub:
-        cluster = Cluster(tmp_path, count, MODEL, hub.url)
+def nodes(tmp_path, monkeypatch, count, model=MODEL):
+    with Hub() as lab_hub:
+        cluster = Cluster(tmp_path, count, model, lab_hub.url)
         monkeypatch.setattr("remote.weights.SshShell", cluster.shell)
         for name in ("ensure", "damage", "forget"):
             real = getattr(__import__("remote.weights", fromlist=[name]), name)
             monkeypatch.setattr(f"remote.weights.{name}", _with(real, cluster.shell))
-        cluster.token = hub.tokens.granted
+        cluster.token = lab_hub.tokens.granted
         yield cluster
 
 
@@ -100,6 +102,35 @@ def test_the_token_comes_from_the_configuration_and_is_in_no_output(pair, monkey
         assert pair.token not in str(outs)
     finally:
         model_weights._CONFIGURED.clear()
+
+
+@pytest.mark.parametrize("where", ["HF_TOKEN", "hf auth login"])
+def test_a_token_that_the_preview_accepts_reaches_the_node(tmp_path, monkeypatch, where):
+    """Of a gated model: whatever the source of the token, one rule finds it for both."""
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    kept = tmp_path / "kept"
+    # The client reads HF_TOKEN_PATH when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(kept))
+    for one in nodes(tmp_path, monkeypatch, 2, "lab/gated"):
+        if where == "HF_TOKEN":
+            monkeypatch.setenv("HF_TOKEN", one.token)
+        else:
+            kept.write_text(one.token + "\n")
+        settings = samples.settings(2, model="lab/gated")
+        asked = hub.Hub(one.props["endpoint"], hub.token(settings))
+        asked.check_access("lab/gated")
+        provider = ModelWeightsProvider()
+        provider.configure(SimpleNamespace(config={}))
+        try:
+            outs = provider.create(one.props).outs
+            assert [one.whole(0), one.whole(1)] == [True, True]
+            assert one.token not in str(outs)
+            monkeypatch.setenv("HF_TOKEN", "hf_another")
+            assert provider.diff("weights", outs, one.props).changes is False
+        finally:
+            model_weights._CONFIGURED.clear()
 
 
 def only(pair, *numbers):

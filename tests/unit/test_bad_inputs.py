@@ -52,7 +52,7 @@ def test_configuration(kind, values, parts):
 def test_tokens_of_the_operators_machine(source, text, part, tmp_path, monkeypatch):
     """None is sent, and none is shown."""
     path = tmp_path / "token"
-    monkeypatch.setattr(hub.constants, "HF_TOKEN_PATH", str(path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(path))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", raising=False)
     if source == "HF_TOKEN":

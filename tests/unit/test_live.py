@@ -377,3 +377,34 @@ def test_a_machine_whose_docker_is_silent_is_another_checks():
     first, second = facts()
     silent = dataclasses.replace(second, docker=dataclasses.replace(second.docker, problem="silent"))
     assert not any("swarm.member" in text for text in said(live(nodes=[first, silent])))
+
+
+@pytest.mark.parametrize(
+    "labels", [None, {}, {"trtspark.rank": ""}, {"trtspark.rank": "web"}, {"trtspark.rank": "-1"}]
+)
+def test_a_service_that_only_has_our_stacks_label_is_none_of_our_ranks(labels):
+    """Somebody copied a label, or runs a tool of their own beside the ranks."""
+    foreign = {
+        "ID": "s9",
+        "Spec": {"Name": "theirs", "Labels": labels, "Mode": {"Global": {}}},
+        "UpdatedAt": stamp(1),
+    }
+    documents = [document(n) for n in (0, 1)]
+    documents[0]["services"].append(foreign)
+    documents[0]["tasks"].append({**task(0), "ServiceID": "s9"})
+    container = {"State": "running", "Labels": labels or {}, "digests": [], "processes": []}
+    documents[0]["containers"] = [*(documents[0]["containers"] or []), container]
+    found = live(documents)
+    assert [one.rank for one in found.services] == [0, 1]
+    assert [one.rank for one in found.tasks] == [0, 1]
+    assert [str(one) for each in LIVE_CHECKS.values() for one in each(found) if each.area == "swarm"] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "replicas"),
+    [({"Global": {}}, 1), ({"Replicated": {"Replicas": 0}}, 0), ({"Replicated": {}}, 0), (None, 0)],
+)
+def test_every_mode_of_a_service_is_read(mode, replicas):
+    changed = document(0)
+    changed["services"][0]["Spec"]["Mode"] = mode
+    assert seen_of.services(changed)[0].replicas == replicas

@@ -274,7 +274,7 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(cluster, hub):
 
 @pytest.mark.parametrize(
     ("who", "says"),
-    [("nobody", "the Hub wants a token"), ("newcomer", r"accept its licence at http\S+/lab/gated")],
+    [("nobody", "config set --secret hfToken"), ("newcomer", r"accept it at http\S+/lab/gated")],
 )
 def test_a_gated_model_says_what_to_do(cluster, hub, who, says):
     one = cluster(1, "lab/gated")

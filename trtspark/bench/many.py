@@ -13,6 +13,7 @@ from typing import Any
 from cluster import catalog, engine
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
+from cluster.patience import is_too_late
 from remote import preflight
 from trtspark.bench import execute, matrix, places, results, switching
 from trtspark.bench.execute import Screen
@@ -20,9 +21,6 @@ from trtspark.bench.matrix import Matrix, Row, Status
 from trtspark.bench.measure import Slo
 from trtspark.bench.results import Result, Workload
 from trtspark.project import Stack
-
-#: What the readiness gate says at its deadline.
-_TOO_LATE = "to answer"
 
 
 @dataclass
@@ -168,7 +166,7 @@ def measure(
 def _failed(text: str, stopped: Interrupted) -> Status:
     if stopped.pressed:
         return "INTERRUPTED"
-    return "API_TIMEOUT" if "waited" in text and _TOO_LATE in text else "SWITCH_FAILED"
+    return "API_TIMEOUT" if is_too_late(text) else "SWITCH_FAILED"
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import base64
 import gzip
 import hashlib
 import os
-import shlex
 from pathlib import Path
 
 from cluster.errors import TrtSparkError
+from remote import node
 from remote.ssh import Shell
 from trtspark.bench.prompts import ApproximateTokenizer, ModelTokenizer, Tokenizer
 from trtspark.bench.results import TokenizerInfo
@@ -59,18 +59,14 @@ def cache_folder() -> Path:
 
 
 def _fetch(shell: Shell, hf_cache: str, model: str, commit: str) -> bytes | None:
-    """The file, packed for the way; None when it is not there."""
-    rest = f"/hub/models--{model.replace('/', '--')}/snapshots/{commit}/tokenizer.json"
-    place = (
-        f'"$HOME"{shlex.quote(hf_cache[1:] + rest)}'
-        if hf_cache.startswith("~")
-        else shlex.quote(hf_cache + rest)
-    )
-    found = shell.run(f"test -f {place} && gzip -c -- {place} | base64 -w0", timeout=FETCH_TIMEOUT_S)
-    if found.code or not found.out.strip():
+    """The file's content; None when it is not there."""
+    args = {"tokenizer_file": {"hf_cache": hf_cache, "model": model, "commit": commit}}
+    script = node.program(tokenizer_file="look")
+    found = shell.run(node.command(args), stdin=script, timeout=FETCH_TIMEOUT_S)
+    if found.code:
         return None
     try:
-        # A login script may have said something before.
-        return gzip.decompress(base64.b64decode(found.out.split()[-1], validate=True))
-    except (ValueError, OSError, EOFError):
+        packed = node.answer(found.out)["tokenizer_file"]["packed"]
+        return gzip.decompress(base64.b64decode(packed, validate=True)) if packed else None
+    except (ValueError, LookupError, TypeError, OSError, EOFError):
         return None
