@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.config import Settings
 from cluster.errors import TrtSparkError
+from cluster.other_model import with_model
 from trtspark.project import Stack
 
 #: Of the checks, those that say whether files can be fetched and kept; the others are about serving.
@@ -26,11 +27,8 @@ def fetch(stack: Stack, model: str, say: Callable[[str], None]) -> None:
 
 
 def wanted(settings: Settings, model: str) -> Settings:
-    """The settings for that model alone: the revision of the current one is not its."""
-    changes: dict[str, Any] = {"model": model, "running": True, "download_weights": True}
-    if model != settings.model:
-        changes["revision"] = None
-    return settings.model_copy(update=changes)
+    """The settings to fetch that model with."""
+    return with_model(settings, model, running=True, download_weights=True)
 
 
 def _props(stack: Stack, settings: Settings) -> dict[str, Any]:

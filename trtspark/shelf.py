@@ -13,6 +13,7 @@ from cluster.config import Settings
 from cluster.errors import ConfigError
 from cluster.facts import Facts
 from cluster.fit.constants import GIB
+from cluster.other_model import with_model
 
 #: A Spark's memory as its kernel reports it (GB10 log: 119.7 GiB); used where no node was reached.
 SPARK = fit.Memory("a Spark", int(119.7 * GIB))
@@ -117,7 +118,7 @@ def verdict(
     settings: Settings, stack: str, facts: Sequence[Facts], model_id: str, shape: fit.Model
 ) -> fit.Estimate:
     """The estimate on these nodes, or on as many Sparks as are configured where none was reached."""
-    load = fitting.load_of(settings.model_copy(update={"model": model_id}), shape)
+    load = fitting.load_of(with_model(settings, model_id), shape)
     memories = [fitting.memory_of(one, stack) for one in facts] or [SPARK]
     return fit.worst(shape, load, memories)
 

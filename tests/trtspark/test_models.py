@@ -28,7 +28,10 @@ class FakeStack:
         self.set = {}
 
     def raw(self, key):
-        return {"model": self.settings.model, "revision": self.settings.revision}[key]
+        trust = self.settings.trust_remote_code
+        return {"model": self.settings.model, "revision": self.settings.revision, "trustRemoteCode": trust}[
+            key
+        ]
 
 
 @pytest.fixture
@@ -90,6 +93,16 @@ def test_use_sets_the_model_and_drops_the_others_revision(stack):
     assert done.exit_code == 0
     assert stack.set == {"model": OTHER, "revision": None}
     assert done.stdout == "pulumi up --stack dgx\n"
+
+
+def test_use_does_not_trust_the_code_of_the_new_model_too(stack):
+    stack.settings = samples.settings(2, trustRemoteCode=True, maxSeqLen=4096)
+    done = run("use", OTHER, "--config-only")
+    assert stack.set == {"model": OTHER, "trustRemoteCode": None}
+    assert "maxSeqLen" in done.stderr  # a limit of the service: it stays, and is named
+    stack.set.clear()
+    run("use", CURRENT, "--config-only")
+    assert stack.set == {}
 
 
 def test_use_by_number(stack):

@@ -18,6 +18,7 @@ import yaml
 
 from cluster.config import Settings
 from cluster.errors import ConfigError, TrtSparkError
+from cluster.other_model import OF_THE_MODEL, with_model
 from trtspark.project import PROJECT, Stack
 
 if TYPE_CHECKING:
@@ -46,13 +47,9 @@ class Variant:
 
 
 def settings_for(settings: Settings, model: str, single_node: bool) -> Settings:
-    """The stack's with this model. Its revision and whether its code is trusted are the old model's own."""
-    change: dict[str, Any] = {"model": model, "running": True}
-    if model != settings.model:
-        change |= {"revision": None, "trust_remote_code": None}
-    if single_node:
-        change |= {"head_only": True, "tensor_parallel": None}
-    return settings.model_copy(update=change)
+    """The stack's with this model, on all its nodes or on the head alone."""
+    alone = {"head_only": True, "tensor_parallel": None} if single_node else {}
+    return with_model(settings, model, running=True, **alone)
 
 
 def config_for(
@@ -63,7 +60,7 @@ def config_for(
     config[f"{PROJECT}:model"] = model
     dropped = ["running"]
     if model != settings.model:
-        dropped += ["revision", "trustRemoteCode"]
+        dropped += OF_THE_MODEL
     if single_node:
         config[f"{PROJECT}:headOnly"] = True
         dropped.append("tensorParallel")

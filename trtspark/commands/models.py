@@ -233,13 +233,19 @@ def survey(stack: Stack) -> Survey:
 
 
 def select(stack: Stack, model: str) -> None:
-    """Set the model; a revision that is set was the other model's, and goes."""
+    """Set the model, and take away what was the old model's own."""
+    from cluster.other_model import dropped_keys, kept_limits
     from trtspark import writing
 
-    wanted: dict[str, Any] = {"model": model}
-    if model != stack.settings.model and stack.settings.revision:
-        wanted["revision"] = None
-        terminal.hint(f"revision {stack.settings.revision} was {stack.settings.model}'s: it is taken away.")
+    old, dropped = stack.settings.model, dropped_keys(stack.settings, model)
+    wanted: dict[str, Any] = {"model": model, **dict.fromkeys(dropped)}
+    for key in dropped:
+        terminal.hint(f"{key} was set for {old}: it is taken away.")
+    if kept := kept_limits(stack.settings, model):
+        terminal.hint(
+            f"Still in force: {', '.join(kept)}. `pulumi config rm KEY` takes one away, and the default for "
+            f"{model} counts."
+        )
     todo = writing.changes({key: stack.raw(key) for key in wanted}, wanted)
     writing.write(stack, todo)
     terminal.hint(f"{stack.name}: model is {model}.")

@@ -1,0 +1,36 @@
+"""A stack's settings with another model: the one rule of what goes with the old model and what stays.
+
+docs/decisions/0065-what-belongs-to-a-model.md says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.config import Settings
+
+#: Keys that name a part of one model, or say that its code is trusted: never another model's.
+OF_THE_MODEL = ("revision", "trustRemoteCode")
+#: Limits of the service. They stay, and are named, because the new model's own may be better.
+LIMITS = ("maxBatchSize", "maxNumTokens", "maxSeqLen", "gpuMemoryFraction")
+_FIELDS = {field.alias or name: name for name, field in Settings.model_fields.items()}
+
+
+def with_model(settings: Settings, model: str, **more: Any) -> Settings:
+    """The settings with `model`, without what was the old model's own; `more`: other fields by name."""
+    dropped = {_FIELDS[key]: None for key in dropped_keys(settings, model)}
+    return settings.model_copy(update={**dropped, "model": model, **more})
+
+
+def dropped_keys(settings: Settings, model: str) -> list[str]:
+    """The keys that are set and go when the model becomes `model`."""
+    return _set(settings, OF_THE_MODEL) if model != settings.model else []
+
+
+def kept_limits(settings: Settings, model: str) -> list[str]:
+    """The limits that are set and stay when the model becomes `model`."""
+    return _set(settings, LIMITS) if model != settings.model else []
+
+
+def _set(settings: Settings, keys: tuple[str, ...]) -> list[str]:
+    return [key for key in keys if getattr(settings, _FIELDS[key]) is not None]
