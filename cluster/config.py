@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from cluster import values
+from cluster import engine_options, values
 from cluster.config_sentences import Sentences
 from cluster.errors import ConfigError
 
@@ -184,8 +184,17 @@ def _refuse_twice(nodes: tuple[NodeConfig, ...]) -> None:
 
 
 def _words(value: object) -> object:
-    """`extraArgs` may be one string as typed into a shell, or a list."""
+    """`extraArgs` may be one string as typed into a shell, or a list. Pulumi stores what looks like a number
+    or a boolean in a list as one.
+    """
+    if isinstance(value, list | tuple):
+        return [values.as_text(one, true="true", false="false") for one in value]
     return shlex.split(value) if isinstance(value, str) else value
+
+
+def _variable_value(value: object) -> object:
+    """Pulumi stores what looks like a number or a boolean in a map as one; NCCL's booleans are 1 and 0."""
+    return values.as_text(value, true="1", false="0")
 
 
 class Settings(_Frozen):
@@ -278,7 +287,7 @@ class Settings(_Frozen):
         description="how the ranks must talk: rdma (nothing else will do), any (sockets will do), or auto "
         "(rdma where every node has an RDMA device with link and address)",
     )
-    nccl: dict[str, str] = Field(
+    nccl: dict[str, Annotated[str, BeforeValidator(_variable_value)]] = Field(
         default_factory=dict,
         description="environment of every rank that overrides what was found: "
         "a map of NCCL_…, UCX_… or GLOO_… variables",
@@ -376,6 +385,12 @@ class Settings(_Frozen):
     @classmethod
     def _stack_is_a_stack(cls, value: str | None) -> str | None:
         return None if value is None else values.stack(value)
+
+    @field_validator("extra_args")
+    @classmethod
+    def _options_of_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        engine_options.refuse(value)
+        return value
 
     @field_validator("nccl")
     @classmethod

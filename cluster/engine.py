@@ -89,7 +89,8 @@ def options_file(engine: Engine) -> str:
 
 
 def serve_command(engine: Engine, listen: IPv4Address, options_path: str, snapshot: str = "") -> list[str]:
-    """The command line of trtllm-serve. The user's `extraArgs` come last: click takes the last of a kind.
+    """The command line of trtllm-serve. The user's `extraArgs` come last; none of them is one of ours
+    (cluster/engine_options.py).
 
     `snapshot`: the model's folder in the container, "" while it is not known. The tokenizer is loaded from
     there, because transformers 4.57.3 asks the Hub about a tokenizer given by its id even when it is offline.

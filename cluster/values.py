@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Address
@@ -251,6 +252,17 @@ def token(value: str) -> str:
         raise ValueError("it holds characters other than ASCII")
     if value and not _TOKEN.fullmatch(value):
         raise ValueError("it holds a space or another character that no token has")
+    return value
+
+
+def as_text(value: object, true: str, false: str) -> object:
+    """Booleans and numbers as the text that was meant; anything else as it is."""
+    if isinstance(value, bool):
+        return true if value else false
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() else str(value)
     return value
 
 

@@ -50,6 +50,26 @@ def test_extra_args_as_typed_in_a_shell():
     assert load(raw(extraArgs="--reasoning_parser 'a b'")).extra_args == ("--reasoning_parser", "a b")
 
 
+@pytest.mark.parametrize(
+    ("stored", "meant"),
+    [(22, "22"), (True, "1"), (False, "0"), ("22", "22"), (0.5, "0.5"), (1e3, "1000"), (-1, "-1"), ("", "")],
+)
+def test_variables_that_pulumi_stores_as_numbers_and_booleans(stored, meant):
+    """`pulumi config set --path nccl.NCCL_IB_TIMEOUT 22` stores a number."""
+    assert load(raw(nccl={"NCCL_IB_TIMEOUT": stored})).nccl == {"NCCL_IB_TIMEOUT": meant}
+
+
+def test_options_that_pulumi_stores_as_numbers_and_booleans():
+    stored = ["--num_postprocess_workers", 4, "--telemetry", False, "--ratio", 0.5]
+    meant = ("--num_postprocess_workers", "4", "--telemetry", "false", "--ratio", "0.5")
+    assert load(raw(extraArgs=stored)).extra_args == meant
+
+
+def test_what_is_neither_text_nor_number_is_no_variable():
+    for wrong in (None, ["x"], {"a": 1}, float("nan")):
+        assert ":nccl.NCCL_A: found" in message(nccl={"NCCL_A": wrong})
+
+
 def test_other_namespaces_are_not_ours():
     assert load({**raw(), "docker:host": "x"}).port == 8355
 

@@ -8,9 +8,13 @@ from ipaddress import IPv4Address
 import pytest
 import yaml
 
-from cluster import engine
+from cluster import engine, engine_options
+from cluster.config import load
+from cluster.errors import ConfigError
 from cluster.service_spec import snapshot_folder
+from lab.engine.tensorrt_llm.options import OPTIONS
 from tests import samples
+from tests.unit.test_config import raw
 
 LISTEN = IPv4Address("10.24.11.11")
 
@@ -78,8 +82,83 @@ def test_pipeline_and_remote_code_are_said_only_where_wanted():
     assert {"--pp_size", "--trust_remote_code"}.isdisjoint(words())
 
 
-def test_extra_arguments_come_last_so_that_they_win():
-    assert words(extraArgs="--max_batch_size 9")[-2:] == ["--max_batch_size", "9"]
+def test_extra_arguments_come_last():
+    assert words(extraArgs="--reasoning_parser qwen3")[-2:] == ["--reasoning_parser", "qwen3"]
+
+
+#: As the command line of some release between 1.2 and 1.4 spells what the program sets.
+OURS = [
+    ("--port 9000", "port"),
+    ("--port=9000", "port"),
+    ("--host 0.0.0.0", "head's address"),
+    ("--tp_size 1", "tensorParallel"),
+    ("--tp-size 1", "tensorParallel"),
+    ("--tensor_parallel_size=1", "tensorParallel"),
+    ("--pp_size 2", "tensorParallel"),
+    ("--pipeline_parallel_size 2", "tensorParallel"),
+    ("--cp_size 2", "tensorParallel"),
+    ("--backend tensorrt", "backend"),
+    ("--max_batch_size 9", "maxBatchSize"),
+    ("--max_num_tokens 9", "maxNumTokens"),
+    ("--max_seq_len 9", "maxSeqLen"),
+    ("--kv_cache_free_gpu_memory_fraction .5", "gpuMemoryFraction"),
+    ("--free_gpu_memory_fraction=.5", "gpuMemoryFraction"),
+    ("--tokenizer mine", "model"),
+    ("--trust_remote_code", "trustRemoteCode"),
+    ("--revision main", "revision"),
+    ("--hf_revision main", "revision"),
+    ("--served_model_name x", "model"),
+    ("--extra_llm_api_options /x", "leave it out"),
+    ("--config /x.yml", "leave it out"),
+    ("--set kv_cache_config.free_gpu_memory_fraction=0.5", "gpuMemoryFraction"),
+    ("--set=kv_cache_config={}", "gpuMemoryFraction"),
+    ("--set tensor_parallel_size=1", "tensorParallel"),
+    ("--set cuda_graph_config=null", "cudaGraphPadding"),
+    ("--set disable_overlap_scheduler=true", "disableOverlapScheduler"),
+]
+
+
+@pytest.mark.parametrize(("extra", "instead"), OURS)
+def test_what_the_program_sets_itself_is_refused_with_the_key_to_use(extra, instead):
+    for place in (extra, f"--reasoning_parser qwen3 {extra}"):
+        with pytest.raises(ConfigError) as caught:
+            load(raw(extraArgs=place))
+        assert ":extraArgs: found" in str(caught.value)
+        option = extra.split()[0].partition("=")[0]
+        assert instead in str(caught.value)
+        assert option in str(caught.value) or option == "--set"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "--reasoning_parser qwen3",
+        "--ep_size 2",
+        "--log_level debug",
+        "--set kv_cache_config.dtype=fp8",
+        "--num_postprocess_workers=4",
+        "--tool_parser port",
+        "--enable_chunked_prefill",
+    ],
+)
+def test_other_options_of_the_engine_are_passed_on(extra):
+    assert words(extraArgs=extra)[-len(extra.split()) :] == extra.split()
+
+
+def test_every_option_on_our_command_line_is_one_that_extra_args_may_not_repeat():
+    said = [*words(tensorParallel=1, maxSeqLen=4096, trustRemoteCode=True), "--tokenizer"]
+    assert {word[2:] for word in said if word.startswith("--")} <= set(engine_options.OPTIONS)
+
+
+def test_every_second_name_of_such_an_option_is_known():
+    for option in OPTIONS:
+        names = {option.name, *(name for _, name in option.aliases)}
+        assert names <= set(engine_options.OPTIONS) or names.isdisjoint(engine_options.OPTIONS)
+
+
+def test_every_key_of_our_options_file_is_one_that_set_may_not_replace():
+    known = {name.partition(".")[0] for name in (*engine_options.OPTIONS, *engine_options.PATHS)}
+    assert set(json.loads(engine.options_file(resolve()))) <= known
 
 
 def test_options_file_is_json_and_yaml_with_sorted_keys():
@@ -117,10 +196,9 @@ def test_the_tokenizer_is_loaded_from_the_snapshot_and_the_model_keeps_its_id():
     assert snapshot == (
         f"/root/.cache/huggingface/hub/models--openai--gpt-oss-120b/snapshots/{samples.COMMIT}"
     )
-    said = engine.serve_command(resolve(extraArgs="--tokenizer mine"), LISTEN, "/opt/options.yml", snapshot)
+    said = engine.serve_command(resolve(), LISTEN, "/opt/options.yml", snapshot)
     assert said[:2] == ["trtllm-serve", "openai/gpt-oss-120b"]
     assert said[said.index("--tokenizer") + 1] == snapshot
-    assert said[-2:] == ["--tokenizer", "mine"]
     assert "--served_model_name" not in said  # unknown before 1.3.0rc6
     assert "--tokenizer" not in words()
 
