@@ -296,6 +296,8 @@ class Facts:
     """The groups that the probe's own login has."""
     ntp: bool | None = None
     """Whether something keeps the clock right (adjtimex); None when it could not be asked."""
+    login_output: str = ""
+    """What a login prints before a command's output, by a start-up file of the shell."""
     ibdev2netdev: Mapping[str, str] | None = None
     """RDMA device -> "enp1s0f0np0 (Up)", by the tool of that name; None where it is not there."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from cluster import image_pull
 from cluster.errors import NotReady, Unreachable
 from cluster.service_spec import short
 from cluster.weights_progress import Progress
-from remote import jobs
+from remote import jobs, node
 from remote.ssh import Connection, Shell, SshShell
 
 MODULES = ("stop", "detached", "docker_api", "pull_agent", "pull_job")
@@ -93,7 +92,7 @@ def _watch(session: Shell, host: str, props: Mapping[str, Any], say: Callable[[s
             result = session.run(command, timeout=jobs.CALL_TIMEOUT_S)
             if result.code:
                 raise _Lost
-            status = json.loads(result.out)
+            status = node.answer(result.out)
         except (Unreachable, ValueError):
             status = {}
         now = time.monotonic()

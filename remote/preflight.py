@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster import checks
 from cluster.checks import fit
+from cluster.checks.access import INTERACTIVE
 from cluster.config import Settings
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.fabric_addresses import Choice
@@ -23,9 +24,13 @@ from cluster.resolution import Found, HubUnavailable
 from cluster.service_spec import PAUSED, SILENT
 from remote import fabric_addresses, live, model, node, registry
 from remote.hub import Hub
-from remote.ssh import Connection, Shell, SshShell
+from remote.ssh import Connection, Result, Shell, SshShell
 
 PROBE_TIMEOUT_S = 45
+#: Of remote/node/hub_cache.py's answer.
+CACHE_KEYS = {"folder", "models", "commit", "files", "blobs", "problems", "tiktoken", "config"}
+#: Of what a machine said, in an error.
+SAID_CHARS = 200
 NO_CHOICE = Choice(())
 #: How the image's registry is asked, where a node lacks the image; None for not at all.
 AskRegistry = Callable[
@@ -231,20 +236,35 @@ def _ask(
     except TrtSparkError as error:
         return error
     after = time.time()
-    if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-        return Unreachable(
-            connection.target, f"the probe failed: {said}.", "It needs python3 on the machine."
-        )
     try:
+        if result.code:
+            return _no_answer(connection, result)
         answer = node.answer(result.out)
-    except ValueError:
-        return Unreachable(
-            connection.target,
-            "the probe gave no answer.",
-            f"Does `ssh -p {connection.port} {connection.user}@{connection.host} hostname` work?",
+        if CACHE_KEYS - answer["hub_cache"].keys():
+            return _no_answer(connection, result)
+        document, cache = (
+            {**answer["probe"], "login_output": node.before_answer(result.out)},
+            answer["hub_cache"],
         )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _no_answer(connection, result)
     try:
-        return parse(connection.host, answer["probe"], (before, after)), answer["hub_cache"]
+        return parse(connection.host, document, (before, after)), cache
     except TrtSparkError as error:
         return error
+
+
+def _no_answer(connection: Connection, result: Result) -> Unreachable:
+    """Why the probe did not run to its end: no Python, or a login that is none for commands."""
+    said = (result.err.strip() or result.out.strip()).splitlines()
+    last = said[-1][:SAID_CHARS] if said else f"exit code {result.code}, and no output"
+    if "python3" in last:
+        return Unreachable(
+            connection.target, f"the probe failed: {last}.", "It needs python3 on the machine."
+        )
+    return Unreachable(
+        connection.target,
+        f"the probe gave no answer ({last}).",
+        f"Does `ssh -p {connection.port} {connection.user}@{connection.host} python3 --version` work? An "
+        f"`exit` or `exec` in ~/.bashrc ends every command: put it behind `{INTERACTIVE}`.",
+    )

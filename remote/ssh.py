@@ -308,7 +308,8 @@ def silent(connection: Connection, seconds: float) -> Unreachable:
     return Unreachable(
         connection.target,
         f"no answer within {seconds:.0f} s.",
-        "Is the machine busy or its network gone? Try the same again.",
+        "Is the machine busy or its network gone? Try the same again. A slow ~/.bashrc delays every command: "
+        f"`time ssh -p {connection.port} {connection.user}@{connection.host} true` tells.",
     )
 
 

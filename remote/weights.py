@@ -25,7 +25,7 @@ from cluster.service_spec import short
 from cluster.weights_failure import AGAIN, failure
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
-from remote import jobs
+from remote import jobs, node
 from remote.ssh import Connection, Shell, SshShell
 
 #: What `start` needs, and what everything else does.
@@ -368,7 +368,7 @@ def _watch(nodes: Nodes, numbers: Iterable[int], say: Callable[[str], None]) -> 
     def poll(number: int) -> None:
         try:
             result = nodes.shells[number].run(command, timeout=jobs.CALL_TIMEOUT_S)
-            status = json.loads(result.out) if not result.code else {}
+            status = node.answer(result.out) if not result.code else {}
         except (Unreachable, ValueError):
             return
         if status and status.get("beat") != statuses.get(number, {}).get("beat"):

@@ -123,7 +123,8 @@ class NodeWatch:
 def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
     with suppress(OSError, ValueError):
         for line in process.stdout or ():
-            lines.put(line)
+            if line.startswith("{"):  # whatever a login prints before
+                lines.put(line)
     lines.put(None)
 
 

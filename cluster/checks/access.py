@@ -8,6 +8,11 @@ from cluster import preparation
 from cluster.checks.table import Context, Finding, check
 from cluster.facts import NO_NVIDIA_SMI, Facts
 
+#: What ends a shell's start-up file for whoever only runs a command.
+INTERACTIVE = "[[ $- == *i* ]] || return"
+#: Of what a login prints.
+SHOWN_CHARS = 60
+
 
 @check(
     "network.ipv4",
@@ -72,6 +77,29 @@ def _own(facts: Facts) -> list[str]:
         and not name.startswith(("docker", "br-", "veth"))
         and not (one.ip.is_loopback or one.ip.is_link_local)
     ]
+
+
+@check(
+    "access.login-output",
+    "A login prints nothing before a command's output.",
+    f"Put what prints in ~/.bashrc behind a line `{INTERACTIVE}`.",
+    alone=True,
+)
+def login_output(context: Context) -> Iterator[Finding]:
+    """Our own programs survive it. Docker's connection over ssh, in Pulumi's Docker plugin, does not: it
+    takes the first line for HTTP.
+    """
+    for facts in context.nodes:
+        if facts.login_output:
+            shown = " ".join(facts.login_output.split())[:SHOWN_CHARS] or "an empty line"
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"its login prints {shown!r} before a command's output, which breaks Docker's connection "
+                "over ssh.",
+                f"In ~/.bashrc (or ~/.zshenv) of user {facts.user}, put what prints behind a line "
+                f"`{INTERACTIVE}`; `ssh {facts.user}@{facts.node} true` then prints nothing.",
+            )
 
 
 @check(

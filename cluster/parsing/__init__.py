@@ -13,15 +13,28 @@ from cluster.facts import Facts
 from cluster.parsing import docker, firewall, gpu, network, rdma, system
 
 FORMAT = 2
+#: Of what went wrong, in an error.
+SAID_CHARS = 120
 
 
 def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | None = None) -> Facts:
     """Facts from a probe's document; `node` is how the user calls the machine.
 
     `asked`: the operator's time (seconds since the epoch) before the question and after the answer. What is
-    missing or broken on the machine is in the facts. Raises NotPrepared only when the document is not this
-    version's.
+    missing or broken on the machine is in the facts. Raises NotPrepared only when the document is not one of
+    this version's.
     """
+    try:
+        return _parsed(node, document, asked)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise NotPrepared(
+            node,
+            f"the probe's answer cannot be understood ({type(error).__name__}: {str(error)[:SAID_CHARS]}).",
+            "Run the same again; if it happens again, report this line.",
+        ) from None
+
+
+def _parsed(node: str, document: Mapping[str, Any], asked: tuple[float, float] | None) -> Facts:
     if document.get("format") != FORMAT:
         raise NotPrepared(
             node,
@@ -102,5 +115,6 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
         ipv6=ipv6,
         login_groups=system.login_groups(files["/etc/group"] or "", [document["gid"], *document["gids"]]),
         ntp=None if document["clock_state"] in (None, -1) else document["clock_state"] != system.TIME_ERROR,
+        login_output=str(document.get("login_output", "")),
         ibdev2netdev=rdma.ibdev2netdev(commands["ibdev2netdev"]),
     )

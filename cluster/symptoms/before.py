@@ -78,6 +78,14 @@ BEFORE: Sequence[Symptom] = (
         checks=("network.ipv4",),
     ),
     Symptom(
+        "`its login prints … before a command's output`",
+        "a start-up file of the shell, like `~/.bashrc`, prints for every command, and Docker's connection "
+        "over ssh takes that for its own",
+        "put what prints behind `[[ $- == *i* ]] || return`",
+        "`ssh USER@HOST true`",
+        checks=("access.login-output",),
+    ),
+    Symptom(
         "`the probe failed`",
         "Python 3 is missing there, or broke off",
         "`python3 --version` there",

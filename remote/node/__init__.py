@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -41,7 +42,7 @@ except Exception as error:
     if type(error).__name__ != "Stop":
         raise
     sys.exit(str(error))
-print(json.dumps(answer, sort_keys=True))
+print("\\n" + json.dumps(answer, sort_keys=True))
 """
 
 
@@ -82,12 +83,29 @@ def _source(name: str) -> str:
 
 
 def answer(out: str) -> dict[str, Any]:
-    """What a `program` printed: the last line, whatever a login script said before it.
+    """What a `program` printed: the last line that is a JSON object, whatever else a login printed.
 
-    Raises ValueError when that is no JSON, as under a login that allows one command only.
+    Raises ValueError without one, as under a login that allows one command only.
     """
-    found: dict[str, Any] = json.loads((out.strip().splitlines() or [""])[-1])
-    return found
+    return _place(out)[1]
+
+
+def before_answer(out: str) -> str:
+    """What the login printed before the answer: a `program` prints a line's end of its own before that."""
+    return out[: _place(out)[0]].removesuffix("\n")
+
+
+def _place(out: str) -> tuple[int, dict[str, Any]]:
+    """Where the answer's line begins, and the answer."""
+    end = len(out)
+    while end >= 0:
+        start = out.rfind("\n", 0, end) + 1
+        if out.startswith("{", start):
+            with suppress(ValueError, RecursionError):
+                found: dict[str, Any] = json.loads(out[start:end])
+                return start, found
+        end = start - 1
+    raise ValueError("no answer")
 
 
 def public_key(out: str) -> str:
@@ -110,7 +128,7 @@ except Exception as error:
     if type(error).__name__ != "Stop":
         raise
     sys.exit(str(error))
-print(json.dumps(answer, sort_keys=True))
+print("\\n" + json.dumps(answer, sort_keys=True))
 """
 
 #: The command line that runs a `bundle` given on its standard input.

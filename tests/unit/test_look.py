@@ -12,6 +12,7 @@ import pytest
 
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.service_spec import PAUSED, SILENT
+from remote import node
 from remote.preflight import examine, look
 from remote.ssh import Connection, Result
 from tests import samples
@@ -127,12 +128,33 @@ def test_all_problems_of_the_preflight_a_line_each():
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["10.24.11.11", "10.24.11.12"]
 
 
-def test_a_login_script_that_talks_does_not_break_the_answer():
-    """A shell's start-up file may print to standard output before the program does."""
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Welcome!\n", ""),
+        ("no line's end", ""),
+        ("\n", ""),
+        ('{"json": 1}\n', ""),
+        ("", "Bye {\n"),
+        ("", "{ }}\n"),
+    ],
+)
+def test_a_login_script_that_talks_does_not_break_the_answer(before, after):
+    """A shell's start-up file may print before the program does, and a trap after it. What comes before would
+    break Docker's connection, so it is refused, once the answer is understood.
+    """
     shells = FakeShells(1)
     healthy = shells.healthy("10.24.11.11")
-    shells.answers["spark11"] = lambda: Result(0, "Welcome to DGX Spark!\n" + healthy.out, "")
-    assert run(shells, 1).facts[0].hostname == "spark-1"
+    shells.answers["spark11"] = lambda: Result(0, f"{before}\n{healthy.out}\n{after}", "")
+    found = examine("dgx", samples.settings(1), samples.connections(1), shells)
+    assert [facts.hostname for facts in found.facts] == ["spark-1"]
+    failed = [one.check for one in found.findings if one.level == "FAIL"]
+    assert failed == (["access.login-output"] if before else [])
+
+
+def test_programs_print_their_answer_on_a_line_of_its_own():
+    for text in (node.program(probe="look"), node.bundle(["stop"], "main", {})):
+        assert 'print("\\n" + json.dumps(answer' in text
 
 
 @pytest.mark.parametrize("out", ["", "This account is for backups only.\n"])
