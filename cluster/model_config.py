@@ -11,19 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Kind = Literal["attention", "state", "none"]
+Kind = Literal["attention", "compressed", "state", "none"]
 
 
 @dataclass(frozen=True)
 class Layer:
     """What one layer keeps. `attention`: keys and values of every token, of the last `window` ones when
-    that is not None. `state`: `state_bytes` a request, however long it is. `none`: nothing.
+    that is not None. `compressed`: `numbers` numbers for every `ratio` tokens, whole on every rank, and
+    `state_bytes`. `state`: `state_bytes` a request, however long it is. `none`: nothing.
     """
 
     kind: Kind = "attention"
     kv_heads: int = 0
     window: int | None = None
     state_bytes: int = 0
+    numbers: int = 0
+    ratio: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
     method, kv_bytes = _quantised(config, quantisation)
     return Shape(
         architecture=architecture(config),
-        layers=_layers(text, heads, kv_heads),
+        layers=_layers(text, heads, kv_heads, head_dim, kv_bytes),
         hidden=hidden,
         intermediate=intermediate,
         heads=heads,
@@ -137,15 +140,65 @@ def _language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
-def _layers(text: Mapping[str, Any], heads: int, kv_heads: int) -> tuple[Layer, ...]:
+def _layers(
+    text: Mapping[str, Any], heads: int, kv_heads: int, head_dim: int, kv_bytes: int
+) -> tuple[Layer, ...]:
     if pattern := text.get("hybrid_override_pattern"):  # Nemotron-H
         return tuple(_nemotron_h(letter, text, kv_heads) for letter in str(pattern) if letter != "|")
     if blocks := text.get("block_configs"):  # Nemotron-NAS
         return tuple(_nas(block, heads) for block in blocks)
     count = _int(text, "num_hidden_layers", "n_layer")
+    if ratios := text.get("compress_ratios"):  # DeepSeek-V4; entries beyond the layers are its draft's
+        return tuple(_compressed(int(ratio), text, head_dim, kv_bytes) for ratio in ratios[:count])
     if types := text.get("layer_types") or text.get("layers_block_type"):
         return tuple(_typed(str(kind), text, kv_heads) for kind in types)
-    return tuple(Layer("attention", kv_heads, _window(text, index)) for index in range(count))
+    whole = _whole_attention(text, count)
+    return tuple(
+        Layer("attention", kv_heads, _window(text, index))
+        if whole is None or index in whole
+        else Layer("state", state_bytes=_recurrent_state(text))
+        for index in range(count)
+    )
+
+
+def _whole_attention(text: Mapping[str, Any], count: int) -> set[int] | None:
+    """The layers with attention of a hybrid that gives a rule instead of layer_types; None for all of them.
+
+    The other layers are recurrent. The rules are those of the transformers library's configurations.
+    """
+    if indices := text.get("attn_layer_indices") or text.get("full_attn_idxs"):  # Bamba, LFM2
+        return {int(index) for index in indices}
+    if kinds := text.get("attn_type_list"):  # MiniMax: 1 for attention, 0 for lightning attention
+        return {index for index, kind in enumerate(kinds) if kind == 1}
+    linear = text.get("linear_attn_config")  # Kimi Linear, which counts from 1
+    if isinstance(linear, Mapping) and linear.get("full_attn_layers"):
+        return {int(number) - 1 for number in linear["full_attn_layers"]}
+    if period := text.get("attn_layer_period"):  # Jamba
+        offset = int(text.get("attn_layer_offset") or 0)
+        return {index for index in range(count) if index % int(period) == offset}
+    interval = text.get("full_attention_interval")
+    if interval is None and str(text.get("model_type", "")).startswith(("qwen3_next", "qwen3_5")):
+        interval = _QWEN_INTERVAL
+    if interval:  # Qwen3-Next: every so many layers, the last of each group
+        return {index for index in range(count) if (index + 1) % int(interval) == 0}
+    return None
+
+
+def _recurrent_state(text: Mapping[str, Any]) -> int:
+    """Bytes a request leaves in a recurrent layer: a Mamba one's, or a gated delta net's."""
+    return _mamba_state(text) if _first(text, "mamba_num_heads", "mamba_n_heads") else _delta_state(text)
+
+
+def _compressed(ratio: int, text: Mapping[str, Any], head_dim: int, kv_bytes: int) -> Layer:
+    """A layer of DeepSeek-V4: one latent vector of `head_dim` numbers, which is key and value, for every
+    `ratio` tokens and for each of the last `sliding_window` ones; ratio 0 has the window alone. The sparse
+    layers (ratio 4) also keep a key of the indexer for every entry.
+    """
+    window = int(text.get("sliding_window") or 0) * head_dim * kv_bytes
+    if ratio < 1:
+        return Layer("state", state_bytes=window)
+    indexer = int(text.get("index_head_dim") or 0) if ratio <= _SPARSE_RATIO else 0
+    return Layer("compressed", state_bytes=window, numbers=head_dim + indexer, ratio=ratio)
 
 
 def _typed(kind: str, text: Mapping[str, Any], kv_heads: int) -> Layer:
@@ -192,6 +245,10 @@ def _nas(block: Mapping[str, Any], heads: int) -> Layer:
     return Layer("attention", heads // int(group))
 
 
+#: Qwen3-Next's own where config.json does not say it.
+_QWEN_INTERVAL = 4
+#: DeepSeek-V4's sparse layers compress 4 tokens into one, its heavily compressed ones 128.
+_SPARSE_RATIO = 4
 #: The engine's default for NVIDIA's hybrid models is a float32 state (mamba_ssm_cache_dtype); the few
 #: numbers of the convolution are kept at the same width here, which overstates them by a little.
 _STATE_NUMBER = 4

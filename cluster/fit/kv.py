@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from cluster.fit.constants import BLOCK
@@ -22,7 +23,14 @@ def request_bytes(shape: Shape, tokens: int, tensor: int, pipeline: int) -> int:
 
 def token_bytes(shape: Shape, tensor: int = 1) -> int:
     """Bytes a token adds on each of `tensor` ranks while no window is full."""
-    return sum(_layer_token_bytes(shape, layer, tensor) for layer in shape.layers)
+    whole = sum(_layer_token_bytes(shape, layer, tensor) for layer in shape.layers)
+    return whole + math.ceil(
+        sum(
+            layer.numbers * shape.kv_bytes / layer.ratio
+            for layer in shape.layers
+            if layer.kind == "compressed"
+        )
+    )
 
 
 def _stage_bytes(shape: Shape, layers: Iterable[Layer], tokens: int, tensor: int) -> int:
@@ -30,6 +38,8 @@ def _stage_bytes(shape: Shape, layers: Iterable[Layer], tokens: int, tensor: int
     for layer in layers:
         held = tokens if layer.window is None else min(tokens, layer.window)
         total += held * _layer_token_bytes(shape, layer, tensor) + -(-layer.state_bytes // tensor)
+        if layer.kind == "compressed":
+            total += -(-tokens // layer.ratio) * layer.numbers * shape.kv_bytes
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.fit import kv
 from cluster.model_config import UnknownShape, shape
 from tests.checkpoints import config
 
@@ -124,3 +125,68 @@ def test_what_is_not_told_is_said(key):
     partial = {k: v for k, v in config("Llama-3.1-8B-Instruct").items() if k != key}
     with pytest.raises(UnknownShape, match=key):
         shape(partial)
+
+
+#: As published; layer_types is what newer versions of transformers add.
+QWEN3_NEXT = {
+    "architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "hidden_size": 2048,
+    "num_hidden_layers": 48, "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256,
+    "full_attention_interval": 4, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+    "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4,
+    "intermediate_size": 5120, "moe_intermediate_size": 512, "num_experts": 512,
+    "num_experts_per_tok": 10, "max_position_embeddings": 262144, "vocab_size": 151936,
+}  # fmt: skip
+
+
+def kept(**changes: object) -> list[int]:
+    """The layers that keep keys and values of every token."""
+    found = shape({**QWEN3_NEXT, "full_attention_interval": None, "model_type": "other", **changes}).layers
+    return [index for index, layer in enumerate(found) if layer.kind == "attention"]
+
+
+def test_hybrid_attention_without_a_list_of_layers():
+    found = shape(QWEN3_NEXT)
+    listed = [("linear_attention", "full_attention")[index % 4 == 3] for index in range(48)]
+    assert found == shape({**QWEN3_NEXT, "layer_types": listed})
+    assert [layer.kind for layer in found.layers].count("attention") == 12
+    assert kv.token_bytes(found) == 24_576
+    assert kv.token_bytes(shape({k: v for k, v in QWEN3_NEXT.items() if k != "full_attention_interval"})) == (
+        24_576
+    )
+    inside = {"model_type": "qwen3_5_moe", "text_config": {**QWEN3_NEXT, "model_type": "qwen3_5_moe_text"}}
+    assert kv.token_bytes(shape(inside)) == 24_576
+
+
+@pytest.mark.parametrize(
+    ("rule", "layers"),
+    [
+        ({}, list(range(48))),
+        ({"full_attention_interval": 8}, [7, 15, 23, 31, 39, 47]),
+        ({"attn_layer_period": 8, "attn_layer_offset": 4}, [4, 12, 20, 28, 36, 44]),
+        ({"attn_layer_indices": [9, 18, 27]}, [9, 18, 27]),
+        ({"full_attn_idxs": [2, 5]}, [2, 5]),
+        ({"attn_type_list": [0, 1] * 2 + [0] * 44}, [1, 3]),
+        ({"linear_attn_config": {"full_attn_layers": [4, 8], "kda_layers": [1, 2, 3]}}, [3, 7]),
+    ],
+)
+def test_rules_for_which_layers_have_attention(rule, layers):
+    assert kept(**rule) == layers
+
+
+def test_compressed_attention():
+    """DeepSeek-V4-Flash: 2 layers with a window alone, 21 sparse ones, 20 heavily compressed, a draft's."""
+    ratios = [0, 0, 4, *([128, 4] * 20), 0]
+    asked = {
+        **QWEN3_NEXT, "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4",
+        "full_attention_interval": None, "num_hidden_layers": 43, "num_attention_heads": 64,
+        "num_key_value_heads": 1, "head_dim": 512, "index_head_dim": 128, "sliding_window": 128,
+        "compress_ratios": ratios,
+    }  # fmt: skip
+    found = shape(asked)
+    kinds = [layer.kind for layer in found.layers]
+    assert (len(kinds), kinds.count("state"), kinds.count("compressed")) == (43, 2, 41)
+    assert kv.token_bytes(found) == 2 * (21 * (512 + 128) // 4 + 20 * 512 // 128)
+    window = 43 * 128 * 512 * 2
+    long = 1 << 20
+    assert kv.request_bytes(found, long, 1, 1) == window + long * kv.token_bytes(found)
+    assert kv.token_bytes(found, tensor=2) == kv.token_bytes(found), "a latent is whole on every rank"
