@@ -128,6 +128,29 @@ def assign(
     return [Work(tuple(mine), sum(n in servers[other] for other in nodes)) for n, mine in enumerate(sources)]
 
 
+#: What a node tells of a folder that no other can have.
+OWN: Mapping[str, Any] = {"network": False, "names": ()}
+
+
+def sharing(folders: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """A node's number -> those after it that have the same folder. `folders[n]`: what node n tells of its own
+    (remote/node/shared_folder.py).
+    """
+    found: dict[int, list[int]] = {}
+    for number, mine in enumerate(folders):
+        first = next((one for one in found if _same(mine, folders[one])), None)
+        if first is None:
+            found[number] = []
+        else:
+            found[first].append(number)
+    return found
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Cloned disks have inodes and times in common, so one of the two must be mounted from elsewhere."""
+    return bool((one["network"] or other["network"]) and set(one["names"]) & set(other["names"]))
+
+
 def links(reader: Sequence[Half], server: Sequence[Half]) -> list[Link]:
     """Every half of the cable that two nodes share, by their subnets; twins in one subnet in order."""
     left = list(enumerate(server))

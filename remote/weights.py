@@ -33,6 +33,7 @@ MODULES = (
     "stop",
     "detached",
     "cache_folder",
+    "shared_folder",
     "weights_cache",
     "weights_incoming",
     "weights_hub",
@@ -40,13 +41,14 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = ("stop", "detached", "cache_folder", "weights_cache", "weights_job")
+LIGHT = ("stop", "detached", "cache_folder", "shared_folder", "weights_cache", "weights_job")
 PAUSE_S = 0.1
 SAY_EVERY_S = 1.0
 ROUNDS = 4
 HUB_STREAMS = 8
 STALL_S = 300.0
 FIRST_BYTE_S = 60.0
+SEEN_S = 90.0
 
 
 class _Lost(Exception):
@@ -109,6 +111,11 @@ class Nodes:
         """The state of every file on every node; see weights_job.look."""
         return self.every("look", {number: self.store(number) for number in range(len(self.shells))})
 
+    def only(self, numbers: Sequence[int]) -> Nodes:
+        """Some of them, numbered anew."""
+        own = {key: [self.props[key][number] for number in numbers] for key in ("connections", "halves")}
+        return Nodes({**self.props, **own}, [self.shells[number] for number in numbers])
+
 
 def nodes_of(props: Mapping[str, Any], shell: Callable[[Connection], Shell] = SshShell) -> Nodes:
     """The machines that `props["connections"]` names."""
@@ -123,9 +130,9 @@ def ensure(
 
     `token`: for the Hub, "" for none; it is handed to the node that fetches and to no other.
     """
-    nodes = nodes_of(props, shell)
+    everyone = nodes_of(props, shell)
     for _ in range(ROUNDS):
-        found = nodes.look()
+        nodes, found, shared = _ask(everyone)
         try:
             if not _step(nodes, found, token, say):
                 break
@@ -134,6 +141,7 @@ def ensure(
     else:
         raise NotReady(f"the files of {props['model']} are not complete after {ROUNDS} rounds. {AGAIN}")
     _end(nodes, [number for number, one in found.items() if one["running"]])
+    _see(everyone, shared)
     return {**props, "bytes": sum(file["size"] for file in nodes.files), "missing": {}}
 
 
@@ -144,8 +152,7 @@ def damage(
     shell: Callable[..., Shell] = SshShell,
 ) -> dict[str, str]:
     """{host: what is missing or changed there}, by the records; `full` hashes every file anew."""
-    nodes = nodes_of(props, shell)
-    found = nodes.look()
+    nodes, found, _ = _ask(nodes_of(props, shell))
     wrong = {
         number: {i for i, (state, _) in enumerate(one["files"]) if state != "verified"}
         for number, one in found.items()
@@ -175,6 +182,42 @@ def forget(props: Mapping[str, Any], delete: bool, shell: Callable[..., Shell] =
     nodes = nodes_of(props, shell)
     args = {"stack": short(props["stack"]), "delete": delete}
     nodes.every("forget", dict.fromkeys(range(len(nodes.shells)), args))
+
+
+def _ask(everyone: Nodes) -> tuple[Nodes, dict[int, dict[str, Any]], dict[int, list[int]]]:
+    """The nodes that keep files and the state of those; and who keeps them for whom, by everyone's numbers.
+
+    Where several nodes have one folder, the first of them does it all: two receivers would write the same
+    files.
+    """
+    found = everyone.look()
+    shared = weights_plan.sharing([found[number]["shared"] for number in sorted(found)])
+    return everyone.only(list(shared)), dict(enumerate(found[number] for number in shared)), shared
+
+
+def _see(nodes: Nodes, shared: Mapping[int, Sequence[int]]) -> None:
+    """Wait until the others see what the first one has put into their folder: NFS clients remember for up to
+    a minute that a file was not there. Raises NodeError for one that does not see it.
+    """
+    deadline = time.monotonic() + SEEN_S
+    todo = {number: first for first, others in shared.items() for number in others}
+    while todo:
+        found = nodes.every("look", {number: nodes.store(number) for number in todo})
+        todo = {
+            number: first
+            for number, first in todo.items()
+            if not found[number]["installed"]
+            or any(state == "missing" for state, _ in found[number]["files"])
+        }
+        if todo and time.monotonic() > deadline:
+            number, first = next(iter(todo.items()))
+            raise NodeError(
+                nodes.names[number],
+                f"{found[number]['folder']} is the folder of {nodes.names[first]} by its mount, and the "
+                "files that were put there are not seen here.",
+                "Mount it there in the same way as on the other, then run `pulumi up` again.",
+            )
+        time.sleep(PAUSE_S if todo else 0)
 
 
 def _step(nodes: Nodes, found: Mapping[int, Any], token: str, say: Callable[[str], None]) -> bool:

@@ -2,10 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from cluster import catalog, model_config
+from cluster import catalog, model_config, weights_plan
 from cluster.checks.table import Context, Finding, check
+
+
+@check(
+    "weights.folder",
+    "hfCache is a Hugging Face cache's folder, with the models in its hub folder.",
+    "Set hfCache to the folder above: `pulumi config set hfCache …`.",
+    "WARN",
+)
+def folder(context: Context) -> Iterator[Finding]:
+    """The hub folder itself, as HF_HUB_CACHE has it: everything in it would be fetched anew."""
+    for facts, cache in zip(context.nodes, context.caches, strict=True):
+        if not cache.get("flat") or not context.settings.running:
+            continue
+        path = cache["folder"].rstrip("/")
+        above, _, name = path.rpartition("/")
+        todo = f"Run there `ln -s . {shlex.quote(path + '/hub')}`, or they are fetched anew."
+        if name == "hub":
+            todo = (
+                f"Set the folder above: `pulumi config set hfCache {shlex.quote(above or '/')}`, or they are "
+                "fetched anew."
+            )
+        yield Finding(
+            "WARN",
+            facts.node,
+            f"hfCache is {path}, and the models lie in it and not in {path}/hub.",
+            todo,
+        )
+
+
+@check(
+    "weights.rights",
+    "The user may read the model's folder in the Hugging Face cache, and write to it if files are missing.",
+    "`sudo chown -R USER:GROUP FOLDER`: containers that run as root leave root's files.",
+)
+def rights(context: Context) -> Iterator[Finding]:
+    """Root's files, as NVIDIA's playbook makes them. A whole model that can be read is served as it is."""
+    for facts, cache in zip(context.nodes, context.caches, strict=True):
+        if cache.get("locked") and context.settings.running and _needed(context, cache):
+            what = "write to" if cache["readable"] else "read"
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"user {facts.user} may not {what} all of {cache['locked']}.",
+                f"Run there `sudo chown -R {cache['owner']} {shlex.quote(cache['locked'])}`.",
+            )
+
+
+def _needed(context: Context, cache: Mapping[str, Any]) -> bool:
+    """Whether what is locked keeps the model from being there."""
+    if not cache["readable"]:
+        return True
+    if not context.settings.download_weights:
+        return False
+    if context.found is None:
+        return bool(cache["commit"] is None or cache["problems"])
+    files = context.found.resolved.files
+    return cache["main"] != files.commit or bool(weights_plan.missing(files, cache))
+
+
+@check(
+    "weights.shared",
+    "Which nodes share one Hugging Face cache on a file server.",
+    "Nothing needs to be done: it is filled once.",
+    "NOTE",
+)
+def shared(context: Context) -> Iterator[Finding]:
+    """Their weights come once, and are checked by the first of them alone."""
+    nodes = [facts.node for facts in context.nodes]
+    for first, followers in weights_plan.sharing(
+        [cache.get("shared", weights_plan.OWN) for cache in context.caches]
+    ).items():
+        if followers and context.settings.running:
+            names = ", ".join(nodes[number] for number in (first, *followers))
+            yield Finding(
+                "NOTE",
+                "",
+                f"{names} have one Hugging Face cache, on a file server: the weights come to it once.",
+                "",
+            )
 
 
 @check(
@@ -19,6 +100,8 @@ def whole(context: Context) -> Iterator[Finding]:
     if not context.settings.running or context.settings.download_weights:
         return
     for facts, cache in zip(context.nodes, context.caches, strict=True):
+        if not cache.get("readable", True):
+            continue  # another check's
         if cache["commit"] is None:
             close = catalog.suggestions(model, also=cache["models"])
             hint = f" Did you mean {' or '.join(close)}?" if close else ""

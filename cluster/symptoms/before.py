@@ -523,4 +523,25 @@ BEFORE: Sequence[Symptom] = (
         "`ls ~/.cache/huggingface/tiktoken-encodings` on the head",
         checks=("weights.tiktoken",),
     ),
+    Symptom(
+        "`user … may not … all of`",
+        "a container that ran as root fetched the model: its folder in the cache is root's",
+        "the `chown` line it says",
+        "`ls -l ~/.cache/huggingface/hub` there",
+        checks=("weights.rights",),
+    ),
+    Symptom(
+        "`, and the models lie in it and not in` (a warning)",
+        "`hfCache` names the `hub` folder, not the one above it",
+        "the line it says",
+        "`ls` of that folder there",
+        checks=("weights.folder",),
+    ),
+    Symptom(
+        "`have one Hugging Face cache, on a file server` (a note)",
+        "the nodes mount one folder, or one mounts another's: the first of them fetches and verifies for all",
+        "nothing",
+        "`findmnt -T ~/.cache/huggingface` on all",
+        checks=("weights.shared",),
+    ),
 )

@@ -4,11 +4,13 @@ Reads the standard cache layout (hub/models--ORG--NAME/{refs,blobs,snapshots}). 
 whole when its size is what its own header says: 8 bytes, the header, and the last tensor's end.
 """
 
+import grp
 import json
 import os
+import pwd
 import struct
 
-from remote.node import cache_folder
+from remote.node import cache_folder, shared_folder
 
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
 MAX_CONFIG = 1 << 20  # a config.json has a few kB
@@ -19,7 +21,10 @@ def look(args):
     """`args`: {"hf_cache", "model", "revision" (a commit, branch or tag; None: main)}.
     {"models": [ids], "commit": str | None, "files": {name: bytes},
     "blobs": {name: the Hub's digest, where its blob is named by it}, "problems": [sentences],
-    "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's text or ""}.
+    "tiktoken": bool, "folder": the cache's absolute path, "config": config.json's text or "", "shared":
+    shared_folder.py's answer, "flat": whether models lie in the cache folder itself, as in its hub folder,
+    "locked": the folder of the model's that this user may not write to, or "", "readable": whether the user
+    may read all of it, "main": the commit that the cache has as main, "owner": "user:group" of this login}.
     """
     cache = cache_folder.expand(args["hf_cache"])
     hub = os.path.join(cache, "hub")
@@ -32,8 +37,13 @@ def look(args):
         "problems": [],
         "config": "",
         "tiktoken": all(os.path.isfile(os.path.join(cache, "tiktoken-encodings", name)) for name in TIKTOKEN),
+        "shared": shared_folder.look(hub),
+        "flat": bool(_models(cache)) and not _models(hub),
+        "owner": _owner(),
     }
     model = os.path.join(hub, "models--" + args["model"].replace("/", "--"))
+    answer["locked"], answer["readable"] = _locked(hub, model)
+    answer["main"] = _text(os.path.join(model, "refs", "main"))
     commit = _commit(model, args.get("revision") or "main")
     if not commit:
         return answer
@@ -54,6 +64,36 @@ def look(args):
     if answer["files"].get("config.json", MAX_CONFIG + 1) <= MAX_CONFIG:
         answer["config"] = _text(os.path.join(snapshot, "config.json"))
     return answer
+
+
+def _locked(hub, model):
+    """(The first folder on the way to the files that the user may not use, whether all can be read)."""
+    locked, readable = "", True
+    inside = [os.path.join(model, name) for name in ("blobs", "refs", "snapshots")]
+    inside += _entries(inside[2])
+    for folder in (hub, model, *inside):
+        if os.path.isdir(folder):
+            readable = readable and os.access(folder, os.R_OK | os.X_OK)
+            if not locked and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                locked = folder
+    if not all(os.access(file, os.R_OK) for file in _entries(inside[0]) if os.path.isfile(file)):
+        locked, readable = locked or model, False
+    return locked, readable
+
+
+def _entries(folder):
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        return []
+
+
+def _owner():
+    user = pwd.getpwuid(os.getuid())
+    try:
+        return "%s:%s" % (user.pw_name, grp.getgrgid(user.pw_gid).gr_name)
+    except KeyError:
+        return "%s:%d" % (user.pw_name, user.pw_gid)
 
 
 def _commit(model, revision):

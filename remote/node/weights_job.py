@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 
-from remote.node import detached
+from remote.node import detached, shared_folder
 from remote.node import weights_cache as cache
 
 
@@ -22,6 +22,7 @@ def look(args):
         "installed": cache.read_text(os.path.join(store.model, "refs", "main")) == store.commit
         and all(os.path.exists(store.link(file)) for file in store.files),
         "running": detached.running(store.folder),
+        "shared": shared_folder.look(os.path.join(store.cache, "hub")),
     }
 
 

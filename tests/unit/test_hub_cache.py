@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,69 @@ def test_the_models_config_comes_along_unless_it_is_absurd(cache):
     assert cache.look()["config"] == '{"num_attention_heads": 64}'
     cache.file("config.json", b"x" * (hub_cache.MAX_CONFIG + 1))
     assert cache.look()["config"] == ""
+
+
+def test_the_hub_folder_itself_is_known(cache):
+    assert cache.look()["flat"] is False
+    inside = hub_cache.look({"hf_cache": str(cache.root / "hub"), "model": MODEL})
+    assert (inside["flat"], inside["commit"]) == (True, None)
+
+
+def test_a_link_to_itself_makes_a_cache_of_a_hub_folder(cache):
+    (cache.root / "hub" / "hub").symlink_to(".")
+    inside = hub_cache.look({"hf_cache": str(cache.root / "hub"), "model": MODEL})
+    assert (inside["flat"], inside["commit"]) == (False, COMMIT)
+
+
+def as_user(root: Path) -> dict[str, Any]:
+    """What a user other than root finds there."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            found = hub_cache.look({"hf_cache": str(root), "model": MODEL})
+            os.write(writing, json.dumps(found).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    told: dict[str, Any] = json.loads(text)
+    return told
+
+
+@pytest.fixture
+def roots():
+    """A cache that everyone may reach, and that a plain user does not own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Cache(Path(folder) / "hf")
+        yield made
+        made.model.chmod(0o755)
+
+
+@pytest.mark.parametrize(("mode", "readable", "commit"), [(0o555, True, COMMIT), (0o000, False, None)])
+def test_a_models_folder_of_root(roots, mode, readable, commit):
+    roots.model.parent.chmod(0o777)
+    roots.model.chmod(mode)
+    found = as_user(roots.root)
+    assert (found["locked"], found["readable"], found["commit"]) == (str(roots.model), readable, commit)
+    assert ":" in found["owner"]
+
+
+def test_a_blob_that_only_root_may_read(roots):
+    for folder in (
+        roots.model.parent,
+        *(path for path in roots.model.rglob("*") if path.is_dir()),
+        roots.model,
+    ):
+        folder.chmod(0o777)
+    assert as_user(roots.root)["locked"] == ""
+    (roots.model / "blobs" / "blob-of-model-1.safetensors").chmod(0)
+    found = as_user(roots.root)
+    assert (found["locked"], found["readable"]) == (str(roots.model), False)
