@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from cluster import engine_options, values
+from cluster import engine_options, gpu_clock, values
 from cluster.config_sentences import Sentences
 from cluster.errors import ConfigError
 
@@ -333,6 +333,13 @@ class Settings(_Frozen):
         ge=0,
         le=3600,
         description="seconds that requests in flight get to finish when the server stops, 0 to 3600",
+    )
+    gpu_clock_limit: int | None = Field(
+        default=None,
+        ge=gpu_clock.LEAST,
+        le=gpu_clock.MOST,
+        description="a cap on the clock of every node's GPU in MHz, 1000 to 3003, against heat and noise "
+        "(default: none; it is kept over reboots, and destroy takes it back)",
     )
     docker_group: bool = Field(
         default=False,

@@ -300,6 +300,8 @@ class Facts:
     """What a login prints before a command's output, by a start-up file of the shell."""
     ibdev2netdev: Mapping[str, str] | None = None
     """RDMA device -> "enp1s0f0np0 (Up)", by the tool of that name; None where it is not there."""
+    clock_limit: int | None = None
+    """The cap in MHz that our unit sets on the GPU's clock; None where there is none."""
 
     def stable(self) -> dict[str, Any]:
         """What changes only when somebody changes the machine: drift worth a line in the preview."""

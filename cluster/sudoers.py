@@ -1,7 +1,8 @@
 """The sudo rules that the node programs need, for a user whose sudo asks for a password.
 
 docs/preparing.md shows them for user nvidia; tests compare them with the commands that the node programs
-run (remote/node/gpu_runtime.py, probe.py and fabric_config.py).
+run (remote/node/gpu_runtime.py, probe.py, fabric_config.py
+and gpu_clock.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _KEPT, _NEW = ".before-trtspark", ".trtspark-new"
 _REPLACED = (_DAEMON, _TOML, _DAEMON + _KEPT, _TOML + _KEPT, _RECORD)
 _NETPLAN, _NETPLAN_RUN = "/etc/netplan/40-trtspark-fabric.yaml", "/run/netplan/40-trtspark-fabric.yaml"
 _FABRIC = f"{_STATE}/fabric.json"
+_CLOCK_UNIT = "trtspark-gpu-clock.service"
+_CLOCK, _CLOCK_RECORD = f"/etc/systemd/system/{_CLOCK_UNIT}", f"{_STATE}/gpu-clock.json"
 #: A Spark's four ports (two QSFP ports, two PCIe functions each).
 NETDEVS = ("enp1s0f0np0", "enp1s0f1np1", "enP2p1s0f0np0", "enP2p1s0f1np1")
 
@@ -63,6 +66,23 @@ def fabric_lines(user: str) -> list[str]:
         *[
             [f"/usr/sbin/ip -4 address flush dev {one}", f"/usr/sbin/ip link set dev {one} mtu 1500"]
             for one in NETDEVS
+        ],
+    )
+
+
+def clock_lines(user: str) -> list[str]:
+    """More rules for `gpuClockLimit`."""
+    return _rules(
+        user,
+        [f"/usr/bin/mkdir -p {one}" for one in ("/etc/systemd/system", _STATE)],
+        *[[f"/usr/bin/cp -p {path} {path}{_NEW}"] for path in (_CLOCK, _CLOCK_RECORD)],
+        *[[f"/usr/bin/tee {path}{_NEW}"] for path in (_CLOCK, _CLOCK_RECORD)],
+        *[[f"/usr/bin/mv -f {path}{_NEW} {path}"] for path in (_CLOCK, _CLOCK_RECORD)],
+        [f"/usr/bin/rm -f {path}" for path in (_CLOCK, _CLOCK_RECORD)],
+        [f"/usr/bin/rmdir --ignore-fail-on-non-empty {_STATE}"],
+        [
+            "/usr/bin/systemctl daemon-reload",
+            *[f"/usr/bin/systemctl {verb} {_CLOCK_UNIT}" for verb in ("enable", "restart", "disable --now")],
         ],
     )
 

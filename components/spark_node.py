@@ -9,10 +9,11 @@ from typing import Any
 import pulumi
 from pulumi_command import remote
 
-from cluster import preparation
+from cluster import gpu_clock, preparation
 from cluster.fabric_addresses import NodeAddresses
 from cluster.facts import Facts
 from dynamic_providers.fabric_addresses import FabricAddresses
+from dynamic_providers.gpu_clock import GpuClock
 from dynamic_providers.gpu_runtime import GpuRuntime
 from remote import node
 from remote.ssh import Connection
@@ -38,6 +39,8 @@ class SparkNodeArgs:
     stack: str = ""
     take_over: str = ""
     fabric: NodeAddresses = NOTHING_SET
+    clock_limit: int | None = None
+    """The cap on the GPU's clock in MHz; None for none."""
 
 
 def connection_args(args: SparkNodeArgs) -> remote.ConnectionArgs:
@@ -69,7 +72,7 @@ def fabric_props(args: SparkNodeArgs) -> dict[str, Any]:
 
 
 class SparkNode(pulumi.ComponentResource):
-    """Fabric addresses (where the stack sets them), probe and GPU runtime of one node.
+    """Fabric addresses (where the stack sets them), probe, GPU runtime, and the GPU clock's cap, if any.
 
     `prepared`: the resource to depend on for anything that needs the GPU in Docker.
     """
@@ -109,5 +112,18 @@ class SparkNode(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
         )
+        if args.clock_limit:
+            GpuClock(
+                f"{name}-gpu-clock",
+                {
+                    "stack": args.stack,
+                    "takeOver": args.take_over,
+                    "connection": args.connection.as_props(),
+                    "limit": args.clock_limit,
+                    "things": gpu_clock.wanted(args.clock_limit),
+                    "steps": gpu_clock.steps(args.facts, args.clock_limit),
+                },
+                pulumi.ResourceOptions(parent=self, depends_on=[self.probe]),
+            )
         # What the probe found is its own output: a copy here would be in every checkpoint again.
         self.register_outputs({})

@@ -49,6 +49,7 @@ def deploy(
                 stack,
                 settings.take_over or "",
                 part,
+                settings.gpu_clock_limit,
             ),
         )
         for index, (connection, facts, part) in enumerate(zip(connections, look.facts, parts, strict=True))

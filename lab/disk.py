@@ -28,7 +28,7 @@ SYSTEM_FOLDERS = {
 OWN_FOLDERS = (
     "home", "root", "mnt", "media", "opt", "srv", "usr/local", "etc/docker", "etc/ssh",
     "etc/profile.d", "etc/sudoers.d", "etc/netplan", "etc/ufw", "etc/nvidia-container-runtime",
-    "etc/cdi",
+    "etc/cdi", "etc/systemd/system",
     "var/log", "var/lib/containerd",
 )  # fmt: skip
 """Folders that start empty: nothing the host has there may reach a node."""

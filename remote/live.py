@@ -33,14 +33,15 @@ def look(
     image: str,
     connections: Sequence[Connection],
     shell: Callable[[Connection], Shell] = SshShell,
+    samples: int = 0,
 ) -> list[dict[str, Any]]:
     """remote/node/live.py's answer of every node, head first; {} of one that gives none (the look before
-    the plan says why). `image`: as configured.
+    the plan says why). `image`: as configured; `samples`: of the GPU's state.
     """
     script = node.program(live="look")
 
     def ask(index: int) -> dict[str, Any]:
-        args = {"live": {"stack": stack, "image": image, "manager": index == 0}}
+        args = {"live": {"stack": stack, "image": image, "manager": index == 0, "samples": samples}}
         try:
             result = shell(connections[index]).run(node.command(args), stdin=script, timeout=LOOK_TIMEOUT_S)
             found: dict[str, Any] = node.answer(result.out)["live"]

@@ -20,6 +20,8 @@ def rules(user: str, settings: Settings | None) -> list[str]:
     found = sudoers.lines(user)
     if settings is not None and settings.fabric == "configure":
         found += sudoers.fabric_lines(user)
+    if settings is not None and settings.gpu_clock_limit:
+        found += sudoers.clock_lines(user)
     return found
 
 

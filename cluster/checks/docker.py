@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster import preparation
+from cluster import gpu_clock, preparation
 from cluster.checks.table import Context, Finding, check
 from cluster.facts import Facts
 
@@ -52,6 +52,26 @@ def sudo(context: Context) -> Iterator[Finding]:
                 "FAIL",
                 facts.node,
                 f"Docker has to be prepared for the GPU, and sudo asks user {facts.user} for a password.",
+                f"Paste there what `trtspark init --user {facts.user} --print-sudoers` prints "
+                "(docs/preparing.md).",
+            )
+
+
+@check(
+    "gpu.clock",
+    "Where gpuClockLimit asks for a cap that is not set yet, sudo works without a password.",
+    "`trtspark init --print-sudoers` prints the lines that allow the few commands needed.",
+    alone=True,
+)
+def clock(context: Context) -> Iterator[Finding]:
+    """Setting it needs a few commands as root."""
+    limit = context.settings.gpu_clock_limit
+    for facts in context.nodes:
+        if limit and gpu_clock.steps(facts, limit) and not facts.sudo:
+            yield Finding(
+                "FAIL",
+                facts.node,
+                f"its GPU is to be capped at {limit} MHz, and sudo asks user {facts.user} for a password.",
                 f"Paste there what `trtspark init --user {facts.user} --print-sudoers` prints "
                 "(docs/preparing.md).",
             )

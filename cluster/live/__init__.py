@@ -5,7 +5,7 @@ They are the doctor's only: `pulumi up` proves its own work, and `pulumi refresh
 
 from __future__ import annotations
 
-from cluster.live import machines, serving, swarm  # noqa: F401  # each registers its checks
+from cluster.live import gpus, machines, serving, swarm  # noqa: F401  # each registers its checks
 from cluster.live.seen import Answer, CableTest, Live, Machine, Member, Service, Task
 from cluster.live.table import LIVE_CHECKS, LiveCheck, live_check
 

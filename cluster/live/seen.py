@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster import affinity
+from cluster import affinity, gpu_state
 from cluster.config import Settings
 from cluster.facts import Facts
 from cluster.service_spec import GPU_KIND, PAUSED
@@ -68,6 +68,8 @@ class Machine:
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     confined: Mapping[int, str] = field(default_factory=dict)
     paused: tuple[int, ...] = ()
+    gpu: tuple[gpu_state.GpuSample, ...] = ()
+    """The GPU's state, a few times in a row."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def machine(document: Mapping[str, Any]) -> Machine:
             for one in document.get("containers") or []
             if one["State"] == PAUSED and (rank := rank_of(one["Labels"])) is not None
         ),
+        tuple(gpu_state.read(one) for one in document.get("gpu") or ()),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cluster import gpu_clock
 from cluster.errors import NotPrepared
 from cluster.facts import Facts
 from cluster.parsing import docker, firewall, gpu, network, rdma, system
@@ -107,6 +108,7 @@ def _parsed(node: str, document: Mapping[str, Any], asked: tuple[float, float] |
         cmdline=(files["/proc/cmdline"] or "").strip(),
         memlock=None if document["memlock"] < 0 else document["memlock"],
         locale=system.locale(files["/etc/default/locale"], document["lang"]),
+        clock_limit=gpu_clock.unit_limit(files.get(gpu_clock.UNIT)),
         netplan=tuple(document["netplan"]),
         routes=network.routes(files["/proc/net/route"] or "", interfaces),
         udp=system.sockets(document["udp"]),

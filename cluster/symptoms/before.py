@@ -8,6 +8,13 @@ from cluster.symptoms.table import Symptom
 
 BEFORE: Sequence[Symptom] = (
     Symptom(
+        "`its GPU is to be capped at`",
+        "`gpuClockLimit` is set, and sudo wants a password",
+        "`trtspark init --print-sudoers`, and paste what it prints there",
+        "`sudo -n -l` there",
+        checks=("gpu.clock",),
+    ),
+    Symptom(
         "`its host key is not known`",
         "neither `nodes[].hostKey` nor the `knownHosts` file has it, under exactly the name that "
         "`nodes` uses",

@@ -8,6 +8,18 @@ from cluster.symptoms.table import Symptom
 
 DEPLOYING: Sequence[Symptom] = (
     Symptom(
+        "`the GPU did not take a cap of`",
+        "nvidia-smi refused the range, or the driver is not well",
+        "set `gpuClockLimit` to another value, or unset it",
+        "`journalctl -u trtspark-gpu-clock.service` there",
+    ),
+    Symptom(
+        "`sets the GPU's clock already`",
+        "another unit locks the GPU's clock, and at boot one would undo the other",
+        "unset `gpuClockLimit`, or `sudo systemctl disable --now` that unit",
+        "`systemctl cat` of that unit there",
+    ),
+    Symptom(
         "`sudo asks for a password for`",
         "the sudoers lines miss this command",
         "copy them again from [preparing](preparing.md)",

@@ -10,6 +10,7 @@ import contextlib
 import json
 import resource
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ FIREWALL = Path("/etc/ufw/ufw.conf")
 DOCKERD_FLAGS = Path("/etc/lab/dockerd-flags")
 MEMLOCK = {"ssh.service": 16_325_750_784, "docker.service": 8 << 20}
 """Bytes: an eighth of a Spark's memory for its people (DGX OS 7.4), and systemd's default."""
+UNITS = Path("/etc/systemd/system")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RESTART_PAUSE = 2.0
 START_LIMIT = 3
@@ -101,6 +103,65 @@ class Unit:
         }
 
 
+class Oneshot:
+    """A unit of the machine's owner: a file in /etc/systemd/system that runs commands once and stays active.
+
+    As systemd, it takes a changed file only at `daemon-reload`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.name = file, file.name
+        self.state, self.result, self.since = "inactive", "success", time.time()
+        self.load()
+
+    def load(self) -> None:
+        lines = self.file.read_text().splitlines()
+        self.settings = dict(line.split("=", 1) for line in lines if "=" in line)
+
+    @property
+    def link(self) -> Path:
+        return UNITS / "multi-user.target.wants" / self.name
+
+    def act(self, verb: str) -> str:
+        """Obey `systemctl VERB`; the answer's word."""
+        if verb in ("enable", "disable"):
+            self.link.parent.mkdir(exist_ok=True)
+            self.link.unlink(missing_ok=True)
+            if verb == "enable":
+                self.link.symlink_to(self.file)
+            return "done"
+        if verb == "forget":
+            self.state = "inactive" if self.state == "failed" else self.state
+            return "done"
+        if verb in ("stop", "restart") and self.state == "active":
+            self.run("ExecStop")
+            self.state, self.result = "inactive", "success"
+        if verb in ("start", "restart") and self.state != "active":
+            good = self.run("ExecStart")
+            self.state, self.result = ("active", "success") if good else ("failed", "exit-code")
+            self.since = time.time()
+            return "done" if good else "failed"
+        return "done"
+
+    def run(self, key: str) -> bool:
+        words = shlex.split(self.settings.get(key, ""))
+        with Path("/var/log", self.name).open("ab") as log:
+            done = subprocess.run(words, stdout=log, stderr=log, env={"PATH": PATH}, check=False)
+        return done.returncode == 0
+
+    def show(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.settings.get("Description", self.name),
+            "state": self.state,
+            "result": self.result,
+            "pid": 0,
+            "since": self.since,
+            "enabled": self.link.is_symlink(),
+            "restarting": False,
+        }
+
+
 def limit_memlock(pid: int, wanted: int | None) -> None:
     """Give a service the limit that it has on a Spark, or as much of it as this machine may give."""
     if wanted is None:
@@ -125,6 +186,7 @@ def set_enabled(name: str, *, wanted: bool) -> None:
 class Manager:
     def __init__(self, units: list[Unit]) -> None:
         self.units = {unit.name: unit for unit in units}
+        self.oneshots: dict[str, Oneshot] = {}
         self.stopping: dict[str, Callable[[], None]] = {}  # unit: what to do once its process is gone
         self.selector = selectors.DefaultSelector()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -149,6 +211,9 @@ class Manager:
         for unit in self.units.values():
             if unit.name not in disabled():
                 unit.start(limited=False)
+        for link in sorted(UNITS.glob("multi-user.target.wants/*.service")):
+            if unit_of_owner := self.oneshot(link.name):
+                unit_of_owner.act("start")
         while True:
             for key, _ in self.selector.select(timeout=self.next_deadline()):
                 key.data()
@@ -211,8 +276,17 @@ class Manager:
         except (OSError, ValueError, KeyError):
             connection.close()
             return
+        if verb == "daemon-reload":
+            self.reload_files()
+            reply(connection, {"answer": "done"})
+            return
         unit = self.units.get(name)
-        if unit is None:
+        if unit is None and (own := self.oneshot(name)):
+            answer = "denied" if verb != "show" and not by_root else "done"
+            if verb != "show" and by_root:
+                answer = own.act(verb)
+            reply(connection, {"answer": answer, **own.show()})
+        elif unit is None:
             reply(connection, {"answer": "not-found"})
         elif verb == "show":
             reply(connection, {"answer": "done", **unit.show()})
@@ -220,6 +294,20 @@ class Manager:
             reply(connection, {"answer": "denied"})
         else:
             getattr(self, f"do_{verb}")(unit, connection)
+
+    def oneshot(self, name: str) -> Oneshot | None:
+        """The owner's unit of that name, loaded when it is first asked for."""
+        file = UNITS / name
+        if name not in self.oneshots and file.is_file() and "Type=oneshot" in file.read_text():
+            self.oneshots[name] = Oneshot(file)
+        return self.oneshots.get(name)
+
+    def reload_files(self) -> None:
+        for name, unit in list(self.oneshots.items()):
+            if unit.file.is_file():
+                unit.load()
+            elif unit.state != "active":
+                del self.oneshots[name]
 
     def do_start(self, unit: Unit, connection: socket.socket) -> None:
         if unit.process and unit.state == "active":

@@ -4,16 +4,68 @@
 # Recorded facts: a GB10 has no memory of its own, so its memory fields are "[N/A]" in CSV and "Not
 # Supported" in the table; it does list processes and their memory. An unknown field or option, or
 # no --format, is refused with exit code 2; "No devices were found" is 6.
+# A test writes NAME=VALUE lines (use, power, temperature, clock, reasons) into /etc/lab/gpu-state for a GPU
+# that does something. --lock-gpu-clocks and --reset-gpu-clocks need root (exit code 4 without), and a range
+# that is none or goes above clocks.max.sm is refused with 2. The driver forgets a lock when the machine
+# starts, and no field tells it; the clock, idle included, stays at or below it (field reports of GB10).
 # A process uses the GPU when it has a /dev/nvidia* file open.
 set -u
 
 DRIVER=580.142
 BUS=0000000F:01:00.0 # of the first GPU; more of them are a variant of the lab
+MOST_MHZ=3003
+LOCK=/run/lab/gpu-clocks # "MIN MAX"; /run is empty when the machine starts, as the driver is
 HELP="Please run 'nvidia-smi -h' for help."
 
 refuse() {
   echo "$1"
   exit 2
+}
+
+# state NAME DEFAULT: what a test wants the GPU to say.
+state() {
+  found=$(sed -n "s/^$1=//p" /etc/lab/gpu-state 2>/dev/null | tail -n 1)
+  echo "${found:-$2}"
+}
+
+# The clock in MHz, no higher than a lock.
+clock() {
+  now=$(state clock 208)
+  if [ -r "$LOCK" ]; then
+    read -r _ most <"$LOCK"
+    [ "$now" -le "$most" ] || now=$((most - most % 15))
+  fi
+  echo "$now"
+}
+
+may_change_clocks() {
+  [ "$(id -u)" != 0 ] || return 0
+  echo "The current user does not have permission to change clocks for GPU $bus."
+  echo "Terminating early due to previous errors."
+  exit 4
+}
+
+lock_clocks() {
+  may_change_clocks
+  case $range in
+    *,*) least=${range%%,*} most=${range#*,} ;;
+    *) least=$range most=$range ;;
+  esac
+  case $least$most in
+    '' | *[!0-9]*) refuse "ERROR: Option --lock-gpu-clocks has an invalid value. $HELP" ;;
+  esac
+  if [ "$least" -gt "$most" ] || [ "$most" -gt "$MOST_MHZ" ]; then
+    refuse "Setting locked GPU clocks for GPU $bus failed: Invalid Argument"
+  fi
+  mkdir -p "${LOCK%/*}"
+  echo "$least $most" >"$LOCK"
+  echo "GPU clocks set to \"(gpuClkMin $least, gpuClkMax $most)\" for GPU $bus"
+}
+
+reset_clocks() {
+  may_change_clocks
+  rm -f "$LOCK"
+  echo "All done."
 }
 
 # Calls "$@" for every GPU that was asked for, with its index, uuid and bus set.
@@ -72,19 +124,19 @@ gpu_field() {
     pstate) echo P8 ;;
     vbios_version) echo 9A.0B.1C.00.00 ;;
     memory.total | memory.used | memory.free | memory.reserved) echo '[N/A]' ;;
-    utilization.gpu) echo '0 %' ;;
+    utilization.gpu) echo "$(state use 0) %" ;;
     utilization.memory) echo '0 %' ;;
-    power.draw | power.draw.average | power.draw.instant) echo '11.17 W' ;;
+    power.draw | power.draw.average | power.draw.instant) echo "$(state power 11.17) W" ;;
     power.limit | enforced.power.limit | power.default_limit | power.min_limit | power.max_limit)
       echo '[N/A]'
       ;;
-    temperature.gpu) echo 38 ;;
+    temperature.gpu) state temperature 38 ;;
     temperature.memory | fan.speed) echo '[N/A]' ;;
-    clocks.sm | clocks.current.sm | clocks.gr | clocks.current.graphics) echo '208 MHz' ;;
-    clocks.max.sm | clocks.max.graphics) echo '3003 MHz' ;;
+    clocks.sm | clocks.current.sm | clocks.gr | clocks.current.graphics) echo "$(clock) MHz" ;;
+    clocks.max.sm | clocks.max.graphics) echo "$MOST_MHZ MHz" ;;
     clocks.applications.graphics) echo '2418 MHz' ;;
     clocks.mem | clocks.current.memory | clocks.max.memory) echo '[N/A]' ;;
-    clocks_event_reasons.active | clocks_throttle_reasons.active) echo 0x0000000000000001 ;;
+    clocks_event_reasons.active | clocks_throttle_reasons.active) state reasons 0x0000000000000001 ;;
     ecc.mode.current | mig.mode.current | display_active | accounting.mode) echo '[N/A]' ;;
     *) return 1 ;;
   esac
@@ -250,7 +302,7 @@ list_row() {
 }
 
 act=table
-format='' fields='' selected='' loop=''
+format='' fields='' selected='' loop='' range=''
 while [ $# -gt 0 ]; do
   case $1 in
     -L | --list-gpus) act=list ;;
@@ -272,6 +324,13 @@ while [ $# -gt 0 ]; do
       selected=$2
       shift
       ;;
+    -lgc | --lock-gpu-clocks)
+      [ $# -gt 1 ] || refuse "ERROR: Option $1 is missing its value. $HELP"
+      act=lock_clocks range=$2
+      shift
+      ;;
+    --lock-gpu-clocks=*) act=lock_clocks range=${1#*=} ;;
+    -rgc | --reset-gpu-clocks) act=reset_clocks ;;
     -i=* | --id=*) selected=${1#*=} ;;
     -lms | --loop-ms)
       [ $# -gt 1 ] || refuse "ERROR: Option $1 is missing its value. $HELP"
@@ -301,6 +360,8 @@ done
 fields=$(echo "$fields" | tr ',' ' ')
 case $act in
   list) each_gpu list_row ;;
+  lock_clocks) each_gpu lock_clocks && echo "All done." ;;
+  reset_clocks) each_gpu reset_clocks ;;
   query_gpu | query_processes)
     case ,$format, in
       *,csv,*) ;;

@@ -205,6 +205,7 @@ def obey(given: Given) -> int:
     if verb == "daemon-reload":
         if os.geteuid() != 0:
             raise UsageError("Failed to reload daemon: Interactive authentication required.")
+        ask("daemon-reload", "")
         return 0
     if verb == "is-system-running":
         print("running")

@@ -9,17 +9,18 @@ import threading
 import time
 from urllib.parse import quote
 
-from remote.node import affinity, hca_counters, probe
+from remote.node import affinity, gpu_state, hca_counters, probe
 
 DEADLINE_S = 10
 
 
 def look(args):
-    """{"counters": {HCA: {name: number}}, "image", "containers", "nodes", "services", "tasks"}; each of
-    Docker's answers is None where it gave none. A running container has "processes" (see affinity.py).
+    """{"counters": {HCA: {name: number}}, "gpu" (see gpu_state.py), "image", "containers", "nodes",
+    "services", "tasks"}; each of Docker's answers is None where it gave none. A running container has
+    "processes" (see affinity.py).
 
-    args: "stack" (its name), "image" (as configured), "manager" (whether to ask about the Swarm), "root" (of
-    sysfs, for tests).
+    args: "stack" (its name), "image" (as configured), "manager" (whether to ask about the Swarm),
+    "samples" (of the GPU; none where left out), "root" (of sysfs, for tests).
     """
     deadline = time.monotonic() + DEADLINE_S
     label = _filter(label=["trtspark.stack=%s" % args["stack"]])
@@ -40,6 +41,7 @@ def look(args):
     for thread in threads:
         thread.start()
     found["counters"] = hca_counters.errors(args)
+    found["gpu"] = gpu_state.samples(args.get("samples", 0))
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     for one in found["containers"] or []:

@@ -33,6 +33,8 @@ COMMANDS = {
 UFW_RULES = "/etc/ufw/user.rules"
 #: remote/node/gpu_runtime.py's; only the stack's name in it leaves the machine.
 OUR_RECORD = "/var/lib/trtspark/gpu-runtime.json"
+#: remote/node/gpu_clock.py's.
+CLOCK_UNIT = "/etc/systemd/system/trtspark-gpu-clock.service"
 FILES = (
     "/etc/default/locale",
     "/etc/default/ufw",
@@ -42,6 +44,7 @@ FILES = (
     "/etc/group",
     "/etc/nvidia-container-runtime/config.toml",
     "/etc/ssh/ssh_host_ed25519_key.pub",
+    CLOCK_UNIT,
     "/etc/ufw/ufw.conf",
     UFW_RULES,
     "/proc/cmdline",

@@ -219,6 +219,14 @@ def test_services_use_the_pulled_digest():
     assert run()[0].inputs("trtllm-rank-1")["image"] == DIGEST
 
 
+def test_a_clock_cap_is_a_resource_for_each_node_where_it_is_asked_for():
+    recorder, _ = run(gpuClockLimit="2200")
+    assert recorder.names() == PAIR | {"head-gpu-clock", "worker-1-gpu-clock"}
+    inputs = recorder.inputs("worker-1-gpu-clock")
+    assert inputs["limit"] == 2200
+    assert inputs["steps"] == ["GPU clock cap: none -> 2200 MHz"]
+
+
 def test_a_fresh_sparks_preview_says_what_preparing_will_do():
     inputs = run(dockerGroup=True)[0].inputs("head-gpu-runtime")
     assert inputs["gpu"] == samples.facts(1)[0].gpu_uuid

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from cluster import gpu_clock as clock_plan
 from cluster import preparation
 from cluster.errors import TrtSparkError
+from cluster.facts import Facts
+from cluster.parsing import parse
 from lab.engines import DOCKER
 from lab.state import Lab
-from remote import gpu_runtime
+from remote import gpu_clock, gpu_runtime, node
 from remote.ssh import Connection, SshShell
 from tests.lab import stack as stacks
 from tests.lab.sparks import Spark, lab, sparks_of
@@ -213,6 +216,50 @@ def test_the_sudoers_lines_of_the_docs_are_enough(spark):
             spark.root(f"rm {DAEMON}")
     finally:
         spark.root("rm -f /etc/sudoers.d/trtspark; mv /root/90-nopasswd /etc/sudoers.d/90-nopasswd")
+
+
+def test_a_cap_on_the_clock_is_kept_over_a_power_cut_and_given_back(spark):
+    """By the documents' sudo rules alone, with a systemd unit that the simulated driver takes for real."""
+    blocks = (stacks.ROOT / "docs/preparing.md").read_text().split("```sudoers\n")
+    lines = "\n".join(line.strip() for line in blocks[3].partition("```")[0].splitlines())
+    asks = {"stack": "lab", "takeOver": "", "connection": login().as_props(), "limit": 2200}
+    spark.root(
+        "mv /etc/sudoers.d/90-nopasswd /root/90-nopasswd; umask 0337; "
+        f"cat >/etc/sudoers.d/trtspark <<'TEXT'\n{lines}\nTEXT\nvisudo -c -f /etc/sudoers.d/trtspark; "
+        "echo clock=2418 >/etc/lab/gpu-state"
+    )
+    smi = "nvidia-smi --query-gpu=clocks.sm --format=csv,noheader,nounits"
+    try:
+        assert spark.run(smi) == "2418"
+        assert spark.ssh("nvidia-smi -lgc 0,2200").returncode == 4, "it takes root"
+        assert gpu_clock.cap(asks)
+        assert not gpu_clock.cap(asks)
+        assert spark.run(smi) == "2190"
+        assert gpu_clock.look(asks) == clock_plan.wanted(2200)
+        assert parsed(spark).clock_limit == 2200
+        lab("power", "off", "spark-1", name=NAME)
+        lab("power", "on", "spark-1", name=NAME)
+        assert spark.run(smi) == "2190"
+        spark.root("nvidia-smi -rgc")
+        assert gpu_clock.look(asks)["now"] == "not in force (2418 MHz)"
+        assert gpu_clock.cap(asks)
+        with pytest.raises(TrtSparkError, match="3003"):
+            gpu_clock.cap({**asks, "limit": 3100})
+        assert gpu_clock.give_back(asks)
+        assert spark.run(smi) == "2418"
+        assert not spark.root(
+            "ls /etc/systemd/system/trtspark* /var/lib/trtspark/gpu-clock* 2>/dev/null || true"
+        )
+    finally:
+        spark.root(
+            "rm -f /etc/sudoers.d/trtspark /etc/lab/gpu-state; "
+            "[ ! -e /root/90-nopasswd ] || mv /root/90-nopasswd /etc/sudoers.d/90-nopasswd"
+        )
+
+
+def parsed(spark: Spark) -> Facts:
+    result = SshShell(login()).run(node.command({"probe": {}}), stdin=node.program(probe="look"))
+    return parse("spark-1", node.answer(result.out)["probe"])
 
 
 # --- by Pulumi: what somebody breaks by hand is shown and mended

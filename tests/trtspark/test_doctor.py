@@ -85,7 +85,7 @@ def world(monkeypatch):
     one.docker.add("a" * 64, 100, ["INFO:     Application startup complete."])
     monkeypatch.setattr(Choice, "open", lambda _self: one.stack)
     monkeypatch.setattr(preflight, "examine", examine)
-    monkeypatch.setattr(live, "look", lambda *_: one.machines)
+    monkeypatch.setattr(live, "look", lambda *_, **_more: one.machines)
     monkeypatch.setattr(live, "answer", answer)
     monkeypatch.setattr("remote.engine.connect", lambda _connection: one.docker)
     monkeypatch.setattr("remote.fabric_test.measure_all", one.measure)

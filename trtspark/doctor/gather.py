@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from trtspark.project import Stack
 
 Mode = Literal["quick", "normal", "full"]
+#: What every one of them shows is no passing moment.
+GPU_SAMPLES = 4
 #: Of the running server, the last lines.
 LOG_LINES = 2000
 
@@ -111,7 +113,7 @@ def _looked(
     examined = pool.submit(
         preflight.examine, stack.name, settings, connections, recorder, hub_of, ask_registry
     )
-    looked = pool.submit(remote_live.look, stack.name, settings.image, connections)
+    looked = pool.submit(remote_live.look, stack.name, settings.image, connections, samples=GPU_SAMPLES)
     there = outputs.result()
     answered = pool.submit(_answer, settings, there, mode)
     look, machines, answer = examined.result(), looked.result(), answered.result()

@@ -1,0 +1,47 @@
+"""The cap on a GPU's clock, over ssh, for dynamic_providers/gpu_clock.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cluster.errors import TrtSparkError
+from remote import node
+from remote.ssh import Connection, Shell, SshShell
+
+TIMEOUT_S = 90
+
+Dial = Callable[[Connection], Shell]
+
+
+def cap(props: Mapping[str, Any], shell: Dial = SshShell) -> bool:
+    """Bring the node to `props`; whether anything was changed."""
+    order = {
+        "action": "apply",
+        "limit": int(props["limit"]),
+        "stack": props["stack"],
+        "take_over": props["takeOver"],
+    }
+    return bool(_run(props, order, shell)["changed"])
+
+
+def give_back(props: Mapping[str, Any], shell: Dial = SshShell) -> bool:
+    """Undo `cap`; whether anything was changed."""
+    return bool(_run(props, {"action": "restore", "stack": props["stack"]}, shell)["changed"])
+
+
+def look(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, str]:
+    """The unit and what speaks for its being in force, as the node has them."""
+    return {str(key): str(value) for key, value in _run(props, {"action": "read"}, shell).items()}
+
+
+def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> dict[str, Any]:
+    session = shell(Connection.from_props(props["connection"]))
+    result = session.run(
+        node.command({"gpu_clock": dict(order)}), stdin=node.program(gpu_clock="main"), timeout=TIMEOUT_S
+    )
+    if result.code:
+        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        raise TrtSparkError(f"{props['connection']['host']}: {said}")
+    answer: dict[str, Any] = node.answer(result.out)["gpu_clock"]
+    return answer
