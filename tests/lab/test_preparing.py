@@ -225,9 +225,9 @@ def test_a_cap_on_the_clock_is_kept_over_a_power_cut_and_given_back(spark):
     asks = {"stack": "lab", "takeOver": "", "connection": login().as_props(), "limit": 2200}
     spark.root(
         "mv /etc/sudoers.d/90-nopasswd /root/90-nopasswd; umask 0337; "
-        f"cat >/etc/sudoers.d/trtspark <<'TEXT'\n{lines}\nTEXT\nvisudo -c -f /etc/sudoers.d/trtspark; "
-        "echo clock=2418 >/etc/lab/gpu-state"
+        f"cat >/etc/sudoers.d/trtspark <<'TEXT'\n{lines}\nTEXT\nvisudo -c -f /etc/sudoers.d/trtspark"
     )
+    spark.root("echo clock=2418 >/etc/lab/gpu-state")
     smi = "nvidia-smi --query-gpu=clocks.sm --format=csv,noheader,nounits"
     try:
         assert spark.run(smi) == "2418"

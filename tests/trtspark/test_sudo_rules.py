@@ -23,6 +23,7 @@ def documented(number: int) -> list[str]:
 def test_the_documents_show_the_rules_that_are_printed():
     assert documented(1) == sudoers.lines("nvidia")
     assert documented(2) == sudoers.fabric_lines("nvidia")
+    assert documented(3) == sudoers.clock_lines("nvidia")
 
 
 def test_print_sudoers_needs_no_stack_and_no_machine(monkeypatch):

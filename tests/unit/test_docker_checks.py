@@ -297,3 +297,12 @@ def test_an_expired_worker_is_for_up_to_decide():
     [found] = checks.CHECKS["swarm.expired"](context)
     assert (found.level, found.node) == ("WARN", "10.24.11.12")
     assert "if this stack took it in" in found.todo
+
+
+def test_a_cap_on_the_clock_needs_sudo_until_it_is_there():
+    prepared = denied(sudo=False)
+    [text] = said("gpu.clock", prepared, gpuClockLimit="2200")
+    assert text.startswith("FAIL 10.24.11.11: ")
+    assert "2200 MHz" in text
+    assert not said("gpu.clock", denied(sudo=False, clock_limit=2200), gpuClockLimit="2200")
+    assert not said("gpu.clock", prepared)

@@ -408,3 +408,50 @@ def test_every_mode_of_a_service_is_read(mode, replicas):
     changed = document(0)
     changed["services"][0]["Spec"]["Mode"] = mode
     assert seen_of.services(changed)[0].replicas == replicas
+
+
+@pytest.mark.parametrize(
+    ("use", "degrees", "watts", "clock", "reasons", "check"),
+    [
+        (96, 55, 22.1, 2405, 0x0, "gpu.hung"),
+        (96, 50, 13.0, 611, 0x0, "gpu.held"),
+        (96, 71, 60.0, 1900, 0x40, "gpu.held"),
+        (96, 86, 80.0, 2400, 0x0, "gpu.hot"),
+    ],
+)
+def test_a_gpu_that_is_not_well_is_one_warning_for_its_node(use, degrees, watts, clock, reasons, check):
+    documents = changed()
+    documents[1]["gpu"] = 3 * [gpu_sample(use, degrees, watts, clock, reasons)]
+    [text] = said(live(documents))
+    assert text.startswith(f"WARN {check}: 10.24.11.12: ")
+
+
+def test_a_gpu_at_work_is_well():
+    documents = changed()
+    documents[1]["gpu"] = 3 * [gpu_sample(96, 71, 78.4, 2411, 0x4)]
+    assert said(live(documents)) == []
+
+
+def gpu_sample(use: float, degrees: float, watts: float, clock: float, reasons: int) -> dict[str, str]:
+    return {
+        "utilization.gpu": str(use),
+        "temperature.gpu": str(degrees),
+        "power.draw": str(watts),
+        "clocks.sm": str(clock),
+        "clocks.max.sm": "3003",
+        "clocks_event_reasons.active": f"0x{reasons:016x}",
+    }
+
+
+def test_a_cap_on_the_clock_that_is_not_there_or_not_in_force():
+    settings = samples.settings(2, gpuClockLimit="2200")
+    capped = [dataclasses.replace(one, clock_limit=2200) for one in facts()]
+    assert said(dataclasses.replace(live(nodes=capped), settings=settings)) == []
+    missing = [capped[0], dataclasses.replace(capped[1], clock_limit=None)]
+    [text] = said(dataclasses.replace(live(nodes=missing), settings=settings))
+    assert text.startswith("FAIL gpu.capped: 10.24.11.12: ")
+    documents = changed()
+    documents[0]["gpu"] = [gpu_sample(96, 60, 78.4, 2411, 0)]
+    [text] = said(dataclasses.replace(live(documents, nodes=capped), settings=settings))
+    assert text.startswith("FAIL gpu.capped: 10.24.11.11: ")
+    assert "2411 MHz" in text
