@@ -6,12 +6,17 @@ The work is in remote/serving_image.py, imported when there is some.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pulumi
+from docker.errors import DockerException
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed
+from dynamic_providers.base import Provider, changed, kept_on_failure
+
+#: What is found, by name.
+_FOUND = ("openmpi", "python", "ssh", "release", "transformers", "nccl", "driver")
 
 
 class ServingImageProvider(Provider):
@@ -27,7 +32,9 @@ class ServingImageProvider(Provider):
         """Look. Raises PlanError naming what is missing."""
         from remote.serving_image import check
 
-        return CreateResult(id_=props["image"], outs={**props, **check(props)})
+        with kept_on_failure(props["image"], {**props, **dict.fromkeys(_FOUND, "")}):
+            found = check(props)
+        return CreateResult(id_=props["image"], outs={**props, **found})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Look into the new one."""
@@ -36,7 +43,16 @@ class ServingImageProvider(Provider):
         return UpdateResult(outs={**_news, **check(_news)})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Nothing was left there."""
+        """Remove the container that an interrupted look left, if any."""
+        from cluster.errors import TrtSparkError
+        from remote.engine import connect
+        from remote.serving_image import sweep
+        from remote.ssh import Connection
+
+        for one in _props["connections"]:
+            # Such a container has ended; a node that is gone is told of elsewhere.
+            with suppress(TrtSparkError, DockerException, OSError):
+                sweep(connect(Connection.from_props(one)), every=True)
 
 
 class ServingImage(Resource, module="trtspark", name="ServingImage"):
@@ -59,6 +75,4 @@ class ServingImage(Resource, module="trtspark", name="ServingImage"):
             "several": len(connections) > 1,
             "use": dict(use),
         }
-        found = ("openmpi", "python", "ssh", "release", "transformers", "nccl", "driver")
-        outs = dict.fromkeys(found)
-        super().__init__(ServingImageProvider(), name, {**props, **outs}, opts)
+        super().__init__(ServingImageProvider(), name, {**props, **dict.fromkeys(_FOUND)}, opts)

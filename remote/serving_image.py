@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -67,6 +68,7 @@ def _look(connection: Connection, image: str, client_of: Any) -> str:
     """What the script printed in a container there."""
     script = resources.files("remote").joinpath("image_check.sh").read_text("utf-8")
     client = client_of(connection)
+    sweep(client)
     try:
         made = client.create_container(
             image,
@@ -98,3 +100,12 @@ def _look(connection: Connection, image: str, client_of: Any) -> str:
     finally:
         with suppress(APIError):
             client.remove_container(made["Id"], force=True)
+
+
+def sweep(client: Any, every: bool = False) -> None:
+    """Remove what an interrupted look left: ended containers, and ones never started; with `every`, all."""
+    for one in client.containers(all=True, filters={"label": f"{LABEL}=1"}):
+        old = time.time() - float(one.get("Created") or 0) > RUN_TIMEOUT_S
+        if every or old or one.get("State") not in ("running", "created"):
+            with suppress(APIError):  # gone already
+                client.remove_container(one["Id"], force=True)

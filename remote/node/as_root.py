@@ -11,6 +11,8 @@ from remote.node import stop
 
 #: Longer than systemd gives Docker to stop and to start.
 TIMEOUT_S = 240
+#: What a file is called until it is whole.
+NEW = ".trtspark-new"
 
 
 def run(words, root=False, text=None, timeout=TIMEOUT_S):
@@ -69,13 +71,24 @@ def put(path, text):
     if text is None:
         sudo("rm", "-f", path)
         return
-    new = path + ".trtspark-new"
+    new = path + NEW
     os.umask(0o022)  # sudo keeps a stricter one of the user's
     sudo("mkdir", "-p", os.path.dirname(path))
     if os.path.exists(path):
         sudo("cp", "-p", path, new)  # keeps owner and mode
     sudo("tee", new, text=text)
     sudo("mv", "-f", new, path)
+
+
+def tidy(path, blank="{}\n"):
+    """Take away what a `put` that was cut off left beside the file, by those same commands: the file is put
+    there once more. `blank`: a text that does no harm for a moment where there is no file.
+    """
+    if os.path.exists(path + NEW):
+        text = read(path)
+        put(path, blank if text is None else text)
+        if text is None:
+            put(path, None)
 
 
 def checksum(text):

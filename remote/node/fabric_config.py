@@ -245,9 +245,12 @@ def outcome(args):
     if found["phase"] in ENDS:
         finish()
     elif not busy():
-        kept = bool(args["file"]) and ours() == args["file"] and not lacking(args)
-        end = "kept" if kept else "restored" if args["file"] else "removed"
-        found = {"phase": end, "reason": "" if kept or not args["file"] else "its guard is gone"}
+        if args["file"]:
+            done, end = ours() == args["file"] and not lacking(args), "restored"
+        else:
+            done, end = not os.path.exists(RECORD), "removed"  # the record goes last
+        end = "kept" if done and args["file"] else end
+        found = {"phase": end, "reason": "" if done else "its guard is gone"}
         finish()
     return found
 
@@ -261,9 +264,13 @@ def remove(args):
 def removal(args, lock):
     """The removal itself; what is not there needs none."""
     record = json.loads(text_of(RECORD) or "null")
+    if record is None:
+        put_back(None)
     if record is None or record.get("stack") != args["stack"]:
         finish()
         return {"phase": "removed", "reason": ""}
+    if os.path.exists(FILE + as_root.NEW):  # of a run that was cut off
+        put(FILE, "", "600")
     there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
     as_root.sudo("rm", "-f", FILE)
     if TRIAL in there:
@@ -302,8 +309,12 @@ def put_back(record):
     """The record as it was; None for none."""
     if record is not None:
         put(RECORD, record, "644")
-    elif os.path.exists(RECORD):
+        return
+    if os.path.exists(RECORD + as_root.NEW):  # of a run that was cut off
+        put(RECORD, "null", "644")
+    if os.path.exists(RECORD):
         as_root.sudo("rm", "-f", RECORD)
+    if os.path.isdir(os.path.dirname(RECORD)):
         as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
 
 
@@ -413,5 +424,5 @@ def text_of(path):
 def put(path, text, mode):
     """A file of root's, whole or not at all; netplan does not read names that end otherwise."""
     as_root.sudo("mkdir", "-p", os.path.dirname(path))
-    as_root.sudo("install", "-m", mode, "/dev/stdin", path + ".trtspark-new", text=text)
-    as_root.sudo("mv", "-f", path + ".trtspark-new", path)
+    as_root.sudo("install", "-m", mode, "/dev/stdin", path + as_root.NEW, text=text)
+    as_root.sudo("mv", "-f", path + as_root.NEW, path)

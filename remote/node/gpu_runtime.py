@@ -18,6 +18,7 @@ DAEMON = "/etc/docker/daemon.json"
 TOML = "/etc/nvidia-container-runtime/config.toml"
 RECORD = "/var/lib/trtspark/gpu-runtime.json"
 KEPT = ".before-trtspark"
+NO_RECORD = '{"files": {}, "group": "", "stack": ""}'
 GROUP = "docker"
 
 
@@ -161,12 +162,17 @@ def restore(stack):
     if done == "restart":
         restart_with(wanted[DAEMON])
         done = "restarted"
-    for path, entry in sorted(record["files"].items()):
-        if entry["before"] is not None:
+    for path in (DAEMON, TOML):
+        if os.path.exists(path + KEPT):
             as_root.sudo("rm", "-f", path + KEPT)
     left = leave_group(record)
-    if record["files"] or record["group"] or record["stack"]:
+    # Half-written files of a run that was cut off; the record goes last.
+    for path in (DAEMON, TOML, DAEMON + KEPT, TOML + KEPT):
+        as_root.tidy(path)
+    as_root.tidy(RECORD, NO_RECORD)
+    if os.path.exists(RECORD):
         as_root.sudo("rm", "-f", RECORD)
+    if os.path.isdir(os.path.dirname(RECORD)):
         as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
     return {"changed": changed, "docker": done, "login": left}
 
@@ -178,7 +184,9 @@ def give_back(record, text):
     if not docker_daemon.is_active():
         settle(text)  # it reads it when it is started
         return ""
-    left = {"resources"} if seen is None else still_ours(entry["changes"], seen, text)
+    left = {"resources"}
+    if seen is not None:
+        left = {key for one in versions(entry) for key in still_ours(one["changes"], seen, text)}
     if "resources" in left:
         said = docker_daemon.refusal(text or "{}", docker_daemon.command_line())
         if said:
@@ -226,7 +234,7 @@ def owners(path, current, record):
     entry = record["files"].get(path)
     if entry is None or current is None:
         return current
-    if as_root.checksum(current) == entry["after"]:
+    if as_root.checksum(current) in [one["after"] for one in versions(entry)]:
         if entry["before"] is None:
             return None
         kept = as_root.read(path + KEPT)
@@ -234,9 +242,25 @@ def owners(path, current, record):
             return kept
     if path == TOML:
         return config_toml.taken_back(current, path, entry["changes"]["was"])
-    text = daemon_json.taken_back(current, path, entry["changes"])
+    text = current
+    for one in versions(entry):
+        text = daemon_json.taken_back(text, path, one["changes"])
     gone = entry["before"] is None and not daemon_json.settings(text, path)
     return None if gone else text
+
+
+def versions(entry):
+    """What we wrote into a file, the newest first: of a run that was cut off only the one before is there."""
+    return [entry, *([entry["earlier"]] if entry.get("earlier") else [])]
+
+
+def earlier(entry, current):
+    """Of a file's record so far, what is in the file now; None for nothing of ours."""
+    if entry is None:
+        return None
+    found = versions(entry)
+    there = [one for one in found if one["after"] == as_root.checksum(current)] or found
+    return {"after": there[0]["after"], "changes": there[0]["changes"]}
 
 
 def remember(record, files):
@@ -253,6 +277,7 @@ def remember(record, files):
             "before": as_root.checksum(before),
             "after": as_root.checksum(after),
             "changes": changed,
+            "earlier": earlier(record["files"].get(path), current),
         }
     if files:
         as_root.put(RECORD, json.dumps(record, sort_keys=True))
@@ -260,7 +285,7 @@ def remember(record, files):
 
 def recorded():
     if not os.path.exists(RECORD):
-        return {"files": {}, "group": "", "stack": ""}
+        return json.loads(NO_RECORD)
     try:
         found = json.loads(as_root.sudo("cat", RECORD))
         return {"files": found["files"], "group": found["group"], "stack": found.get("stack", "")}

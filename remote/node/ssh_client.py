@@ -46,11 +46,14 @@ def main(args):
 
 
 def state(folder, name):
-    """What `current` leads to, beside `name`, the system's client as it is now."""
+    """What `current` leads to, beside `name`, the system's client as it is now. What a run that was cut off
+    left beside it is older, too.
+    """
     current = os.path.join(folder, "current")
     if not os.access(os.path.join(current, "ssh"), os.X_OK):
         return "missing"
-    return "current" if os.path.basename(os.path.realpath(current)) == name else "older"
+    alone = set(os.listdir(folder)) == {name, "current"}
+    return "current" if alone and os.path.basename(os.path.realpath(current)) == name else "older"
 
 
 def parts():

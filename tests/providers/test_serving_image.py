@@ -66,6 +66,9 @@ class Docker:
     def remove_container(self, container: str, force: bool) -> None:
         self.removed.append(container)
 
+    def containers(self, **_options: Any) -> list[dict[str, Any]]:
+        return []
+
 
 @pytest.fixture
 def nodes(monkeypatch):
