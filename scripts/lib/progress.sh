@@ -26,7 +26,8 @@ progress_reports() {
     sleep "$patience" >/dev/null 2>&1 3>&- &
     nap=$!
     wait "$nap" || true
-    last=$(tail -n 1 "$log" | tr -d '\000-\037' | cut -c 1-48)
+    last=$(tail -n 1 "$log" | tr -d '\000-\037' | cut -c 1-40)
+    [[ $last != "== "* ]] || last="" # the step's own title
     say "  … $1${last:+: $last}"
     patience=$progress_interval
   done

@@ -15,6 +15,7 @@ steps_begin() {
   mkdir -p "$(dirname "$log")"
   : >"$log"
   exec 3>&1
+  export PYTHONUNBUFFERED=1 # pip writes to the log as it works
   trap steps_end EXIT
 }
 
