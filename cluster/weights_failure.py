@@ -19,6 +19,7 @@ ADVICE = {
     "disk-full": f"Make room, or set hfCache to a folder on a larger disk. {AGAIN}",
     "not-writable": f"Give it to the node's user (`sudo chown -R`), or set hfCache to another. {AGAIN}",
     "no-vocabulary": f"Set tiktoken.url to an address that has it, or tiktoken.folder. {AGAIN}",
+    "hub-limit": "A token raises the Hub's limit: `pulumi config set --secret hfToken`. Or wait. " + AGAIN,
     "certificate": f"Install the certificate authority there (`sudo update-ca-certificates`). {AGAIN}",
     "checksum": f"Check whether a proxy on the way changes files. {AGAIN}",
 }

@@ -6,7 +6,9 @@ Nothing here retries for long: a preview without a network must say so in second
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -35,6 +37,7 @@ from cluster.weights_plan import ModelFile, ModelFiles
 from remote import hub_token
 from remote.hub_token import TRUE
 from remote.hub_token import Token as Token
+from remote.node import hub_wait
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_REVISION = "main"
@@ -44,6 +47,11 @@ REQUEST_TIMEOUT_S = 10.0
 DEADLINE_S = 12.0
 #: Seconds for the headers of all shards: 160 of them for the largest models.
 HEADERS_DEADLINE_S = 60.0
+#: All that is waited because the Hub asks for it (429), and how often in a row: its quotas are for 300 s.
+LIMIT_S = 600.0
+LIMIT_TRIES = 4
+#: What is waited beyond what it asks: its clock and ours are not one.
+LIMIT_MORE_S = 1.0
 _PARALLEL = 8
 T = TypeVar("T")
 
@@ -75,8 +83,15 @@ def token(settings: Settings) -> Token:
 class Hub:
     """One Hub, for one run. `requests` counts questions about models, for tests and measurements."""
 
-    def __init__(self, address: str, token: Token, timeout: float = REQUEST_TIMEOUT_S) -> None:
-        """`address` as `endpoint` gives it."""
+    def __init__(
+        self,
+        address: str,
+        token: Token,
+        timeout: float = REQUEST_TIMEOUT_S,
+        on_progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    ) -> None:
+        """`address` as `endpoint` gives it; `on_progress` is told when the Hub asks to wait."""
+        self._on_progress = on_progress
         self.address, self.token, self.timeout = address, token, timeout
         self._secret = token.value or False
         self._api = HfApi(endpoint=address, token=self._secret)
@@ -147,7 +162,7 @@ class Hub:
         if offline():
             raise HubUnavailable("The Hub is not asked, as HF_HUB_OFFLINE is set.")
         try:
-            return within(deadline, question)
+            return self._patiently(deadline, question)
         except HfHubHTTPError as error:
             raise self._refused(model, revision, error) from None
         except OfflineModeIsEnabled:
@@ -162,6 +177,25 @@ class Hub:
         except (httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             said = str(error).strip().split("\n")[0] or type(error).__name__
             raise HubUnavailable(f"The Hub ({self.address}) cannot be asked: {said}.") from None
+
+    def _patiently(self, deadline: float, question: Callable[[], T]) -> T:
+        """The answer. Where the Hub has had too many requests and says for how long, wait and ask again."""
+        waited = 0.0
+        for left in reversed(range(LIMIT_TRIES)):
+            try:
+                return within(deadline, question)
+            except HfHubHTTPError as error:
+                limited = error.response.status_code == 429
+                asked = hub_wait.seconds(error.response.headers) if limited else None
+                if asked is None or not left or waited + asked > LIMIT_S:
+                    raise
+            self._on_progress(
+                f"The Hub ({self.address}) has had too many requests from here and asks to wait "
+                f"{asked:.0f} s. A token raises the limit: `pulumi config set --secret hfToken`."
+            )
+            time.sleep(asked + LIMIT_MORE_S)
+            waited += asked
+        raise AssertionError
 
     def _refused(self, model: str, revision: str | None, error: HfHubHTTPError) -> HubError:
         """The sentence for an answer that is no success. The Hub says 401 for what a stranger may not
@@ -193,8 +227,11 @@ class Hub:
             private = "it may be private to others" if sent else "a private one needs hfToken"
             return HubError(f"There is no model {model} on {self.address} ({private}).{no_such_model(model)}")
         if status == 429:
+            asked = hub_wait.seconds(error.response.headers)
+            later = f" It asks to wait {asked:.0f} s." if asked else ""
             return HubUnavailable(
-                f"The Hub ({self.address}) has had too many requests from here. A token raises the limit."
+                f"The Hub ({self.address}) has had too many requests from here.{later} A token raises the "
+                "limit: `pulumi config set --secret hfToken`."
             )
         return HubUnavailable(f"The Hub ({self.address}) failed with HTTP {status}.")
 

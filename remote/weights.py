@@ -36,6 +36,7 @@ MODULES = (
     "shared_folder",
     "weights_cache",
     "weights_incoming",
+    "hub_wait",
     "weights_hub",
     "weights_peer",
     "weights_agent",

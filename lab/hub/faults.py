@@ -38,10 +38,11 @@ class Fault:
     rate: float = 0.0  # bytes per second
     shared: bool = False  # the rate is for all connections together
     seconds: float = 0.0
-    retry_after: int | None = None  # seconds
+    retry_after: int | str | None = None  # seconds, a date, or whatever a proxy says
     id: int = 0
     hits: int = 0
     _next: float = field(default=0.0, repr=False)
+    _begun: float = field(default=0.0, repr=False)
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -58,6 +59,15 @@ class Fault:
         if self.kind in ("silent", "hang", "delay") and self.seconds <= 0:
             raise BadFault(f"{self.kind} needs seconds")
 
+    def left(self) -> float:
+        """Seconds until the quota of a rate limit begins anew: from its first refusal on."""
+        if not self._begun:
+            self._begun = time.monotonic()
+        return max(0.0, self._begun + self.seconds - time.monotonic())
+
+    def _over(self) -> bool:
+        return self.kind == "rate_limit" and self._begun > 0 and self.seconds > 0 and not self.left()
+
     def matches(self, place: str, method: str, model: str, file: str) -> bool:
         return (
             self.place in ("*", place)
@@ -65,6 +75,7 @@ class Fault:
             and fnmatch.fnmatchcase(model, self.model)
             and fnmatch.fnmatchcase(file, self.file)
             and (self.times is None or self.hits < self.times)
+            and not self._over()
         )
 
     def public(self) -> dict[str, Any]:
@@ -85,7 +96,7 @@ class Faults:
         Raises:
             BadFault: it cannot be.
         """
-        known = {each.name for each in fields(Fault)} - {"id", "hits", "_next"}
+        known = {each.name for each in fields(Fault)} - {"id", "hits", "_next", "_begun"}
         unknown = set(document) - known
         if unknown or "kind" not in document:
             raise BadFault(f"unknown: {', '.join(sorted(unknown))}" if unknown else "kind is missing")

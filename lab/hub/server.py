@@ -10,6 +10,7 @@ import collections
 import contextlib
 import http.server
 import json
+import math
 import socket
 import struct
 import threading
@@ -174,7 +175,7 @@ def _failure(fault: Fault, place: str) -> Answer:
     else:
         answer = refusal(429, "We had to rate limit your requests.")
         bucket = "api" if place == "api" else "resolvers"
-        answer.headers["RateLimit"] = f'"{bucket}";r=0;t={int(fault.seconds)}'
+        answer.headers["RateLimit"] = f'"{bucket}";r=0;t={math.ceil(fault.left())}'
     if fault.retry_after is not None:
         answer.headers["Retry-After"] = str(fault.retry_after)
     return answer

@@ -255,6 +255,7 @@ class Agent:
 
         try:
             reader.read(incoming.file, start, end, sink, group.patience.alive)
+            self.note = ""
         except Broken as error:
             incoming.give_back(reached[0], end, attempt)
             self.note = str(error)

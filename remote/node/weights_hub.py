@@ -12,19 +12,21 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from remote.node import hub_wait
 from remote.node.weights_cache import Stop
 
 BLOCK = 256 << 10  # small enough that a slow line still counts as alive
 CONNECT_S = 20.0
 REDIRECTS = 5
-LONGEST_PAUSE_S = 60.0
 AGENT = "trtllm-dgx-spark"
 
 
 class Broken(Exception):
-    """This try failed and another may not; its text says why. `pause`: seconds the server asked for."""
+    """This try failed and another may not; its text says why. `pause`: seconds the server asked for, None
+    where it did not.
+    """
 
-    def __init__(self, why, pause=0.0):
+    def __init__(self, why, pause=None):
         super().__init__(why)
         self.pause = pause
 
@@ -128,7 +130,11 @@ class Hub:
             raise Stop("the token has no access to %s; accept it at %s" % (self.model, page), "no-access")
         elif status == 404:
             raise Stop("%s is not at %s" % (file["path"], self.address(file)), "not-found")
-        raise Broken("the Hub answered %d" % status, _pause(answer))
+        asked = hub_wait.seconds(answer.headers) if status in (429, 503) else None
+        if asked is None:
+            raise Broken("the Hub answered %d" % status)
+        why = "too many requests; a token raises the limit" if status == 429 else "it answered 503"
+        raise Broken("the Hub asks to wait %.0f s (%s)" % (asked, why), asked)
 
     def _check(self, answer, file, start):
         """The answer must be the file that was planned, from where it was asked."""
@@ -158,30 +164,37 @@ def _host(url):
     return urllib.parse.urlsplit(url).netloc
 
 
-def _pause(answer):
-    """Seconds that a Retry-After asks for."""
-    text = answer.headers.get("Retry-After", "")
-    return min(float(text), LONGEST_PAUSE_S) if text.isdigit() else 0.0
-
-
 class Patience:
     """How long to wait before the next try, and when to give up: after `stall` seconds without a byte,
     or `first` where there was none yet; with `code`. Times in seconds, monotonic.
+
+    What the Hub itself asks to wait is no silence, up to hub_wait.LONGEST_S. Several streams share one
+    patience, and hear the same.
     """
 
     def __init__(self, stall=300.0, first=60.0, code="hub-silent"):
         self.stall, self.first, self.code = stall, first, code
         self.begun = self.last = time.monotonic()
         self.any, self.tries = False, 0
+        self.until = self.asked = 0.0
 
     def alive(self):
         """Something arrived."""
-        self.last, self.any, self.tries = time.monotonic(), True, 0
+        self.last, self.any, self.tries, self.asked = time.monotonic(), True, 0, 0.0
 
     def pause(self, error):
         """Seconds to wait after `error`. Raises Stop with its text when it is enough."""
+        if getattr(error, "pause", None) is not None:
+            self._wait_as_asked(error)
         limit, quiet = (self.stall if self.any else self.first), time.monotonic() - self.last
         if quiet > limit:
             raise Stop("nothing arrived for %.0f s: %s" % (quiet, error), self.code)
         self.tries += 1
-        return max(getattr(error, "pause", 0.0), min(15.0, 0.25 * 2 ** min(self.tries, 6)))
+        return max(getattr(error, "pause", None) or 0.0, min(15.0, 0.25 * 2 ** min(self.tries, 6)))
+
+    def _wait_as_asked(self, error):
+        now = time.monotonic()
+        more = max(0.0, now + error.pause - max(now, self.until))
+        if self.asked + more > hub_wait.LONGEST_S:
+            raise Stop("%s, which is too long" % error, "hub-limit")
+        self.until, self.asked, self.last = max(now, self.until) + more, self.asked + more, self.last + more

@@ -151,9 +151,38 @@ def test_a_wrong_token_says_where_it_is_from_and_is_not_shown(lab):
         ({"kind": "status", "status": 500}, "failed with HTTP 500"),
     ],
 )
-def test_a_hub_in_trouble(lab, stranger, fault, said):
+def test_a_hub_in_trouble(lab, stranger, fault, said, monkeypatch):
+    monkeypatch.setattr(hub, "LIMIT_MORE_S", 0.0)
     lab.faults.add({**fault, "place": "api"})
     assert said in refusal(lambda: stranger.resolve(MODEL, None, False), HubUnavailable)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "rate_limit", "seconds": 1.0}, {"kind": "status", "status": 429, "retry_after": 1}]
+)
+def test_a_hub_that_asks_to_wait_is_asked_again(lab, monkeypatch, fault):
+    """The lab refuses until the time is up."""
+    monkeypatch.setattr(hub, "LIMIT_MORE_S", 0.1)
+    told: list[str] = []
+    asker = Hub(lab.url, ANYBODY, on_progress=told.append)
+    lab.faults.add({**fault, "place": "api", "times": 1 if fault["kind"] == "status" else None})
+    started = time.monotonic()
+    assert asker.resolve(MODEL, None, False).files.model == MODEL
+    assert time.monotonic() - started >= 1
+    assert any("asks to wait 1 s" in line and "hfToken" in line for line in told)
+
+
+@pytest.mark.parametrize("asked", [86400, "soon"])
+def test_a_hub_that_asks_to_wait_too_long_or_not_at_all_is_given_up_at_once(lab, asked):
+    lab.faults.add({"kind": "status", "status": 429, "retry_after": asked, "place": "api"})
+    started = time.monotonic()
+    told: list[str] = []
+    asker = Hub(lab.url, ANYBODY, on_progress=told.append)
+    said = refusal(lambda: asker.resolve(MODEL, None, False), HubUnavailable)
+    assert "too many requests" in said
+    assert ("86400" in said) == (asked == 86400)
+    assert told == []
+    assert time.monotonic() - started < 5
 
 
 def test_a_silent_hub_is_given_up(lab):
@@ -235,7 +264,7 @@ def test_the_endpoint_of_the_environment(monkeypatch):
 
 
 def test_whose_token(monkeypatch):
-    monkeypatch.setattr(hub, "get_token", lambda: "hf_stored")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_stored")
     assert hub.token(samples.settings(1, hfToken="hf_stack")).value == "hf_stack"
     assert hub.token(samples.settings(1, hfToken="hf_stack")).source == "hfToken"
     assert hub.token(samples.settings(1)).source == "`hf auth login`"

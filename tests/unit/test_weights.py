@@ -131,9 +131,13 @@ def test_the_cache_wide_store_of_newer_clients_is_read_and_mended_through_its_li
     assert blob.is_symlink()
 
 
+#: Long past: the Hub's clock and the node's are not one.
+SOON = "Sun, 29 Nov 2026 00:00:00 GMT"
 FAULTS = {
     "server errors": [{"kind": "status", "status": 503, "times": 3}],
     "asked to wait": [{"kind": "status", "status": 429, "retry_after": 1, "times": 1}],
+    "asked to wait by a date": [{"kind": "status", "status": 429, "retry_after": SOON, "times": 1}],
+    "out of quota": [{"kind": "rate_limit", "seconds": 1.5}],
     "reset": [{"kind": "reset", "after": 100_000, "times": 3}],
     "cut": [{"kind": "cut", "after": 1_000_000, "times": 3}],
     "short": [{"kind": "short", "after": 50_000, "times": 2}],
