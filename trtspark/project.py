@@ -14,12 +14,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config import Settings, load
 from cluster.errors import ConfigError
 
 if TYPE_CHECKING:
     from pulumi import automation
 
+    from cluster.config import Settings
     from cluster.spec_drift import Given
     from remote.ssh import Connection
 
@@ -81,6 +81,8 @@ class Stack:
     @cached_property
     def settings(self) -> Settings:
         """The configuration, checked. Raises ConfigError as `pulumi preview` would."""
+        from cluster.config import load
+
         config = self.config
         raw = {key: str(entry.value) for key, entry in config.items()}
         return load(raw, PROJECT, lambda key: bool(config[key].secret))

@@ -7,18 +7,38 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    #: Answers: what a pipe should get.
+    out: Console
+    #: Progress, hints and errors.
+    err: Console
 
 #: Columns of a table that no terminal cuts.
 PIPE_WIDTH = 160
 #: Columns that stay free after a question.
 ROOM_TO_ANSWER = 12
-#: Answers: what a pipe should get.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-#: Progress, hints and errors.
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def __getattr__(name: str) -> Console:
+    """`out` and `err`, made when they are first wanted: `--help` needs neither, and rich takes a while."""
+    if name not in ("out", "err"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _console(name)
+
+
+@cache
+def _console(name: str) -> Console:
+    from rich.console import Console
+
+    if name == "err":
+        return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 def error(text: str) -> None:
@@ -29,17 +49,21 @@ def error(text: str) -> None:
 def marked(word: str, style: str, text: str) -> None:
     """Print a text that begins with a coloured word."""
     shown = wrapped(f"{word} {text}", _columns()).removeprefix(word)
-    err.print(f"[{style}]{escape(word)}[/]{escape(shown)}")
+    from rich.markup import escape
+
+    _console("err").print(f"[{style}]{escape(word)}[/]{escape(shown)}")
 
 
 def say(text: str) -> None:
     """Print a text for the person at the terminal."""
-    err.print(wrapped(text, _columns()), markup=False)
+    _console("err").print(wrapped(text, _columns()), markup=False)
 
 
 def hint(text: str) -> None:
     """Print something that is good to know and no answer."""
-    err.print(f"[dim]{escape(wrapped(text, _columns()))}[/]")
+    from rich.markup import escape
+
+    _console("err").print(f"[dim]{escape(wrapped(text, _columns()))}[/]")
 
 
 def asked(question: str, default: str | None) -> str:
@@ -78,4 +102,5 @@ def _wrapped_line(line: str, columns: int) -> str:
 
 def _columns() -> int | None:
     """The terminal's width; None where lines are not to be broken."""
-    return err.width if err.is_terminal else None
+    console = _console("err")
+    return console.width if console.is_terminal else None

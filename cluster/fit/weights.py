@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from cluster.fit.constants import MXFP4_ALIGNMENT
 from cluster.model_config import Shape
@@ -38,22 +41,48 @@ def collapse(tensors: Mapping[str, int]) -> dict[str, int]:
     return merged
 
 
+class _Place(NamedTuple):
+    """What a tensor's name says of where its bytes go."""
+
+    layer: int | None
+    expert: bool
+    whole: bool
+    embedding: bool
+    key_value: bool
+    first: bool
+    """Outside of the layers: on the first stage, else on the last."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _place(name: str) -> _Place:
+    layer = _LAYER.search(name)
+    embedding = _EMBEDDING.search(name) is not None
+    return _Place(
+        layer=int(layer[1]) if layer else None,
+        expert=".experts." in name,
+        whole=_WHOLE.search(name) is not None,
+        embedding=embedding,
+        key_value=_KEY_VALUE.search(name) is not None,
+        first=embedding or (_WHOLE.match(name) is not None and "norm" not in name),
+    )
+
+
 def per_rank(tensors: Mapping[str, int], shape: Shape, tensor: int, pipeline: int) -> int:
     """Bytes on the fullest rank. `tensors`: bytes by name, collapsed or not; `tensor`, `pipeline`: ranks."""
     stages = [0.0] * pipeline
     ends = _stage_ends(len(shape.layers), pipeline)
+    expert = _expert_share(shape, tensor)
     for name, size in tensors.items():
-        stages[_stage(name, ends)] += size * _share(name, shape, tensor)
+        place = _place(name)
+        stages[_stage(place, ends)] += size * (expert if place.expert else _share(place, shape, tensor))
     return math.ceil(max(stages))
 
 
-def _share(name: str, shape: Shape, tensor: int) -> float:
-    """The part of a tensor that one tensor-parallel rank holds; above 1/tensor with padding or copies."""
-    if ".experts." in name:
-        return _expert_share(shape, tensor)
-    if _WHOLE.search(name) or (shape.latent and _EMBEDDING.search(name)):
+def _share(place: _Place, shape: Shape, tensor: int) -> float:
+    """The part of a tensor that one tensor-parallel rank holds; above 1/tensor with copies."""
+    if place.whole or (shape.latent and place.embedding):
         return 1.0
-    if _KEY_VALUE.search(name) and shape.kv_heads < tensor:
+    if place.key_value and shape.kv_heads < tensor:
         return 1 / shape.kv_heads
     return 1 / tensor
 
@@ -79,8 +108,7 @@ def _stage_ends(layers: int, pipeline: int) -> list[int]:
     return ends
 
 
-def _stage(name: str, ends: list[int]) -> int:
-    found = _LAYER.search(name)
-    if found:
-        return next((i for i, end in enumerate(ends) if int(found[1]) < end), len(ends) - 1)
-    return 0 if _EMBEDDING.search(name) or (_WHOLE.match(name) and "norm" not in name) else len(ends) - 1
+def _stage(place: _Place, ends: list[int]) -> int:
+    if place.layer is not None:
+        return min(bisect_right(ends, place.layer), len(ends) - 1)
+    return 0 if place.first else len(ends) - 1

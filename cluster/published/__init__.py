@@ -63,5 +63,4 @@ def model(model_id: str) -> fit.Model | None:
     if found["model_type"] == "gemma2":
         # Its config.json leaves it out: the class's own default.
         found = {**found, "tie_word_embeddings": True}
-    sizes = {tensor.name: tensor.size for tensor in layouts.of(found)}
-    return fit.Model(shape(found), fit.collapse(sizes))
+    return fit.Model(shape(found), layouts.sizes(found))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import published
+from cluster import fit, published
 from cluster.catalog import CATALOG
+from cluster.published import layouts
 
 #: Bytes of all tensors, by the index files on the Hub.
 TOTALS = {
@@ -40,3 +41,15 @@ def test_to_a_thousandth_where_the_index_says_it(model):
     found = published.model(model)
     assert found is not None
     assert found.bytes == pytest.approx(TOTALS[model], rel=1e-3)
+
+
+@pytest.mark.parametrize("model", CATALOG, ids=lambda entry: entry.id)
+def test_sizes_are_those_of_every_single_tensor(model):
+    """`sizes` lays one layer and one expert out; `of` all of them."""
+    name = published._CONFIGS.get(model.id)
+    if name is None:
+        return
+    config = published.config(name)
+    config = {**config, "num_hidden_layers": min(5, config["num_hidden_layers"])}
+    one_by_one = {tensor.name: tensor.size for tensor in layouts.of(config)}
+    assert layouts.sizes(config) == fit.collapse(one_by_one)

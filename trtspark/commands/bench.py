@@ -32,6 +32,7 @@ class _RunByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
+    rich_markup_mode=None,
     help="Measure an endpoint, compare runs, write a report. `bench PROFILE` is short for "
     "`bench run PROFILE`; `bench run --help` lists its options.",
 )

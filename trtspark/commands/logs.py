@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
-from cluster import exits
 from cluster.errors import ConfigError
 from trtspark import terminal
 from trtspark.project import Choice
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from cluster.log_lines import Line
     from trtspark.project import Stack
 
@@ -113,7 +113,7 @@ class Printer:
     def container(self, text: str) -> None:
         """A line between two containers."""
         self._reader, self._told = self._new(), set()
-        terminal.out.print(Text(f"--- {text}", style="bold"))
+        terminal.out.print(f"--- {text}", style="bold", markup=False)
 
     def line(self, raw: str) -> None:
         """One line of the log."""
@@ -131,7 +131,7 @@ class Printer:
         if line.known and line.id not in self._told:
             self._told.add(line.id)
             style = "dim" if line.harmless else "bold yellow"
-            terminal.out.print(Text(f"      ^ {line.known}", style=style))
+            terminal.out.print(f"      ^ {line.known}", style=style, markup=False)
 
     def lines(self, raw: Iterable[str], tail: int | None = None) -> None:
         """Several: of what is to be shown at all, the last `tail`."""
@@ -141,6 +141,8 @@ class Printer:
 
 
 def _shown(line: Line) -> Text:
+    from rich.text import Text
+
     mark = "!" if line.known and not line.harmless else " "
     if line.rank is None:
         return Text.assemble((f"{mark}  -  ", "dim"), (line.text, _LEVEL_STYLES[line.level]))
@@ -164,8 +166,15 @@ def _past(
     for one in [*(reversed(ended) if previous or not running else ()), *running[:1]]:
         show.container(_title(one))
         show.lines(logs.read(client, one.id, None, since), tail)
-        if not one.running and one.code is not None and (why := exits.explained(one.code)):
-            terminal.out.print(Text(f"      ^ exit code {one.code}: {why}", style="bold yellow"))
+        if not one.running and one.code is not None and (why := _explained(one.code)):
+            text = f"      ^ exit code {one.code}: {why}"
+            terminal.out.print(text, style="bold yellow", markup=False)
+
+
+def _explained(code: int) -> str:
+    from cluster import exits
+
+    return exits.explained(code)
 
 
 def _title(one: Any) -> str:
@@ -184,7 +193,7 @@ def _follow(client: Any, stack: Stack, tail: int | None, since: float | None, sh
             if isinstance(one, str):
                 show.line(one)
             else:
-                why = exits.explained(one.code) if one.code is not None else ""
+                why = _explained(one.code) if one.code is not None else ""
                 ended = f"ended with exit code {one.code}" if one.code is not None else "is gone"
                 show.container(f"the container {ended}{f' ({why})' if why else ''}; now {one.container[:12]}")
     except KeyboardInterrupt:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from cluster.facts import Facts
     from trtspark.shelf import Row
 
-app = typer.Typer(help="The catalog and the nodes' caches: what fits, what is there, what is served.")
+app = typer.Typer(
+    help="The catalog and the nodes' caches: what fits, what is there, what is served.",
+    rich_markup_mode=None,
+)
 
 
 def completed(incomplete: str) -> list[str]:
