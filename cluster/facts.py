@@ -171,6 +171,20 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A folder that is written to: `there` is the nearest that is there, from `path` upwards."""
+
+    path: str
+    there: str
+    folder: bool
+    """Whether that is a folder."""
+    writable: bool
+    """Whether the user may make files in it."""
+    read_only: bool = False
+    """Whether its file system is mounted read-only."""
+
+
+@dataclass(frozen=True)
 class GpuProcess:
     """A process that uses the GPU, by nvidia-smi."""
 
@@ -296,6 +310,12 @@ class Facts:
     """The groups that the probe's own login has."""
     ntp: bool | None = None
     """Whether something keeps the clock right (adjtimex); None when it could not be asked."""
+    sudo_said: str = ""
+    """The last line of `sudo -n true`, where it failed."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """"home", and "cache": the hub folder of the Hugging Face cache."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Files that preparing changes and that are symbolic links -> what they lead to."""
     login_output: str = ""
     """What a login prints before a command's output, by a start-up file of the shell."""
     ibdev2netdev: Mapping[str, str] | None = None

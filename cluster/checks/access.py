@@ -191,6 +191,8 @@ def settings_file(context: Context) -> Iterator[Finding]:
         if not problem:
             continue
         todo = "Mend it by hand (`sudo dockerd --validate` checks it); it was not touched."
-        if facts.daemon_json_unreadable:
+        if "Is a directory" in problem:
+            todo = "Docker makes one where a container mounts the file: `sudo rmdir /etc/docker/daemon.json`."
+        elif facts.daemon_json_unreadable:
             todo = "Let it be read there with `sudo chmod a+r /etc/docker/daemon.json`."
         yield Finding("FAIL", facts.node, problem, todo)

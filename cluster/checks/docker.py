@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from cluster import gpu_clock, preparation
@@ -48,13 +49,54 @@ def sudo(context: Context) -> Iterator[Finding]:
     """Preparing needs a few commands as root."""
     for facts in context.nodes:
         if preparation.steps(facts) and not facts.sudo:
-            yield Finding(
-                "FAIL",
-                facts.node,
-                f"Docker has to be prepared for the GPU, and sudo asks user {facts.user} for a password.",
-                f"Paste there what `trtspark init --user {facts.user} --print-sudoers` prints "
-                "(docs/preparing.md).",
-            )
+            why, todo = _refusal(facts.sudo_said, facts.user)
+            yield Finding("FAIL", facts.node, f"Docker has to be prepared for the GPU, and {why}.", todo)
+
+
+def _refusal(said: str, user: str) -> tuple[str, str]:
+    """Why sudo did not run a command, by its own words, and what helps."""
+    lines = f"paste what `trtspark init --user {user} --print-sudoers` prints (docs/preparing.md)"
+    if "No such file" in said or "not found" in said:
+        return (
+            "sudo is not installed",
+            f"As root there: `apt-get install sudo`, then {lines}.",
+        )
+    if "must have a tty" in said:
+        return (
+            f"sudo wants a terminal ({said!r}: requiretty)",
+            f"Run `sudo visudo` there in a terminal, and add the line `Defaults:{user} !requiretty`.",
+        )
+    if "not in the sudoers" in said or "may not run sudo" in said or "not allowed to" in said:
+        return (
+            f"sudo refuses user {user} ({said!r})",
+            f"As an administrator there: `sudo usermod -aG sudo {user}`, and {lines}.",
+        )
+    if not said or "password is required" in said:
+        return f"sudo asks user {user} for a password", f"There, {lines}."
+    return (
+        f"sudo fails for user {user} ({said!r})",
+        "Correct that there until `sudo -n true` works.",
+    )
+
+
+@check(
+    "docker.settings-link",
+    "The files that preparing changes are files, not symbolic links.",
+    "Put the file itself in the link's place.",
+    alone=True,
+)
+def settings_link(context: Context) -> Iterator[Finding]:
+    """Whoever keeps them elsewhere would find them changed there, or the link gone."""
+    for facts in context.nodes:
+        for path, target in sorted(facts.links.items()):
+            if preparation.steps(facts):
+                yield Finding(
+                    "FAIL",
+                    facts.node,
+                    f"{path} is a symbolic link to {target}, and preparing changes no file behind a link.",
+                    f"Put a file in its place: `sudo cp --remove-destination {shlex.quote(target)} "
+                    f"{shlex.quote(path)}` there (or `sudo rm {shlex.quote(path)}` if it leads nowhere).",
+                )
 
 
 @check(

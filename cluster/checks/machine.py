@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from cluster.checks.table import Context, Finding, check
@@ -138,6 +139,31 @@ def others(context: Context) -> Iterator[Finding]:
                 f"its GPU is in use by {listed}{more}.",
                 "GPU and system share one memory: stop what the model's should be.",
             )
+
+
+@check(
+    "machine.home",
+    "The user's home folder is there, and the user may write to it.",
+    "`sudo install -d -o USER -m 755 HOME`, or `sudo chown USER: HOME`.",
+    alone=True,
+)
+def home(context: Context) -> Iterator[Finding]:
+    """ssh's files for the ranks, and those of jobs that go on without us, are in it."""
+    for facts in context.nodes:
+        place = facts.places.get("home")
+        if place is None or (place.there == place.path and place.folder and place.writable):
+            continue
+        path = shlex.quote(place.path)
+        if place.there != place.path:
+            found, todo = "is not there", f"Run there `sudo install -d -o {facts.user} -m 755 {path}`."
+        elif not place.folder:
+            found, todo = "is not a folder", f"Look at it with `ls -l {path}`, and make a folder of it."
+        elif place.read_only:
+            found, todo = "is on a read-only file system", "Mount it so that it can be written."
+        else:
+            found = "is not the user's to write to"
+            todo = f"Run there `sudo chown {facts.user}: {path}`."
+        yield Finding("FAIL", facts.node, f"the home of user {facts.user}, {place.path}, {found}.", todo)
 
 
 @check(

@@ -147,6 +147,35 @@ def revision(context: Context) -> Iterator[Finding]:
 
 
 @check(
+    "weights.place",
+    "The Hugging Face cache is a folder that the user can write to, or can be made.",
+    "`sudo install -d -o USER FOLDER` there, or another folder: `pulumi config set hfCache`.",
+    alone=True,
+)
+def place(context: Context) -> Iterator[Finding]:
+    """Below a file, on a read-only file system, or in a folder that is not the user's. Who may use what is in
+    a cache that is there is another check's.
+    """
+    if not context.settings.running or not context.settings.download_weights:
+        return
+    key, other = context.settings.hf_cache, "name another folder: `pulumi config set hfCache /a/folder`"
+    for facts in context.nodes:
+        at = facts.places.get("cache")
+        if at is None or (at.folder and (at.writable or at.there == at.path)):
+            continue
+        cache = shlex.quote(at.path.removesuffix("/hub"))
+        if not at.folder:
+            found, todo = f"{at.there} is not a folder", f"{other[0].upper()}{other[1:]}."
+        elif at.read_only:
+            found = f"{at.there} is on a read-only file system"
+            todo = f"Mount it so that it can be written, or {other}."
+        else:
+            found = f"user {facts.user} may not make a folder in {at.there}"
+            todo = f"Run there `sudo install -d -o {facts.user} {cache}`, or {other}."
+        yield Finding("FAIL", facts.node, f"hfCache is {key}, and {found}.", todo)
+
+
+@check(
     "weights.tiktoken",
     "Where downloadWeights is false: the head has OpenAI's vocabularies if the model needs them (gpt-oss).",
     "Set downloadWeights to true, or put o200k_base.tiktoken and cl100k_base.tiktoken into the cache's "

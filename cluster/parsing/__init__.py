@@ -27,7 +27,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
     """
     try:
         return _parsed(node, document, asked)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise NotPrepared(
             node,
             f"the probe's answer cannot be understood ({type(error).__name__}: {str(error)[:SAID_CHARS]}).",
@@ -70,6 +70,9 @@ def _parsed(node: str, document: Mapping[str, Any], asked: tuple[float, float] |
         platform=system.platform(files["/etc/dgx-release"]),
         kernel=(files["/proc/sys/kernel/osrelease"] or "").strip(),
         sudo=commands["sudo"]["rc"] == 0,
+        sudo_said=system.last(commands["sudo"]),
+        places=system.places(document.get("places") or {}),
+        links=dict(document.get("links") or {}),
         daemon_json=settings,
         listening=system.sockets(document["tcp"]),
         ranks=docker.ranks(document["docker"]),

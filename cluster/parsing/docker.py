@@ -142,6 +142,8 @@ def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: {error.msg}"
         return {}, f"/etc/docker/daemon.json is not valid JSON ({where})."
+    except (ValueError, RecursionError):
+        return {}, "/etc/docker/daemon.json is not valid JSON (a number or brackets without end)."
     if not isinstance(found, dict):
         return {}, "/etc/docker/daemon.json is not a JSON object."
     return found, ""

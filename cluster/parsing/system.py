@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.facts import Disk, Memory, Toolkit
+from cluster.facts import Disk, Memory, Place, Toolkit
 
 #: adjtimex(2): the clock is kept right by nothing.
 TIME_ERROR = 5
@@ -72,6 +72,26 @@ def disks(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Disk]:
         )
         for name, one in raw.items()
     }
+
+
+def places(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
+    """Folders that are written to, as far as they are there."""
+    return {
+        name: Place(
+            str(one["path"]),
+            str(one["there"]),
+            bool(one["folder"]),
+            bool(one["writable"]),
+            bool(one["read_only"]),
+        )
+        for name, one in raw.items()
+    }
+
+
+def last(command: Mapping[str, Any]) -> str:
+    """The last line that a command said, of its errors first."""
+    said = str(command.get("err") or "").strip() or str(command.get("out") or "").strip()
+    return (said.splitlines() or [""])[-1].strip()
 
 
 def groups(text: str, user: str, gid: int) -> tuple[str, ...]:

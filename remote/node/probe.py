@@ -52,6 +52,8 @@ FILES = (
     "/proc/net/route",
     "/proc/sys/kernel/osrelease",
 )
+#: Files that preparing changes. It replaces no symbolic link.
+PREPARED = ("/etc/docker/daemon.json", "/etc/nvidia-container-runtime/config.toml")
 #: Firewalls that start with the machine leave a link in one of systemd's folders.
 UNITS = "/etc/systemd/system"
 FIREWALLS = ("nftables.service", "firewalld.service", "netfilter-persistent.service")
@@ -101,6 +103,7 @@ def look(args):
         memlock=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
         clock_state=_clock_state(),
         files={path: _file(path) for path in FILES},
+        links={path: os.path.realpath(path) for path in PREPARED if os.path.islink(path)},
         netplan=_names("/etc/netplan"),
         firewalls=_firewalls(),
         rdma=[_hca(name) for name in _names(RDMA)],
@@ -115,6 +118,7 @@ def look(args):
     document["docker"] = dict(docker)
     document.update(_ports(document["docker"]["info"]))
     document["gpu_cgroups"] = _cgroups(commands["nvidia-smi-apps"]["out"])
+    document["places"] = _places(args, document["home"])
     document["disks"] = _disks(args, document["docker"], document["home"])
     _hide(document)
     document["time_after"] = time.time()
@@ -346,6 +350,27 @@ def _disks(args, docker, home):
     if args.get("hf_cache"):
         paths["cache"] = cache_folder.expand(args["hf_cache"], home)
     return {name: _disk(path) for name, path in paths.items()}
+
+
+def _places(args, home):
+    """What is there of the folders that `up` writes to: the home, and the cache with its hub folder."""
+    paths = {"home": home}
+    if args.get("hf_cache"):
+        paths["cache"] = os.path.join(cache_folder.expand(args["hf_cache"], home), "hub")
+    return {name: {"path": path, **_place(path)} for name, path in paths.items()}
+
+
+def _place(path):
+    """The nearest that is there, from `path` upwards, and whether this user can make files in it."""
+    there = path
+    while not os.path.lexists(there) and there != os.path.dirname(there):
+        there = os.path.dirname(there)
+    try:
+        read_only = bool(os.statvfs(there).f_flag & os.ST_RDONLY)
+    except OSError:
+        read_only = False
+    writable = os.access(there, os.W_OK | os.X_OK)
+    return {"there": there, "folder": os.path.isdir(there), "writable": writable, "read_only": read_only}
 
 
 def _disk(path):

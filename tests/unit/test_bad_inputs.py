@@ -14,6 +14,7 @@ from cluster.config import Settings, load
 from cluster.errors import ConfigError, TrtSparkError
 from cluster.resolution import HubError
 from remote import hub, logins, private_keys, ssh, ssh_config
+from remote.node import probe
 from tests import samples
 from tests.unit import bad_inputs_config, bad_inputs_ssh
 
@@ -132,3 +133,15 @@ def test_known_hosts(text, parts, home):
 def test_what_ssh_says(said, parts):
     error = ssh.explained(ssh.Connection("spark-2", "nvidia", 2222, samples.HOST_KEY), said)
     one_sentence(str(error), ("nvidia@spark-2:2222", *parts))
+
+
+@pytest.mark.parametrize(
+    ("path", "there", "folder"),
+    [("", "", True), ("new/deep/hub", "", True), ("file/x/hub", "file", False), ("gone", "gone", False)],
+)
+def test_the_probe_finds_what_is_there_of_a_folder(path, there, folder, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "gone").symlink_to("nowhere")
+    found = probe._place(str(tmp_path / path) if path else str(tmp_path))
+    assert found["there"].rstrip("/") == str(tmp_path / there).rstrip("/")
+    assert found["folder"] is folder
