@@ -21,8 +21,9 @@ NANOSECONDS = 1_000_000_000
 HOME = "/opt/trtspark"
 #: Where every container sees the node's Hugging Face cache.
 HF_HOME = "/root/.cache/huggingface"
-#: The shell scripts' and NVIDIA's value; a tmpfs takes memory only for what is written.
-SHM_BYTES = 32 << 30
+#: What is written to /dev/shm is memory that no killer gets back: the file stays when its writer ends. One
+#: rank a node needs tens of MB there (NCCL's proxies, MPI's segments), pictures in prompts some hundreds.
+SHM_BYTES = 4 << 30
 #: NVIDIA's playbook.
 STACK_BYTES = 64 << 20
 #: The kind of the Swarm resource each node advertises for its one GPU.

@@ -8,5 +8,7 @@ if [ -z "$container" ]; then
 	echo "no rank container of stack @STACK@ runs on $(hostname)" >&2
 	exit 125
 fi
+# When memory runs out, the kernel ends a rank before everything else (remote/rank0/processes.py).
+first='{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null'
 # bash, because part of the image's environment is set in its start-up file.
-exec docker exec --interactive "$container" bash -c "${SSH_ORIGINAL_COMMAND:-true}"
+exec docker exec --interactive "$container" bash -c "$first; ${SSH_ORIGINAL_COMMAND:-true}"

@@ -65,6 +65,7 @@ def run(launch, command, asked):
     compiled = kernels.prepare(launch, command[1])
     say("starting: %s" % " ".join(words))
     child = subprocess.Popen(words, start_new_session=True)
+    processes.end_first(child.pid)
     model = server.option(command, "--served_model_name") or command[1]
     ready_s = launch.get("ready_s", DEFAULT_READY_S)
     signs = [peers.Heartbeat(peer).check for peer in launch["ranks"][1:]]

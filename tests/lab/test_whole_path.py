@@ -12,10 +12,15 @@ import pytest
 import requests
 from openai import OpenAI
 
+from cluster.service_spec import SHM_BYTES
 from tests.lab import stack as stacks
 
 pytestmark = pytest.mark.lab
 RESOURCES = 24  # a pair's: see tests/graph
+#: Of each process of a rank.
+SCORES = """for each in /proc/[0-9]*; do
+  ! grep -qz ^OMPI_COMM_WORLD_RANK= $each/environ 2>/dev/null || cat $each/oom_score_adj
+done"""
 FIRST, SECOND = "openai/gpt-oss-120b", "openai/gpt-oss-20b"
 
 
@@ -67,6 +72,16 @@ def test_the_first_start_compiles_on_both_ranks(stack, lab):
     assert "no compiled kernels for this image, model and split yet" in text
     assert text.count("(simulated) compiled 2 kernel modules") == 2
     assert text.count("(simulated) tuned 1 operation") == 2
+
+
+def test_the_kernel_would_end_every_rank_before_anything_else(stack, lab):
+    for node in (0, 1):
+        scores = stacks.inside(lab, node, f"docker exec {ranks(lab, node)} bash -c '{SCORES}'").split()
+        assert len(scores) >= 1
+        assert set(scores) == {"1000"}
+        assert stacks.inside(lab, node, "cat /proc/self/oom_score_adj").strip() != "1000"
+    size = stacks.inside(lab, 1, f"docker exec {ranks(lab, 1)} df --output=size -B1 /dev/shm").split()[1]
+    assert int(size) == SHM_BYTES
 
 
 def test_an_answer_that_both_nodes_gave(api):

@@ -12,6 +12,7 @@ import pytest
 
 from cluster.parsing import parse
 from remote import node
+from remote.rank0 import processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +79,8 @@ def test_the_probe_runs_on_any_linux(tmp_path):
 
 
 EXEC = ROOT / "remote" / "node" / "rank_exec.sh"
+#: What comes before the command: the kernel shall end a rank first.
+FIRST = "{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null"
 
 
 def rank_exec(folder: Path, running: str, asked: str | None) -> subprocess.CompletedProcess[str]:
@@ -101,11 +104,15 @@ def test_the_forced_command_is_valid_sh():
 @pytest.mark.parametrize("asked", ["orted -mca x 'a b'", "sh -c 'echo $HOME; id'", "true"])
 def test_the_forced_command_runs_what_mpirun_asks_in_the_newest_container(tmp_path, asked):
     done = rank_exec(tmp_path, "new\nold\n", asked)
-    assert done.stdout == f"<exec><--interactive><new><bash><-c><{asked}>"
+    assert done.stdout == f"<exec><--interactive><new><bash><-c><{FIRST}; {asked}>"
+    score = subprocess.run(
+        ["bash", "-c", f"{FIRST}; cat /proc/self/oom_score_adj"], capture_output=True, text=True, check=True
+    )
+    assert int(score.stdout) == processes.FIRST_TO_END
 
 
 def test_a_bare_login_only_proves_that_the_container_is_there(tmp_path):
-    assert rank_exec(tmp_path, "new\n", None).stdout.endswith("<bash><-c><true>")
+    assert rank_exec(tmp_path, "new\n", None).stdout.endswith(f"<bash><-c><{FIRST}; true>")
 
 
 def test_no_container_is_an_error_that_says_so(tmp_path):

@@ -575,6 +575,26 @@ def test_pages_are_dropped_only_where_the_load_needs_the_room(monkeypatch, tmp_p
     assert calls == [1]
 
 
+def test_the_server_and_what_it_starts_end_before_everything_else():
+    child = subprocess.Popen(
+        ["sh", "-c", "read go; cat /proc/self/oom_score_adj"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    before = Path("/proc/self/oom_score_adj").read_text()
+    processes.end_first(child.pid)
+    assert child.communicate("\n", timeout=10)[0].strip() == str(processes.FIRST_TO_END)
+    assert Path("/proc/self/oom_score_adj").read_text() == before, "our own watch stays, and tells"
+
+
+def test_a_process_that_has_just_ended_is_no_error(capfd):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    processes.end_first(child.pid)
+    assert "cannot be set" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("script", "code"), [("exit 0", codes.UNASKED), ("kill -TERM $$", 143), ("exit 143", 143), ("exit 3", 3)]
 )

@@ -55,6 +55,13 @@ def inspected(wanted: dict[str, Any]) -> dict[str, Any]:
     return actual
 
 
+def test_shared_memory_is_far_from_what_a_spark_has():
+    [shm] = [
+        mount for mount in spec()["TaskTemplate"]["ContainerSpec"]["Mounts"] if mount["Target"] == "/dev/shm"
+    ]
+    assert (64 << 20) < shm["TmpfsOptions"]["SizeBytes"] <= 4 << 30
+
+
 def test_nothing_that_swarm_drops():
     assert keys(spec()).isdisjoint(NOT_IN_SWARM)
 
