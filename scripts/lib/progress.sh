@@ -9,26 +9,29 @@ progress_interval=10
 progress_begin() {
   progress_reports "$@" 2>/dev/null &
   progress_watch=$!
+  disown "$progress_watch" # else bash tells of its end
 }
 
+# With KILL: on any other signal bash would run the script's own EXIT trap in there.
 progress_end() {
   [[ $progress_watch ]] || return 0
-  kill "$progress_watch" 2>/dev/null || true
-  wait "$progress_watch" 2>/dev/null || true
+  kill -KILL "$progress_watch" 2>/dev/null || true
   progress_watch=""
 }
 
 progress_reports() {
-  local last nap="" patience=$2
-  trap 'kill $nap 2>/dev/null; exit' TERM
-  while kill -0 $$ 2>/dev/null; do
-    # Its output is closed: nobody who reads ours has to wait for the end of this sleep.
-    sleep "$patience" >/dev/null 2>&1 3>&- &
-    nap=$!
-    wait "$nap" || true
-    last=$(tail -n 1 "$log" | tr -d '\000-\037' | cut -c 1-40)
-    [[ $last != "== "* ]] || last="" # the step's own title
-    say "  … $1${last:+: $last}"
+  local said never patience=$2
+  exec {never}<> <(:)
+  while kill -0 $$; do
+    read -r -t "$patience" -u "$never" || true # a sleep that is no process, and so ends with this one
+    said=$(progress_last)
+    say "  … $1${said:+: $said}"
     patience=$progress_interval
   done
+}
+
+# The last line of the log that says something, cut to a terminal's width; nothing right after a step's title.
+progress_last() {
+  tail -n 5 "$log" | tr -cd '\n\040-\176' | sed -e 's/^ *//' -e '/^$/d' | tail -n 1 | grep -v '^== ' |
+    cut -c 1-40 || true
 }

@@ -9,6 +9,7 @@ log="$root/.lab/setup.log"
 step_started_us=${EPOCHREALTIME/[.,]/}
 step_name=""
 step_result=""
+step_patience=1 # seconds until a step is announced
 
 # Opens the log and keeps the screen as descriptor 3.
 steps_begin() {
@@ -31,7 +32,7 @@ step() {
   step_name=$1
   step_result=""
   printf '\n== %s\n' "$1" >>"$log"
-  progress_begin "$1" 1
+  progress_begin "$1" "$step_patience"
   "$2" >>"$log" 2>&1
   progress_end
   say "$1${step_result:+: $step_result}"

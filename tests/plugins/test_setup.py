@@ -190,8 +190,8 @@ def test_a_long_step_shows_signs_of_life(tmp_path):
     script = f"""
     set -euo pipefail
     root={tmp_path}; source {ROOT}/scripts/lib/debian.sh; source {ROOT}/scripts/lib/steps.sh
-    progress_interval=0.1
-    slow() {{ echo "Unpacking tmux"; sleep 1.3; }}
+    step_patience=0.05 progress_interval=0.05
+    slow() {{ echo "Unpacking tmux"; sleep 0.4; }}
     steps_begin; step "Debian packages" slow; step "Next" true
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=10)

@@ -140,7 +140,7 @@ def converse(talk: Talk) -> None:
 
     with suppress(ImportError):
         import readline  # noqa: F401 - input() edits lines and remembers them by it
-    terminal.hint(f"{talk.model} at {talk.url}. /help shows the commands, Ctrl-D ends.")
+    terminal.hint(f"{talk.model} at {talk.url}. /help shows the commands; Ctrl-D or /exit ends.")
     while True:
         try:
             typed = input("> ")
