@@ -297,9 +297,9 @@ BEFORE: Sequence[Symptom] = (
         checks=("model.heads", "model.split"),
     ),
     Symptom(
-        "`is in use by`",
-        "another program or stack has the API's port on the head",
-        "stop it, or `pulumi config set port …`",
+        "`is in use by`, `the API cannot have port`",
+        "another program or stack has the API's port on the head, or it is Swarm's or sshd's own",
+        "stop the other program, or `pulumi config set port …` with the number in the message",
         "`sudo ss -ltnp` there",
         checks=("serving.port", "network.ports"),
     ),

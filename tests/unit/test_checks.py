@@ -70,6 +70,30 @@ def test_port_in_use_by_another_program(address):
     assert "pulumi config set port 8356" in said
 
 
+@pytest.mark.parametrize(
+    ("port", "next_free"), [(2377, 2378), (7946, 7947), (4789, 4790), (22, 8355), (65534, 65535)]
+)
+def test_the_ports_of_swarm_and_sshd_are_refused_before_anything_listens(port, next_free):
+    nodes = head(ssh_port=65534, listening=(("10.24.11.11", 2379),))
+    [said] = problems(nodes, port=port)
+    assert said.startswith(f"10.24.11.11: the API cannot have port {port}: ")
+    assert f"pulumi config set port {next_free}`" in said
+
+
+def test_a_forwarded_login_hides_neither_of_sshds_ports():
+    nodes = head(ssh_port=2022)
+    for port in (22, 2022):
+        assert "sshd" in problems(nodes, port=port)[0]
+
+
+def test_the_port_that_is_suggested_is_judged_by_the_same_rule():
+    taken = tuple(("0.0.0.0", number) for number in (2376, 2378, 2379))
+    [said] = problems(head(listening=taken), port=2376)
+    assert "pulumi config set port 2380`" in said
+    [said] = problems(head(listening=(("::ffff:10.24.11.11", 65535), ("::", 8355))), port=65535)
+    assert "pulumi config set port 8356`" in said
+
+
 @pytest.mark.parametrize("listening", [("127.0.0.1", 8355), ("172.17.0.1", 8355), ("0.0.0.0", 8356)])
 def test_listeners_that_are_not_in_the_way(listening):
     assert problems(head(listening=(listening,))) == []
