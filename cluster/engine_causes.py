@@ -376,6 +376,11 @@ CAUSES: Sequence[Cause] = (
 )
 
 
+#: Rank 0's program says this before it ends the ranks: what mpirun then says of signals is no cause.
+STOPPING = "[trtspark] stopping: "
+BY_US = ("ended-from-outside",)
+
+
 def row(line: str) -> Cause | None:
     """The row whose sign is in the line; None when it says nothing known."""
     return next((cause for cause in CAUSES if cause.pattern.search(line)), None)

@@ -45,12 +45,17 @@ def cause(lines: Sequence[str]) -> str:
     Of the lines that the table knows, the first row of the table counts, and of that row the last line. A
     passing row counts when no error comes after it.
     """
-    told = [line for line in lines if not ((known := engine_causes.row(line)) and known.harmless)]
+    told, stopping = [], False
+    for line in lines:
+        known = engine_causes.row(line)
+        stopping = stopping or line.startswith(engine_causes.STOPPING)
+        if known is None or not (known.harmless or (stopping and known.id in engine_causes.BY_US)):
+            told.append(line)
     for passing in (False, True):
-        for known in engine_causes.CAUSES:
-            for place in reversed(range(len(told) if known.passing == passing and not known.harmless else 0)):
-                if known.pattern.search(told[place]) and not (passing and _error(told[place + 1 :])):
-                    return f"{known.sentence} ({told[place].strip()[:200]})"
+        for one in engine_causes.CAUSES:
+            for place in reversed(range(len(told) if one.passing == passing and not one.harmless else 0)):
+                if one.pattern.search(told[place]) and not (passing and _error(told[place + 1 :])):
+                    return f"{one.sentence} ({told[place].strip()[:200]})"
     return _error(told)
 
 

@@ -49,6 +49,7 @@ class Reader:
         self._size = len(hosts)
         self._processes: dict[tuple[str, int], int] = {}
         self._last: int | None = None
+        self._stopping = False
         self._alone = len(hosts) == 1
 
     def read(self, raw: str) -> Line:
@@ -57,6 +58,9 @@ class Reader:
         nccl = nccl_log.parse(text)
         rank, text = self._whose(text, nccl)
         id, known, harmless = explained(text)
+        self._stopping = self._stopping or text.startswith(engine_causes.STOPPING)
+        if self._stopping and id in engine_causes.BY_US:
+            id, known, harmless = "", "", False
         level = "error" if _ERROR.search(text) else "warning" if _WARNING.search(text) else "info"
         if nccl is not None:
             level = "error" if nccl.warning else "info"

@@ -74,7 +74,10 @@ def run(launch, command, asked):
         signs += [liveness.check, lambda: compiled.check(liveness.ready)]
     try:
         watch(child, signs, asked, port, launch.get("drain_s", 0))
+        if asked.is_set():
+            say("stopping: asked to stop")  # what mpirun says of signals from here on is our doing
     except codes.Ended as ended:
+        say("stopping: %s" % ended)
         compiled.ended(ended.code)
         raise
     finally:

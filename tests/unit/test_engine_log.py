@@ -191,6 +191,19 @@ def test_an_older_driver_is_the_cause_only_when_no_error_follows():
     assert "the port is taken" in engine_log.cause([older, "[Errno 98] Address already in use"])
 
 
+def test_what_mpirun_says_while_we_end_the_ranks_is_no_end_from_outside():
+    signal = "mpirun noticed that process rank 1 with PID 0 on node spark-2 exited on signal 15 (Terminated)."
+    asked = ["[trtspark] stopping: asked to stop", signal]
+    assert engine_log.cause(asked) == ""
+    reader = Reader(["spark-1", "spark-2"])
+    assert [reader.read(line).known for line in asked] == ["", ""]
+    failing = (
+        "[trtspark] stopping: 3 completions in a row failed: HTTP 400: an illegal instruction was encountered"
+    )
+    assert "another image" in engine_log.cause([failing, signal])
+    assert "earlyoom" in engine_log.cause([signal, "[trtspark] stopping: a worker's ranks have ended"])
+
+
 @pytest.mark.parametrize("code", [137, 143, 78])
 def test_an_end_that_nobody_asked_for_names_who_ends_programs(code):
     assert "journalctl -u earlyoom -u systemd-oomd -k --since" in exits.explained(code)
