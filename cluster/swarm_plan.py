@@ -178,21 +178,13 @@ def plan(
         steps.append(Init(head))
         listed = {}
     elif not members[head].manager:
-        raise NodeError(
-            head,
-            "it is a worker of another Swarm.",
-            "List that Swarm's manager first, or run there `docker swarm leave`.",
-        )
+        raise worker_elsewhere(head)
     for name in nodes[1:]:
         member = members[name]
         if member.state == "inactive":
             steps.append(Join(name))
         elif member.node_id not in listed:
-            raise NodeError(
-                name,
-                f"it belongs to another Swarm (as node {member.node_id}).",
-                "Leave it there with `docker swarm leave`, or take this machine out of nodes.",
-            )
+            raise of_another_swarm(name, member.node_id, member.manager)
     ours = {}
     for rank, name in enumerate(nodes):
         wanted = {STACK_LABEL: stack, RANK_LABEL: str(rank)}
@@ -208,6 +200,31 @@ def plan(
         if node_id not in ours and entry.labels.get(STACK_LABEL) in (stack, take_over or stack):
             steps.append(Unlabel(node_id))
     return steps
+
+
+def worker_elsewhere(head: str) -> NodeError:
+    """The head is a worker of a Swarm that is not this stack's."""
+    return NodeError(
+        head,
+        "it is a worker of another Swarm.",
+        "List that Swarm's manager first, or run there `docker swarm leave`.",
+    )
+
+
+def of_another_swarm(name: str, node_id: str, manager: bool) -> NodeError:
+    """A worker of this stack is in another Swarm, perhaps as its manager."""
+    if manager:
+        return NodeError(
+            name,
+            f"it manages another Swarm (as node {node_id}).",
+            "Take this machine out of nodes, or list it first; or run there `docker swarm leave --force`, "
+            "which ends that Swarm if it has no other manager.",
+        )
+    return NodeError(
+        name,
+        f"it belongs to another Swarm (as node {node_id}).",
+        "Leave it there with `docker swarm leave`, or take this machine out of nodes.",
+    )
 
 
 def astray(stack: str, ids: Mapping[str, str], listed: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from cluster.checks.table import Context, Finding, check
 from cluster.errors import NodeError
 from cluster.facts import Facts
-from cluster.swarm_plan import EXPIRED, Listed, Member, forgotten, other_stack, plan, way_out
+from cluster.swarm_plan import (
+    EXPIRED,
+    Listed,
+    Member,
+    forgotten,
+    of_another_swarm,
+    other_stack,
+    plan,
+    way_out,
+    worker_elsewhere,
+)
 
 #: Docker's own is 90 days; a Swarm that we make has ten years.
 SHORT_DAYS = 365
@@ -101,7 +111,7 @@ def membership(context: Context) -> Iterator[Finding]:
     """The plan that `up` would make of the Swarm, on what the probe found of it.
 
     What only `up` can tell counts as outside of any Swarm: a machine whose certificate has expired, or whose
-    Docker is still looking for its manager.
+    Docker is still looking for its manager, where that is the head.
     """
     if any(facts.docker.problem for facts in context.nodes) or moved(context.nodes[0]):
         return
@@ -110,7 +120,15 @@ def membership(context: Context) -> Iterator[Finding]:
     head = context.nodes[0]
     listed = {node: Listed(labels) for node, labels in head.swarm_nodes.items()}
     if head.docker.swarm.state == "active" and not head.docker.swarm.manager:
-        manager = next((one for one in context.nodes[1:] if one.docker.swarm.manager), None)
+        known = head.docker.swarm.managers
+        manager = next(
+            (
+                one
+                for one in context.nodes[1:]
+                if one.docker.swarm.manager and (not known or str(one.address) in known)
+            ),
+            None,
+        )
         if manager is not None:
             yield Finding(
                 "FAIL",
@@ -120,6 +138,14 @@ def membership(context: Context) -> Iterator[Finding]:
                 "change it.",
             )
             return
+    foreign = [facts for facts in context.nodes if _elsewhere(facts, head)]
+    for facts in foreign:
+        error = of_another_swarm(facts.node, facts.docker.swarm.node_id, facts.docker.swarm.manager)
+        if facts is head:
+            error = worker_elsewhere(head.node)
+        yield Finding("FAIL", error.node, error.found, error.todo)
+    if foreign:
+        return
     for gone in forgotten(names, str(head.address), members, listed):
         members[gone.node] = Member("inactive")
     try:
@@ -141,6 +167,14 @@ def owner(context: Context) -> Iterator[Finding]:
         others = [one for one in (facts.owner, *(rank[0] for rank in facts.ranks)) if one not in mine]
         if others:
             yield Finding("FAIL", facts.node, f"it belongs to stack {others[0]}.", other_stack(others[0]))
+
+
+def _elsewhere(facts: Facts, head: Facts) -> bool:
+    """Whether a machine is in a Swarm that the head does not manage, by the managers it knows."""
+    swarm = facts.docker.swarm
+    if swarm.state == "inactive" or not swarm.managers or swarm.node_id in head.swarm_nodes or moved(facts):
+        return False
+    return not {str(head.address), head.docker.swarm.address} & set(swarm.managers)
 
 
 def _member(facts: Facts) -> Member:

@@ -144,3 +144,45 @@ def test_a_machine_where_another_stacks_rank_runs():
     head, other = pair()
     serving = replace(head, ranks=(("two", "0", "8355"),))
     assert found(serving, other, check="machine.owner") == [(HEAD, "it belongs to stack two.")]
+
+
+FOREIGN = ("10.9.9.9",)
+
+
+@pytest.mark.parametrize("state", ["active", "pending", "error", "locked"])
+@pytest.mark.parametrize("managing", [False, True])
+@pytest.mark.parametrize("head_in_swarm", [False, True])
+def test_a_worker_in_somebody_elses_swarm_in_every_state(state, managing, head_in_swarm):
+    """Its manager may be itself, silent, or locked; its certificate may have expired."""
+    head, other = pair()
+    known = (WORKER,) if managing else FOREIGN
+    error = "x509: certificate has expired" if state == "error" else ""
+    away = with_swarm(other, state=state, node_id="w", manager=managing, managers=known, error=error)
+    [(node, what)] = found(manager(head, {"h": labels(0)}) if head_in_swarm else head, away)
+    assert node == WORKER
+    assert ("manages" if managing else "belongs to") in what
+    assert "another Swarm" in what
+
+
+@pytest.mark.parametrize("state", ["active", "pending", "error"])
+def test_a_head_that_is_a_worker_of_a_silent_swarm(state):
+    head, other = pair()
+    [(node, what)] = found(worker(head, managers=FOREIGN, state=state), other)
+    assert node == HEAD
+    assert "another Swarm" in what
+
+
+def test_every_machine_in_another_swarm_is_named_at_once():
+    nodes = [worker(facts, f"w{i}", FOREIGN) for i, facts in enumerate(samples.look(3).facts)]
+    others = nodes[1:]
+    asked = Context("dgx", samples.settings(3), [samples.look(3).facts[0], *others], samples.look(3).caches)
+    assert [one.node for one in CHECKS["swarm.membership"](asked)] == [one.node for one in others]
+
+
+def test_a_head_and_a_worker_in_two_other_swarms():
+    """The worker manages a Swarm, but not the one that the head is in."""
+    head, other = pair()
+    elsewhere = with_swarm(other, state="active", node_id="w", manager=True, managers=(WORKER,))
+    nodes = dict(found(worker(head, managers=FOREIGN), elsewhere))
+    assert set(nodes) == {HEAD, WORKER}
+    assert "another Swarm" in nodes[HEAD]
