@@ -290,6 +290,20 @@ ROWS: tuple[Row, ...] = (
     ("the ranks' environment", {"extraArgs": {"a": 1}}, (":extraArgs: found",)),
     ("the ranks' environment", {"extraArgs": [None]}, (":extraArgs[0]: found null",)),
     ("the ranks' environment", {"extraArgs": "x" * 9000}, (":extraArgs: found", "9000 characters")),
+    ("an option of ours", {"extraArgs": "--port 9000"}, (":extraArgs: found", "--port", "key port")),
+    ("an option of ours", {"extraArgs": ["--port", 9000]}, (":extraArgs: found", "--port", "key port")),
+    ("an option of ours", {"extraArgs": "--tp_size=1"}, (":extraArgs: found", "--tp_size", "tensorParallel")),
+    ("an option of ours", {"extraArgs": "--tp-size 1"}, (":extraArgs: found", "--tp-size", "tensorParallel")),
+    ("an option of ours", {"extraArgs": "--backend tensorrt"}, (":extraArgs: found", "key backend")),
+    ("an option of ours", {"extraArgs": "--host 0.0.0.0"}, (":extraArgs: found", "head's address")),
+    ("an option of ours", {"extraArgs": "--trust_remote_code"}, (":extraArgs: found", "trustRemoteCode")),
+    ("an option of ours", {"extraArgs": "--served_model_name x"}, (":extraArgs: found", "key model")),
+    ("an option of ours", {"extraArgs": "--config /x.yml"}, (":extraArgs: found", "leave it out")),
+    (
+        "an option of ours",
+        {"extraArgs": "--set tensor_parallel_size=1"},
+        (":extraArgs: found", "tensorParallel"),
+    ),
 )
 
 #: Tokens that are found on the operator's machine: the text, and what the error must say besides the source.
