@@ -151,6 +151,34 @@ def test_the_gate_names_the_cause_of_a_failed_completion(server, monkeypatch):
     assert row.sentence in str(caught.value)
 
 
+def failed_task(number: int) -> dict[str, object]:
+    status = {"State": "failed", "Err": "task: non-zero exit (143)", "ContainerStatus": {"ExitCode": 143}}
+    return {"ID": str(number), "DesiredState": "shutdown", "Status": status}
+
+
+@pytest.mark.parametrize(
+    "log", [[], ["mpirun noticed that process rank 0 exited on signal 15 (Terminated)."]]
+)
+def test_the_gate_names_an_end_from_outside(server, monkeypatch, log):
+    """earlyoom or systemd-oomd: exit code 143, and perhaps not a word in the log."""
+    props, _, _ = server
+    tasks: list[dict[str, object]] = []
+
+    def found(_watch: object) -> list[dict[str, object]]:
+        now = list(tasks)
+        tasks[:] = [failed_task(number) for number in range(readiness.MAX_FAILURES)]
+        return now
+
+    monkeypatch.setattr(readiness._Watch, "_tasks", found)
+    monkeypatch.setattr(readiness._Watch, "_log_of", lambda *_: log)
+    monkeypatch.setattr(readiness, "LOOK_S", 0.0)
+    wanted = {**props, "model": "another", "timeout": 60, "service": "s", "network": []}
+    with pytest.raises(NotReady) as caught:
+        readiness.gate(wanted, lambda _line: None)
+    assert "journalctl -u earlyoom -u systemd-oomd -k --since" in str(caught.value)
+    assert "gpuMemoryFraction" in str(caught.value)
+
+
 def test_a_failure_of_a_moment_is_waited_out(server):
     props, script, _ = server
     script += [(400, GONE), (500, "no"), (200, SANE)]
