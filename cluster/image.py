@@ -169,4 +169,4 @@ def usable(image: str, nodes: Sequence[str], facts: Sequence[ImageFacts], severa
 def _numbers(version: str) -> tuple[int, ...]:
     """ "3.12.3" as (3, 12, 3); () for what is no version."""
     words = version.split(".")
-    return tuple(map(int, words)) if all(word.isdigit() for word in words) else ()
+    return tuple(map(int, words)) if all(word.isdecimal() for word in words) else ()

@@ -117,7 +117,7 @@ def _writer(words: Sequence[str]) -> tuple[str, int, int] | None:
     if (
         len(numbers) != 2
         or host is None
-        or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers)
+        or not all(n.isascii() and n.isdecimal() and len(n) < 12 for n in numbers)
     ):
         return None
     return host[0], int(numbers[0]), int(numbers[1])

@@ -209,7 +209,7 @@ def operator_processes(stack: stacks.Stack) -> list[str]:
     mark = f"PULUMI_BACKEND_URL=file://{stack.folder}/".encode()
     found = []
     for place in Path("/proc").iterdir():
-        if not place.name.isdigit() or int(place.name) == os.getpid():
+        if not place.name.isdecimal() or int(place.name) == os.getpid():
             continue
         try:
             if mark in (place / "environ").read_bytes():

@@ -102,7 +102,7 @@ def gauges(pair: Pair) -> list[dict[str, int]]:
     found = []
     for text in pair.look(GAUGES):
         rows = [row.rpartition(" ") for row in text.splitlines()]
-        found.append({name: int(value) for name, _, value in rows if value.isdigit()})
+        found.append({name: int(value) for name, _, value in rows if value.isdecimal()})
     return found
 
 

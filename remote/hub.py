@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +26,6 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     SafetensorsParsingError,
 )
-from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
@@ -37,7 +37,7 @@ from cluster.weights_plan import ModelFile, ModelFiles
 from remote import hub_token
 from remote.hub_token import TRUE
 from remote.hub_token import Token as Token
-from remote.node import hub_wait
+from remote.node import hub_names, hub_wait
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_REVISION = "main"
@@ -102,13 +102,21 @@ class Hub:
         Raises HubError with what is wrong, HubUnavailable when there was no answer, PlanError for a
         repository that the engine cannot load.
         """
-        info = self._ask(model, revision, lambda: self._info(model, revision))
-        if not info.sha:
+        commit, gated, files = self._ask(model, revision, lambda: self._listed(model, revision))
+        if not commit:
             raise HubUnavailable(f"The Hub ({self.address}) names no commit of {model}.")
-        files = [_file(one) for one in info.siblings or []]
+        if len(files) > hub_names.MOST_FILES:
+            raise self._untrusted(model, f"it has more than {hub_names.MOST_FILES:,} files")
+        for file in files:
+            if not hub_names.is_path(file.path):
+                shown = hub_names.shown(file.path)
+                raise self._untrusted(model, f"the file name {shown} is not a plain relative path")
         chosen = hub_files.needed(model, files, trust_remote_code)
-        found = ModelFiles(model, info.sha or "", self.address, chosen)
-        return Resolved(found, gated=bool(info.gated))
+        if problem := hub_names.wrong(commit, [asdict(file) for file in chosen]):
+            raise self._untrusted(model, problem)
+        if unknown := [file.path for file in chosen if not file.digest]:
+            raise self._untrusted(model, f"there is no checksum of {unknown[0]}")
+        return Resolved(ModelFiles(model, commit, self.address, chosen), gated)
 
     def check_access(self, model: str) -> None:
         """Raises HubError unless the token may download the gated `model`. One request."""
@@ -137,9 +145,17 @@ class Hub:
 
         return self._ask(found.model, found.commit, everything, HEADERS_DEADLINE_S)
 
-    def _info(self, model: str, revision: str | None) -> ModelInfo:
-        return self._api.model_info(
+    def _listed(self, model: str, revision: str | None) -> tuple[str, bool, list[ModelFile]]:
+        """The commit, whether it is gated, and every file, as the Hub says."""
+        info = self._api.model_info(
             model, revision=revision or DEFAULT_REVISION, files_metadata=True, timeout=self.timeout
+        )
+        return info.sha or "", bool(info.gated), [_file(one) for one in info.siblings or []]
+
+    def _untrusted(self, model: str, problem: str) -> HubError:
+        return HubError(
+            f"The Hub ({self.address}) describes {model} as no model is: {problem}. Nothing was fetched. "
+            "Check HF_ENDPOINT and any proxy in between, or choose another repository."
         )
 
     def _header(self, found: ModelFiles, path: str) -> dict[str, int]:
@@ -174,9 +190,18 @@ class Hub:
                 f"A weight file of {model} on {self.address} has no valid safetensors header. "
                 "Choose another revision, or tell its owner."
             ) from None
-        except (httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             said = str(error).strip().split("\n")[0] or type(error).__name__
+            if (
+                self.token.value and self.token.value.strip() in said
+            ):  # a header that cannot be sent is quoted
+                said = type(error).__name__
             raise HubUnavailable(f"The Hub ({self.address}) cannot be asked: {said}.") from None
+        except Exception as error:  # whatever the client makes of an answer that is not the Hub's
+            raise HubUnavailable(
+                f"The Hub ({self.address}) gave an answer that cannot be read ({type(error).__name__}). "
+                "Is a proxy or a login page in between?"
+            ) from None
 
     def _patiently(self, deadline: float, question: Callable[[], T]) -> T:
         """The answer. Where the Hub has had too many requests and says for how long, wait and ask again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cluster import engine
@@ -12,6 +13,7 @@ from cluster.hub_files import Resolved
 from cluster.resolution import Found, HubError, HubUnavailable, from_caches, missing_bytes
 from remote import hub, shapes
 from remote.hub import Hub
+from remote.node import hub_names
 from remote.ssh import Shell
 
 
@@ -49,6 +51,9 @@ def settle(
         resolved, why = answer, ""
     elif isinstance(answer, HubUnavailable):
         resolved, why = from_caches(settings, nodes, caches, answer), str(answer)
+        listed = [asdict(file) for file in resolved.files.files]
+        if problem := hub_names.wrong(resolved.files.commit, listed):
+            raise HubError(f"{settings.model} in the nodes' caches: {problem}.")
     else:
         raise answer
     missing = any(missing_bytes(resolved.files, cache) for cache in caches)

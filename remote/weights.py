@@ -26,6 +26,7 @@ from cluster.weights_failure import AGAIN, failure
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
 from remote import jobs, node
+from remote.node import hub_names
 from remote.ssh import Connection, Shell, SshShell
 
 #: What `start` needs, and what everything else does.
@@ -34,6 +35,7 @@ MODULES = (
     "detached",
     "cache_folder",
     "shared_folder",
+    "hub_names",
     "weights_cache",
     "weights_incoming",
     "hub_wait",
@@ -42,7 +44,7 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = ("stop", "detached", "cache_folder", "shared_folder", "weights_cache", "weights_job")
+LIGHT = ("stop", "detached", "cache_folder", "shared_folder", "hub_names", "weights_cache", "weights_job")
 PAUSE_S = 0.1
 SAY_EVERY_S = 1.0
 ROUNDS = 4
@@ -109,7 +111,11 @@ class Nodes:
             return dict(zip(numbers, answers, strict=True))
 
     def look(self) -> dict[int, dict[str, Any]]:
-        """The state of every file on every node; see weights_job.look."""
+        """The state of every file on every node; see weights_job.look. Raises PlanError where a name or a
+        number cannot be the Hub's: it goes to no node.
+        """
+        if problem := hub_names.wrong(self.props["revision"], self.files):
+            raise PlanError(f"{self.props['model']}: {problem}. Nothing was fetched.")
         return self.every("look", {number: self.store(number) for number in range(len(self.shells))})
 
     def only(self, numbers: Sequence[int]) -> Nodes:
@@ -249,7 +255,7 @@ def _step(nodes: Nodes, found: Mapping[int, Any], token: str, say: Callable[[str
     _allowed(nodes, states, work)
     statuses = _run(nodes, {}, work, token, say)
     _end(nodes, statuses)
-    return False  # every node has verified and linked its files before it said "done"
+    return True  # "done" is a node's word: the next look confirms it
 
 
 def _plan(nodes: Nodes, states: Mapping[int, Sequence[str]]) -> dict[int, Work]:
@@ -320,7 +326,13 @@ def _run(
     }
     stack = short(nodes.props["stack"])
     nodes.every("connect", {n: {"stack": stack, "job": name, "peers": mine} for n, mine in peers.items()})
-    return _watch(nodes, taking_part, say)
+    statuses = _watch(nodes, taking_part, say)
+    for number, status in statuses.items():
+        if status.get("checked") != len(hashes.get(number, ())):
+            raise NodeError(
+                nodes.names[number], f"some files of {nodes.props['model']} were not checked.", AGAIN
+            )
+    return statuses
 
 
 def _job(

@@ -189,7 +189,7 @@ class Routes:
         """The answer of the CDN: it knows links, no tokens."""
         words = request.words()
         name, path = "/".join(words[1:3]), "/".join(words[4:])
-        expires = int(request.first("Expires", "0") if request.first("Expires", "0").isdigit() else "0")
+        expires = int(request.first("Expires", "0") if request.first("Expires", "0").isdecimal() else "0")
         signature = request.first("Signature")
         revision = self._revision(name, words[3] if len(words) > 4 else "")
         if not hmac.compare_digest(signature.encode(), self._sign(request.path, expires).encode()):

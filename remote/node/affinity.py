@@ -19,7 +19,7 @@ def read(containers, root="/proc"):
     A process's cgroup names its container. `root`: of procfs, for tests.
     """
     found: dict[str, list[dict[str, object]]] = {one: [] for one in containers if _ID.fullmatch(one)}
-    for name in sorted((name for name in os.listdir(root) if name.isdigit()), key=int):
+    for name in sorted((name for name in os.listdir(root) if name.isdecimal()), key=int):
         folder = os.path.join(root, name)
         cgroup = _text(folder + "/cgroup")
         mine = next((one for one in found if one in cgroup), None)

@@ -11,7 +11,9 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
+import traceback
 
 END_S = 10.0
 
@@ -63,7 +65,8 @@ def detach(folder, job, work, close=()):
     """Run `work()` in a process of its own, without terminal, login or standard output.
 
     `job`: the number in its status.json. Returns at once in the caller, which closes its copies of the
-    sockets `close`. What the work prints goes to the file log; an exception becomes its status.
+    sockets `close`. What the work prints goes to the file log; an exception's type becomes its status.
+    An exception's text is written nowhere: it may quote what the work was given, a token too.
     """
     if os.fork():
         for one in close:
@@ -83,17 +86,30 @@ def detach(folder, job, work, close=()):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         os.chdir("/")
+        threading.excepthook = lambda hooked: note(hooked.exc_value)
         work()
         code = 0
     except BaseException as error:
         write_json(
             os.path.join(folder, "status.json"),
-            {"job": job, "pid": os.getpid(), "state": "failed", "error": repr(error)},
+            {"job": job, "pid": os.getpid(), "state": "failed", "error": kind(error)},
         )
-        raise
+        note(error)
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def kind(error):
+    """What an exception is called, for people; never its text."""
+    return "the work ended with %s" % type(error).__name__
+
+
+def note(error):
+    """Write an exception's type, and where it was raised, to standard error; never its text."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = ", ".join("%s:%s" % (os.path.basename(one.filename), one.lineno) for one in places)
+    print("%s (%s)" % (type(error).__name__, where), file=sys.stderr, flush=True)
 
 
 def read_json(path):

@@ -10,7 +10,7 @@ import os
 import pwd
 import struct
 
-from remote.node import cache_folder, shared_folder
+from remote.node import cache_folder, hub_names, shared_folder
 
 MAX_HEADER = 100 << 20  # the format's own limit, bytes
 MAX_CONFIG = 1 << 20  # a config.json has a few kB
@@ -98,9 +98,12 @@ def _owner():
 
 def _commit(model, revision):
     """What the cache knows the revision as; a commit is its own name when its snapshot is there."""
-    if os.path.isdir(os.path.join(model, "snapshots", revision)):
+    if not hub_names.is_path(revision):
+        return ""
+    if hub_names.is_commit(revision) and os.path.isdir(os.path.join(model, "snapshots", revision)):
         return revision
-    return _text(os.path.join(model, "refs", *revision.split("/")))
+    found = _text(os.path.join(model, "refs", *revision.split("/")))
+    return found if hub_names.is_commit(found) else ""
 
 
 def _models(hub):

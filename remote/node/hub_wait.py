@@ -20,7 +20,7 @@ _RESET = re.compile(r";\s*t=(\d{1,9})(?:\.\d*)?\s*(?:;|$)")
 def seconds(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds to wait by an answer's headers; None when they do not tell. `now`: since the epoch."""
     text = (headers.get("Retry-After") or "").strip()
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdecimal():
         return float(text[:12])
     when = _date(text)
     if when is not None:

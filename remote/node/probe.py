@@ -146,7 +146,7 @@ def _hide(document):
         number, _, members = rest.partition(":")[2].partition(":")
         if document["user"] in members.split(","):
             kept.append("%s:x:%s:%s" % (name, number, document["user"]))
-        elif number.isdigit() and int(number) in mine:
+        elif number.isdecimal() and int(number) in mine:
             kept.append("%s:x:%s:" % (name, number))
     files["/etc/group"] = "\n".join(kept)
 
@@ -284,7 +284,7 @@ def _services(deadline):
 def _dockerd_options():
     """The options of dockerd's command line, without values but for the settings file's path."""
     pid = _text(_file("/var/run/docker.pid")).strip()
-    words = _text(_file("/proc/%s/cmdline" % pid)).split("\0") if pid.isdigit() else []
+    words = _text(_file("/proc/%s/cmdline" % pid)).split("\0") if pid.isdecimal() else []
     found = []
     for place, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -340,7 +340,7 @@ def _ask(path, deadline, headers=""):
 def _cgroups(apps):
     """{pid: its cgroups}, which name the container it runs in, for "PID, NAME" lines."""
     pids = [row.split(",")[0].strip() for row in apps.splitlines()]
-    return {pid: _text(_file("/proc/%s/cgroup" % pid)) for pid in pids if pid.isdigit()}
+    return {pid: _text(_file("/proc/%s/cgroup" % pid)) for pid in pids if pid.isdecimal()}
 
 
 def _disks(args, docker, home):

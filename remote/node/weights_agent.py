@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from remote.node import detached
 from remote.node import weights_cache as cache
 from remote.node.weights_hub import Broken, Hub, Patience
 from remote.node.weights_incoming import Incoming
@@ -21,6 +22,7 @@ STATUS_S, JOURNAL_S, END_S = 0.25, 2.0, 1.0
 PEERS_S = 60.0  # how long the addresses of the other nodes may take to come
 READERS_S = 900.0  # how long to serve when no reader comes any more
 PEER_STALL_S = 120.0
+SLACK_S = 5.0  # a stream that notices by itself says more: it goes first
 
 
 class Group:
@@ -30,6 +32,7 @@ class Group:
         self.files = sorted(files, key=lambda incoming: -incoming.size)
         self.readers, self.patience = readers, patience
         self.lock = threading.Lock()
+        self._hashed = 0
 
     def choose(self, mine):
         """The file that a stream should work on: its own while there is something left to take, then one
@@ -50,6 +53,18 @@ class Group:
             if one.error:
                 raise cache.Stop(one.error, "checksum")
 
+    def stuck(self, slack):
+        """Raises Stop when nothing has arrived for too long, `slack` seconds more, and nothing is hashed or
+        written: streams may all wait for an answer, and notice nothing.
+        """
+        hashed = sum(one.hashed for one in self.files)
+        busy = any(one.extents.count == one.size and not one.whole for one in self.files)
+        if hashed != self._hashed or busy:
+            self._hashed = hashed
+            self.patience.last = max(self.patience.last, time.monotonic())
+        if not self.whole:
+            self.patience.check(slack)
+
     @property
     def whole(self):
         """Whether everything is there."""
@@ -64,9 +79,11 @@ class Agent:
         self.stopping, self.error, self.code, self.note = threading.Event(), None, "", ""
         self.state, self.hashed = "running", 0
         self.bad: list[int] = []
+        self.good: set[int] = set()
         self.finished: set[int] = set()
         self.served: dict[int, int] = {}
         self.lock = threading.Lock()
+        self.groups: list[Group] = []
         self.beat, self.connected = 0, not any(isinstance(source, int) for source in job["sources"])
         # Two files of one content are one blob, and come once.
         self.incoming: dict[int, Incoming] = {}
@@ -87,25 +104,50 @@ class Agent:
 
     def run(self):
         """All of it; ends when everything is here and every reader has what it came for."""
-        threading.Thread(target=self._report, daemon=True).start()
-        try:
-            self._hash()
-            self._room()
-            self._fetch()
-            if self.error is None and not self.stopping.is_set():
-                if not self.bad and self.job["install"]:
-                    self.store.install()
-                self.state = "done"
-        except cache.Stop as stop:
-            self.fail(str(stop), stop.code)
-        except OSError as error:
-            self.fail(*_sentence(error))
+        threading.Thread(target=self._guarded, args=(self._report,), daemon=True).start()
+        self._guarded(self._work)
         self._save()
         self._publish()
         if self.state == "done":
             self._serve()
         for incoming in self.arriving.values():
             incoming.close()
+
+    def _work(self):
+        self._hash()
+        self._room()
+        self._fetch()
+        if self.error is None and not self.stopping.is_set():
+            self._account()
+            if not self.bad and self.job["install"]:
+                self.store.install()
+            self.state = "done"
+
+    def _account(self):
+        """Raises Stop unless every file that was to come is whole, and every hash has its answer."""
+        torn = [one for one in self.arriving.values() if not one.whole or not os.path.isfile(one.final)]
+        if torn:
+            raise cache.Stop(
+                "%s is not whole (%d of %d files)" % (torn[0].file["path"], len(torn), len(self.arriving))
+            )
+        unknown = set(self.job["hash"]) - self.good - set(self.bad)
+        if unknown:
+            raise cache.Stop("%s was not checked" % self.store.files[min(unknown)]["path"])
+
+    def _guarded(self, work, *args):
+        """`work(*args)`, whose failure fails the job: a thread never ends without a word.
+
+        Of an exception that nobody expected the type alone is told: its text may quote the token.
+        """
+        try:
+            work(*args)
+        except cache.Stop as stop:
+            self.fail(str(stop), stop.code)
+        except OSError as error:
+            self.fail(*_sentence(error))
+        except BaseException as error:
+            self.fail(detached.kind(error))
+            detached.note(error)
 
     def fail(self, sentence, code=""):
         """The first reason counts; cluster/weights_failure.py knows what to do about each code."""
@@ -128,17 +170,13 @@ class Agent:
                     return
                 file = self.store.files[number]
                 path, _, _ = self.store.find(file)
-                try:
-                    fine = bool(path) and cache.matches(path, file, self._count)
-                except OSError as error:
-                    self.fail(*_sentence(error))
-                    return
-                if fine:
+                if path and cache.matches(path, file, self._count):
                     good.append((path, file))
+                    self.good.add(number)
                 else:
                     self.bad.append(number)
 
-        _together([threading.Thread(target=work) for _ in range(min(len(todo), os.cpu_count() or 1))])
+        self._together([(work,)] * min(len(todo), os.cpu_count() or 1))
         if good:
             self.store.remember(good, fetched=False)
 
@@ -168,15 +206,25 @@ class Agent:
             )
 
     def _fetch(self):
-        threads = []
+        streams, groups = [], []
         for group in self._groups():
             for incoming in group.files:
                 if not incoming.size:
                     incoming.open()
-            threads += [
-                threading.Thread(target=self._stream, args=(group, reader)) for reader in group.readers
-            ]
-        _together(threads)
+            streams += [(self._stream, group, reader) for reader in group.readers]
+            groups.append(group)
+        for group in groups:
+            group.patience.last = time.monotonic()
+        self.groups = groups
+        self._together(streams)
+
+    def _together(self, works):
+        """All of (function, arguments…) at once, until each has ended."""
+        threads = [threading.Thread(target=self._guarded, args=work) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def _groups(self):
         by_source: dict[str, list[Incoming]] = {}
@@ -221,21 +269,16 @@ class Agent:
 
     def _stream(self, group, reader):
         mine = None
-        try:
-            while not self.stopping.is_set() and not group.whole:
-                mine = group.choose(mine)
-                if mine:
-                    mine.open()
-                piece = mine.take() if mine else None
-                if piece:
-                    self._piece(group, reader, mine, *piece)
-                else:
-                    group.check()
-                    self.stopping.wait(0.02)
-        except cache.Stop as stop:
-            self.fail(str(stop), stop.code)
-        except OSError as error:
-            self.fail(*_sentence(error))
+        while not self.stopping.is_set() and not group.whole:
+            mine = group.choose(mine)
+            if mine:
+                mine.open()
+            piece = mine.take() if mine else None
+            if piece:
+                self._piece(group, reader, mine, *piece)
+            else:
+                group.check()
+                self.stopping.wait(0.02)
         if isinstance(reader, Reader):
             if self.error is None and not self.stopping.is_set():
                 reader.finish()
@@ -308,6 +351,7 @@ class Agent:
         ending = None
         while True:
             self._publish()
+            self._guarded(self._quiet)
             if self.stopping.is_set() and self.state != "done":
                 # Streams may hang in a dead connection for a while: what has arrived is kept without them.
                 ending = ending or time.monotonic() + END_S
@@ -320,6 +364,11 @@ class Agent:
                 self._save()
                 saved = time.monotonic()
             time.sleep(STATUS_S)
+
+    def _quiet(self):
+        """Raises Stop when a group's streams bring nothing, even while all of them wait for an answer."""
+        for group in self.groups if self.state == "running" else ():
+            group.stuck(SLACK_S)
 
     def _publish(self):
         arriving, done, whole = [], 0, 0
@@ -340,6 +389,7 @@ class Agent:
             "note": self.note,
             "bad": self.bad,
             "hashed": self.hashed,
+            "checked": len(self.good) + len(self.bad),
             "cpu": sum(os.times()[:2]),
             "bytes": done,
             "size": sum(incoming.size for incoming in self.arriving.values()),
@@ -374,13 +424,6 @@ def _streams(links, following):
     `following`: as many as the files that arrive at once where it is fetched, which is no work yet.
     """
     return links * max(2, (following or min(8, (os.cpu_count() or 1) // 2)) // links)
-
-
-def _together(threads):
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def _sentence(error):

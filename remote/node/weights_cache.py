@@ -9,6 +9,7 @@ size and modification time (weights.json in this program's state folder), so tha
 import hashlib
 import os
 
+from remote.node import hub_names
 from remote.node.cache_folder import expand
 from remote.node.detached import read_json as read_json
 from remote.node.detached import unlink as unlink
@@ -26,6 +27,12 @@ class Store:
     """
 
     def __init__(self, job):
+        """Raises Stop where a name or a number could not be the Hub's: they become paths here."""
+        problem = hub_names.wrong(job["commit"], job["files"])
+        if not problem and not hub_names.is_path(job["model"]):
+            problem = "the model's name is %s" % hub_names.shown(job["model"])
+        if problem:
+            raise Stop(problem)
         self.cache = os.path.realpath(expand(job["hf_cache"]))
         self.model = os.path.join(self.cache, "hub", "models--" + job["model"].replace("/", "--"))
         self.snapshot = os.path.join(self.model, "snapshots", job["commit"])
@@ -87,6 +94,7 @@ class Store:
             link, blob = self.link(file), os.path.join(self.model, "blobs", file["digest"])
             if file.get("extra") or not file["digest"] or self._leads(link, blob, file):
                 continue
+            self._inside(link)
             os.makedirs(os.path.dirname(link), exist_ok=True)
             draft = link + ".trtspark"
             unlink(draft)
@@ -96,6 +104,13 @@ class Store:
         if read_text(main) != self.commit:
             os.makedirs(os.path.dirname(main), exist_ok=True)
             write_text(main, self.commit)
+
+    def _inside(self, link):
+        """Raises Stop unless the link's folder is in snapshots/COMMIT, whatever links lead there."""
+        snapshot = os.path.join(os.path.realpath(self.model), "snapshots", self.commit)
+        folder = os.path.realpath(os.path.dirname(link))
+        if os.path.commonpath([snapshot, folder]) != snapshot:
+            raise Stop("%s leads out of the model's snapshot, to %s" % (os.path.dirname(link), folder))
 
     def _leads(self, link, blob, file):
         """Whether the engine finds the file already; a copy in place of the link will do without a blob."""

@@ -5,6 +5,7 @@ asked for anew when it does not. The token goes to the Hub itself, never along a
 """
 
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -19,6 +20,9 @@ BLOCK = 256 << 10  # small enough that a slow line still counts as alive
 CONNECT_S = 20.0
 REDIRECTS = 5
 AGENT = "trtllm-dgx-spark"
+FILL_S = 10.0  # what came by then is handed on
+SLOWEST = 100  # bytes per second: less is no download
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Broken(Exception):
@@ -39,9 +43,9 @@ class _Unfollowed(urllib.request.HTTPRedirectHandler):
 class Hub:
     """One Hub's files of one commit. `token` may be ""."""
 
-    def __init__(self, endpoint, model, commit, token, timeout=CONNECT_S):
+    def __init__(self, endpoint, model, commit, token, timeout=CONNECT_S, fill=FILL_S):
         self.endpoint, self.model, self.commit = endpoint, model, commit
-        self.token, self.timeout = token, timeout
+        self.token, self.timeout, self.fill = token, timeout, fill
         self.links = {}
         self.open = urllib.request.build_opener(_Unfollowed).open
 
@@ -59,18 +63,34 @@ class Hub:
         """
         try:
             with self._answer(file, start, end) as answer:
-                alive()
                 self._skip(answer, start if answer.status == 200 else 0)
                 buffer = memoryview(bytearray(BLOCK))
                 while start < end:
-                    count = answer.readinto(buffer[: end - start])
+                    count = self._fill(answer, buffer[: end - start])
                     if not count:
                         raise Broken("the Hub ended the file %d bytes early" % (end - start))
                     alive()
                     sink(buffer[:count], start)
                     start += count
-        except (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        except http.client.HTTPException as error:  # its text quotes what the server sent
+            raise Broken("the Hub's answer cannot be read (%s)" % type(error).__name__) from None
+        except (TimeoutError, ConnectionError, ssl.SSLError) as error:
             raise Broken("the connection to the Hub broke (%s)" % (error or type(error).__name__)) from None
+
+    def _fill(self, answer, view):
+        """Bytes put into `view`: as many as fit, or as came in FILL_S. Raises Broken for a trickle."""
+        filled, begun = 0, time.monotonic()
+        while filled < len(view):
+            piece = answer.read1(len(view) - filled)
+            if not piece:
+                break
+            view[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            if time.monotonic() - begun > self.fill:
+                if filled < SLOWEST * self.fill and filled < len(view):
+                    raise Broken("the Hub sends %d bytes in %.0f s" % (filled, self.fill))
+                break
+        return filled
 
     def _answer(self, file, start, end):
         first = self.address(file)
@@ -86,7 +106,7 @@ class Hub:
                 return answer
             answer.close()
             if status in (301, 302, 303, 307, 308):
-                url = urllib.parse.urljoin(url, answer.headers.get("Location", ""))
+                url = _redirected(url, answer.headers.get("Location", ""))
                 continue
             self.links.pop(first, None)
             self._refused(status, answer, file, url)
@@ -114,6 +134,10 @@ class Hub:
             if isinstance(reason, socket.gaierror):
                 raise Broken("the name %s cannot be resolved" % _host(url)) from None
             raise Broken("%s cannot be reached (%s)" % (_host(url), reason)) from None
+        except ValueError as error:  # its text may be the token
+            if not (self.token.isascii() and self.token.isprintable()):
+                raise Stop("the token is not one line of printable ASCII", "token-refused") from None
+            raise Broken("%s cannot be asked (%s)" % (_host(url), type(error).__name__)) from None
 
     def _refused(self, status, answer, file, url):
         page = "%s/%s" % (self.endpoint, self.model)
@@ -144,8 +168,10 @@ class Hub:
                 raise Broken("the Hub sent another range")
         else:
             total = answer.headers.get("Content-Length", "")
-        if total.isdigit() and int(total) != file["size"]:
-            raise Broken("%s has %s bytes on the Hub, not %d" % (file["path"], total, file["size"]))
+        found = number(total)
+        if total not in ("", "*") and found != file["size"]:
+            said = "unknown" if found is None else found
+            raise Broken("%s has %s bytes on the Hub, not %d" % (file["path"], said, file["size"]))
 
     def _skip(self, answer, count):
         """A server without ranges sends everything."""
@@ -162,6 +188,26 @@ class Hub:
 
 def _host(url):
     return urllib.parse.urlsplit(url).netloc
+
+
+def number(text):
+    """The whole number that a header holds; None for anything else, digits of other scripts too."""
+    text = text.strip()
+    return int(text) if NUMBER.fullmatch(text) else None
+
+
+def _redirected(url, location):
+    """Where a redirect leads. Raises Broken unless that is an address of the web."""
+    try:
+        found = urllib.parse.urljoin(url, location)
+        parts = urllib.parse.urlsplit(found)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and location
+        fine = fine and found.isascii() and found.isprintable() and " " not in found
+    except ValueError:
+        fine = False
+    if not fine:
+        raise Broken("the Hub redirects to an address that is none")
+    return found
 
 
 class Patience:
@@ -182,13 +228,17 @@ class Patience:
         """Something arrived."""
         self.last, self.any, self.tries, self.asked = time.monotonic(), True, 0, 0.0
 
+    def check(self, slack, why=""):
+        """Raises Stop when nothing has arrived for too long, and `slack` seconds more."""
+        limit, quiet = (self.stall if self.any else self.first), time.monotonic() - self.last
+        if quiet > limit + slack:
+            raise Stop("nothing arrived for %.0f s%s" % (quiet, why), self.code)
+
     def pause(self, error):
         """Seconds to wait after `error`. Raises Stop with its text when it is enough."""
         if getattr(error, "pause", None) is not None:
             self._wait_as_asked(error)
-        limit, quiet = (self.stall if self.any else self.first), time.monotonic() - self.last
-        if quiet > limit:
-            raise Stop("nothing arrived for %.0f s: %s" % (quiet, error), self.code)
+        self.check(0.0, ": %s" % error)
         self.tries += 1
         return max(getattr(error, "pause", None) or 0.0, min(15.0, 0.25 * 2 ** min(self.tries, 6)))
 

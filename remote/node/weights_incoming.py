@@ -70,7 +70,7 @@ class Incoming:
 
     def _restart(self, extents):
         self.extents, self.todo = extents, extents.gaps(self.size)
-        self._digest, self._hashed, self._hashing = cache.hasher(self.file), 0, False
+        self._digest, self.hashed, self._hashing = cache.hasher(self.file), 0, False
 
     def open(self):
         """Make the incomplete file, or take up the one that is there; before anything is written."""
@@ -125,7 +125,7 @@ class Incoming:
         buffer = None
         while True:
             with self.changed:
-                position, reach = self._hashed, self.extents.reach(self._hashed)
+                position, reach = self.hashed, self.extents.reach(self.hashed)
                 if position == reach and position < self.size:
                     self._hashing = False
                     return
@@ -139,7 +139,7 @@ class Incoming:
                 count = os.preadv(self._descriptor, [buffer[: reach - position]], position)
                 view = buffer[:count]
             self._digest.update(view)
-            self._hashed = position + len(view)
+            self.hashed = position + len(view)
             block = None
         self._finish()
 

@@ -18,7 +18,7 @@ def ranks():
     """{pid: state letter} of every process of a rank here: R, S, D, T (stopped), Z (dead)."""
     found = {}
     for name in os.listdir("/proc"):
-        if not name.isdigit():
+        if not name.isdecimal():
             continue
         try:
             with open("/proc/%s/environ" % name, "rb") as handle:

@@ -86,7 +86,7 @@ def _bind(host, port):
 def process():
     """The pid of the server itself (not of mpirun or the launcher that name it); None when there is none."""
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdecimal():
             try:
                 with open("/proc/%s/cmdline" % name, "rb") as handle:
                     words = handle.read().split(b"\0")

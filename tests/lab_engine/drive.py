@@ -40,7 +40,7 @@ def wait_until_ready(process):
 def find(pattern):
     """The last process whose command line contains the pattern."""
     found = None
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 line = file.read().replace(b"\0", b" ").decode()

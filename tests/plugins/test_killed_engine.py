@@ -85,7 +85,7 @@ def test_a_host_that_had_nothing_to_do_yet_is_ended_by_the_program():
             for port in ports
         ]
         try:
-            assert all(host.stdout and host.stdout.readline().strip().isdigit() for host in hosts)
+            assert all(host.stdout and host.stdout.readline().strip().isdecimal() for host in hosts)
             engine_watch.end_orphans()
             assert hosts[1].wait(10) != 0
             assert hosts[0].poll() is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cluster.errors import TrtSparkError
 from remote import node
+from remote.node import hub_names
 from remote.ssh import Shell
 from trtspark.bench.prompts import ApproximateTokenizer, ModelTokenizer, Tokenizer
 from trtspark.bench.results import TokenizerInfo
@@ -35,6 +36,8 @@ def of_node(shell: Shell, hf_cache: str, model: str, commit: str) -> tuple[Token
 
     Raises Unreachable when the node is.
     """
+    if not hub_names.is_commit(commit):  # it becomes a part of a path, here and on the node
+        return approximate(f"the commit of {model} is not known")
     kept = cache_folder() / f"{model.replace('/', '--')}@{commit}.json"
     if not kept.is_file():
         data = _fetch(shell, hf_cache, model, commit)

@@ -114,8 +114,8 @@ class GidChoice:
         except ValueError:
             network = ANY
         return cls(
-            int(index) if index.isdigit() else -1,
-            int(version) if version.isdigit() else 2,
+            int(index) if index.isdecimal() else -1,
+            int(version) if version.isdecimal() else 2,
             environment.get("NCCL_IB_ADDR_FAMILY", "") != "AF_INET6",
             network,
         )

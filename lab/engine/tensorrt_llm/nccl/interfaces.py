@@ -47,7 +47,7 @@ class Pattern:
         names = []
         for item in filter(None, text.split(",")):
             name, _, port = item.partition(":")
-            names.append((name, int(port) if port.isdigit() else -1))
+            names.append((name, int(port) if port.isdecimal() else -1))
         return cls(tuple(names), exact, excluded)
 
     def accepts(self, name: str, port: int = -1) -> bool:

@@ -98,7 +98,7 @@ def _show_environment(environment: Mapping[str, str], log: Log) -> None:
     """A number's line ends with a full stop, a text's does not."""
     for name, value in sorted(environment.items()):
         if name.startswith("NCCL_") and not name.startswith("NCCL_DEBUG"):
-            end = "." if value.lstrip("-").isdigit() else ""
+            end = "." if value.lstrip("-").isdecimal() else ""
             log.info(f"{name} set by environment to {value}{end}", "ENV")
 
 
