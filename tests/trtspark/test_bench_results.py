@@ -118,12 +118,12 @@ def packed(text: str) -> str:
 
 def test_the_heads_tokenizer_is_fetched_once_for_a_commit():
     shell = FakeShell("Welcome!\n" + packed(json.dumps(TOKENIZER)))
-    found, info = tokens.of_node(shell, "~/.cache/hf", "org/model", "c0ffee")
+    found, info = tokens.of_node(shell, "~/.cache/hf", "org/model", "c0ffee" + "0" * 34)
     assert info.exact
     assert found.count("alpha beta gamma") == 3
     assert sorted(found.words()) == [" alpha", " beta"]  # a vocabulary without marks for blanks
     assert "~/.cache/hf" in shell.asked[0]
-    tokens.of_node(shell, "~/.cache/hf", "org/model", "c0ffee")
+    tokens.of_node(shell, "~/.cache/hf", "org/model", "c0ffee" + "0" * 34)
     assert len(shell.asked) == 1
     tokens.of_node(shell, "~/.cache/hf", "org/model", "decaf")
     assert len(shell.asked) == 2
@@ -131,7 +131,7 @@ def test_the_heads_tokenizer_is_fetched_once_for_a_commit():
 
 @pytest.mark.parametrize("shell", [FakeShell("", 1), FakeShell("junk"), FakeShell(packed("{}"))])
 def test_without_a_tokenizer_it_approximates_and_keeps_nothing(shell, tmp_path):
-    _, info = tokens.of_node(shell, "/cache", "org/model", "c0ffee")
+    _, info = tokens.of_node(shell, "/cache", "org/model", "c0ffee" + "0" * 34)
     assert not info.exact
     assert "approximated" in info.source
     assert not list(tmp_path.glob("cache/trtspark/tokenizers/*.json"))
