@@ -125,7 +125,7 @@ def test_the_heads_tokenizer_is_fetched_once_for_a_commit():
     assert "~/.cache/hf" in shell.asked[0]
     tokens.of_node(shell, "~/.cache/hf", "org/model", "c0ffee" + "0" * 34)
     assert len(shell.asked) == 1
-    tokens.of_node(shell, "~/.cache/hf", "org/model", "decaf")
+    tokens.of_node(shell, "~/.cache/hf", "org/model", "decaf" + "0" * 35)
     assert len(shell.asked) == 2
 
 
