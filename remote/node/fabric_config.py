@@ -185,6 +185,7 @@ def attempt(args, lock):
 
 def guard(args, before):
     """Apply, wait for the verdict, and end as kept or restored."""
+    previous = ours()
     time.sleep(HEAD_START_S)
     done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
     if done["rc"]:
@@ -201,6 +202,8 @@ def guard(args, before):
             status("kept")
             return
     drop_trial()
+    with contextlib.suppress(stop.Stop):  # a disk that takes nothing more
+        file_back(previous)
     for _ in range(APPLY_TRIES):
         done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
         if done["rc"] == 0:
@@ -249,6 +252,8 @@ def outcome(args):
             done, end = ours() == args["file"] and not lacking(args), "restored"
         else:
             done, end = not os.path.exists(RECORD), "removed"  # the record goes last
+            if done:
+                put_back(None)
         end = "kept" if done and args["file"] else end
         found = {"phase": end, "reason": "" if done else "its guard is gone"}
         finish()
@@ -264,15 +269,14 @@ def remove(args):
 def removal(args, lock):
     """The removal itself; what is not there needs none."""
     record = json.loads(text_of(RECORD) or "null")
-    if record is None:
+    if record is None:  # at most what a run that was cut off left
+        file_back(ours())
         put_back(None)
     if record is None or record.get("stack") != args["stack"]:
         finish()
         return {"phase": "removed", "reason": ""}
-    if os.path.exists(FILE + as_root.NEW):  # of a run that was cut off
-        put(FILE, "", "600")
     there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
-    as_root.sudo("rm", "-f", FILE)
+    file_back(None)
     if TRIAL in there:
         drop_trial()
     if not there and not any(ipv4(link) & set(record["addresses"].values()) for link in links().values()):
@@ -303,6 +307,14 @@ def give_back(addresses, mtu):
             as_root.run(["ip", "-4", "address", "flush", "dev", name], root=True)
         if link and link["mtu"] == mtu and "mtu: %d" % mtu not in merged:
             as_root.run(["ip", "link", "set", "dev", name, "mtu", str(DEFAULT_MTU)], root=True)
+
+
+def file_back(text):
+    """Our file with this text, None for no file, and nothing half-written beside it."""
+    if os.path.exists(FILE + as_root.NEW) or (text is not None and ours() != text):
+        put(FILE, text or "", "600")
+    if text is None and os.path.exists(FILE):
+        as_root.sudo("rm", "-f", FILE)
 
 
 def put_back(record):
