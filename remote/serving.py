@@ -18,7 +18,7 @@ from remote.services import apply
 from remote.ssh import Connection
 
 Say = Callable[[str], None]
-#: A head that cannot be reached while its server is changed is asked again for so long, and so often.
+#: A head that cannot be reached while a rank's service is changed is asked again for so long, and so often.
 HEAD_GONE_S = 90.0
 RETRY_S = 2.0
 
@@ -33,9 +33,9 @@ def serve(
     then runs is what the state says.
     """
     if "gate" not in props:
-        return apply(props)
+        return _applied(props, 0.0, say)
     if not props["gate"]:
-        return {**apply(props), "readySeconds": None, "provenTransport": [], "loadRate": _rate(before)}
+        return {**_applied(props, 0.0, say), "readySeconds": None, "provenTransport": [], "loadRate": _rate(before)}
     try:
         outs = _gated(props, before, say)
     except TrtSparkError as error:
@@ -55,7 +55,7 @@ def _gated(props: Mapping[str, Any], before: Mapping[str, Any] | None, say: Say)
     timeout = float(waiting["timeout"] or patience(size, rate))
     waiting = {**waiting, "timeout": timeout, "fingerprint": runs(props["spec"])}
     took = float((before or {}).get("readySeconds") or 0)
-    _workers(props)
+    _workers(props, say)
     outs = _applied(props, min(MARGIN * took, timeout) if took else timeout, say)
     try:
         found = gate(waiting, say)
@@ -89,13 +89,13 @@ def _applied(props: Mapping[str, Any], load_s: float, say: Say) -> dict[str, Any
             time.sleep(RETRY_S)
 
 
-def _workers(props: Mapping[str, Any]) -> None:
+def _workers(props: Mapping[str, Any], say: Say) -> None:
     """Bring the other ranks to what this server needs, where they are not: after a failed switch they run
     what the one before needed, which their own resources do not know.
     """
     server = {"name": props["spec"]["Name"], "node": props["node"]}
     for worker in props.get("workers") or []:
-        apply({**worker, "manager": props["manager"], "server": server})
+        _applied({**worker, "manager": props["manager"], "server": server}, 0.0, say)
 
 
 def _back(before: Mapping[str, Any], say: Say) -> str:

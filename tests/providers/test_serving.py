@@ -297,3 +297,18 @@ def test_a_head_that_is_away_for_a_moment_while_its_server_is_changed(monkeypatc
     gone[:] = [Unreachable(head.target, "it is gone.", "Wait.")] * 99
     with pytest.raises(Unreachable, match="it is gone"):
         serving._applied(props, 7, said.append)
+
+
+@pytest.mark.parametrize("props", [{}, {"gate": {}}], ids=["worker", "stopped"])
+def test_it_is_asked_again_for_every_ranks_service(monkeypatch, props):
+    head = samples.connections(1)[0]
+    gone = [Unreachable(head.target, "it is gone.", "Wait.")]
+
+    def apply(_props, _load_s):
+        if gone:
+            raise gone.pop()
+        return {"applied": "x"}
+
+    monkeypatch.setattr(serving, "apply", apply)
+    monkeypatch.setattr(serving, "RETRY_S", 0.01)
+    assert serving.serve({**props, "manager": head.as_props()}, None, lambda _text: None)["applied"] == "x"
