@@ -24,7 +24,8 @@ CUT_S = 20
 #: No node has it: 32 MiB in four files.
 ON_HUB_ONLY = "lab/bulk-4x8M"
 FABRIC = ("half0", "half1")
-RAIL = "enp1s0f0np0"
+RAILS = ("enp1s0f0np0", "enP2p1s0f0np0")
+RAIL = RAILS[0]
 #: docs/serving.md promises 100 s, and the machine is loaded.
 HIDDEN_HANG_S = 180
 ITSELF, ONE_UP = "by itself", "by one up"
@@ -161,6 +162,62 @@ def _mtu_lowered(pair: Pair) -> None:
         _ends_itself(pair, before, HUNG, HIDDEN_HANG_S)
     finally:
         pair.inside(WORKER, f"ip link set {RAIL} mtu {mtu}")
+
+
+def _loss(pair: Pair) -> None:
+    """Every twentieth packet is lost on both rails, for a while. (Is it named? tests/lab/test_doctor.py.)"""
+    rules = [f"INPUT -i {rail} -m statistic --mode random --probability 0.05 -j DROP" for rail in RAILS]
+    pair.inside(WORKER, " && ".join(f"iptables -I {rule}" for rule in rules))
+    try:
+        time.sleep(CUT_S)
+    finally:
+        pair.inside(WORKER, " ; ".join(f"iptables -D {rule}" for rule in rules))
+
+
+def _first_fails(pair: Pair) -> None:
+    """A first deployment that crashes is destroyed to the end."""
+    pair.stack.destroy()
+    pair.stack.set("model", "lab/crash-at-load")
+    run = pair.stack.up(ok=False)
+    _expect(run.code != 0, "a model that crashes was deployed")
+    pair.stack.destroy()
+    swarm = pair.inside(HEAD, "docker info --format '{{.Swarm.LocalNodeState}}'").strip()
+    _expect(swarm == "inactive", f"the Swarm is {swarm}")
+    pair.stack.set("model", pair.model)
+
+
+def _swapped(pair: Pair) -> None:
+    """Refused before anything stops."""
+    pair.stack.set("nodes", pair.hosts(WORKER, HEAD))
+    run = pair.stack.up(ok=False)
+    pair.stack.set("nodes", pair.hosts(HEAD, WORKER))
+    _expect(run.code != 0 and "manages the Swarm" in run.text, run.text[-1500:])
+
+
+def _second_stack(pair: Pair) -> None:
+    """Refused at preview; its `destroy` touches nothing."""
+    folder = pair.stack.folder.with_name("second")
+    shutil.rmtree(folder, ignore_errors=True)
+    second = stacks.create(folder, pair.lab, name="two")
+    second.set("nodes", pair.hosts(HEAD, WORKER))
+    second.set("port", 8400)
+    run = second.up(ok=False)
+    _expect(run.code != 0 and "it belongs to stack lab" in run.text, run.text[-1500:])
+    second.destroy()
+
+
+def _power_during_up(pair: Pair) -> None:
+    """A worker's power is cut while `up` switches the model: the error names it."""
+    pair.stack.set("model", MODELS[1])
+    child = pair.stack.start_shown("up", "--yes", "--skip-preview")
+    before = pair.container(HEAD)
+    stacks.until(lambda: pair.container(HEAD) != before, stacks.DEADLINE_S, "the switch to begin")
+    pair.power("off", WORKER)
+    time.sleep(POWER_OFF_S)
+    pair.power("on", WORKER)
+    text, _ = child.communicate(timeout=stacks.DEADLINE_S)
+    pair.stack.set("model", pair.model)
+    _expect("urllib3" not in text and "Traceback" not in text, text[-2500:])
 
 
 def _paused(node: int) -> Callable[[Pair], None]:
@@ -388,6 +445,7 @@ FAULTS = (
     Fault("halves", "both halves of the fabric out for 20 s", _cut(WORKER, "half0", "half1")),
     Fault("gid-flap", "GIDs move from 3 to 4 with both halves out", _gids_move(WORKER, _flap(WORKER))),
     Fault("gid-restart", "GIDs move from 3 to 4 at a power cut", _gids_move(WORKER, _power(WORKER))),
+    Fault("loss", "5 % of packets lost on both rails for 20 s", _loss, outage=False),
     Fault(
         "management-worker",
         "worker's management link out, 20 s",
@@ -417,6 +475,13 @@ FAULTS = (
     Fault("two-backends", "two operators, two backends", _two_backends, ONE_UP, outage=False),
     Fault("killed-switch", "SIGKILL of `up` in each phase of a switch", _killed_switch, ONE_UP),
     Fault("killed-deploy", "SIGKILL of `up` in each phase of a deploy", _killed_deploy, ONE_UP),
+    Fault("first-fails", "first deployment crashes, then destroy", _first_fails, ONE_UP),
+    Fault(
+        "swarm-left", "docker swarm leave --force, head", _inside(HEAD, "docker swarm leave --force"), ONE_UP
+    ),
+    Fault("nodes-swapped", "head and worker swapped in nodes", _swapped, ONE_UP, outage=False),
+    Fault("second-stack", "a second stack on the same machines", _second_stack, ONE_UP, outage=False),
+    Fault("power-during-up", "worker's power cut during a switch", _power_during_up, ONE_UP),
     Fault("destroy-dead-worker", "destroy while the worker has no power", _destroy_with_dead_worker, ONE_UP),
     Fault("head-alone", "worker dead, headOnly: true, and back", _head_alone, ONE_UP),
     Fault("worker-gone", "worker replaced by a third node, and back", _worker_gone, ONE_UP),
