@@ -35,7 +35,12 @@ def serve(
     if "gate" not in props:
         return _applied(props, 0.0, say)
     if not props["gate"]:
-        return {**_applied(props, 0.0, say), "readySeconds": None, "provenTransport": [], "loadRate": _rate(before)}
+        return {
+            **_applied(props, 0.0, say),
+            "readySeconds": None,
+            "provenTransport": [],
+            "loadRate": _rate(before),
+        }
     try:
         outs = _gated(props, before, say)
     except TrtSparkError as error:
