@@ -6,17 +6,22 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.checks import CHECKS
 from cluster.config import Settings, load
 from cluster.errors import ConfigError, TrtSparkError
 from cluster.resolution import HubError
 from remote import hub, logins, private_keys, ssh, ssh_config
 from remote.node import probe
+from remote.preflight import look
+from remote.ssh import Result
 from tests import samples
-from tests.unit import bad_inputs_config, bad_inputs_ssh
+from tests.unit import bad_inputs, bad_inputs_config, bad_inputs_nodes, bad_inputs_ssh
+from tests.unit.test_look import FakeShells
 
 PROJECT = "trtllm-dgx-spark"
 
@@ -145,3 +150,38 @@ def test_the_probe_finds_what_is_there_of_a_folder(path, there, folder, tmp_path
     found = probe._place(str(tmp_path / path) if path else str(tmp_path))
     assert found["there"].rstrip("/") == str(tmp_path / there).rstrip("/")
     assert found["folder"] is folder
+
+
+def refused(document: dict[str, Any] | None, result: Result | None) -> str:
+    shells = FakeShells(1)
+    if document is not None:
+        shells.documents["10.24.11.11"].update(document)
+        shells.clocks.append("10.24.11.11")
+    if result is not None:
+        shells.answers["spark11"] = lambda: result
+    with pytest.raises(TrtSparkError) as caught:
+        look("dgx", samples.settings(1), samples.connections(1), shells)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "out", "err", "parts"), bad_inputs_nodes.ANSWERS)
+def test_answers_of_a_node(code, out, err, parts):
+    one_sentence(refused(None, Result(code, out, err)), ("nvidia@10.24.11.11", *parts))
+
+
+@pytest.mark.parametrize("change", bad_inputs_nodes.DOCUMENTS, ids=str)
+def test_documents_of_a_probe(change):
+    one_sentence(refused(change, None), ("10.24.11.11: ", "the probe's answer"))
+
+
+def test_machines_are_refused_by_a_check_that_exists():
+    """What each must get is compared in test_facts.py; here is that nothing else than a check speaks."""
+    assert {check for _, found in bad_inputs_nodes.refused_machines() for check in found} <= set(CHECKS)
+
+
+def test_the_table_has_every_kind_and_the_docs_say_how_many():
+    counts = bad_inputs.counts()
+    assert counts.total() >= 300
+    assert all(counts.values())
+    text = (Path(__file__).parents[2] / "docs" / "bad-inputs.md").read_text(encoding="utf-8")
+    assert bad_inputs.table() in text

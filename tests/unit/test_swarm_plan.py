@@ -114,7 +114,7 @@ def test_a_node_that_serves_another_stack_is_refused():
 
 def test_a_worker_of_another_swarm_is_refused_with_its_name():
     swarm = Model(NAMES[:2], {"spark-1": {}}, {"spark-2": "worker"})
-    with pytest.raises(NodeError, match="spark-2: it manages another Swarm") as caught:
+    with pytest.raises(NodeError, match="spark-2: it belongs to another Swarm") as caught:
         swarm.plan(NAMES[:2])
     assert "docker swarm leave" in str(caught.value)
 
