@@ -92,7 +92,7 @@ def put_key(connection: Connection, key: str) -> None:
             raise NodeError(
                 connection.target,
                 "it takes no passwords, keys only.",
-                f"Add this line to ~/.ssh/authorized_keys there, on its own screen: {key}",
+                f"Add this line to ~/.ssh/authorized_keys there, on its own screen: `{key}`",
             )
         if left:
             terminal.say(f"{connection.target}: that password was not accepted; try again.")

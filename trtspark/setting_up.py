@@ -156,7 +156,7 @@ def _node_asked(
     """The next node; None for no more. `enough`: whether Enter may mean that."""
     which = "number, host name or address" if seen else "host name or address"
     if number == 0:
-        question = f"Head ({which}; {user}@ unless you type another user)"
+        question = f"Head ({which}, or user@host; the user is {user} by default)"
     else:
         question = f"Worker {number} ({which}; - for none)"
         default = default or (NO_MORE if enough or not ask.interactive else None)

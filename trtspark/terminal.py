@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     #: Answers: what a pipe should get.
     out: Console
@@ -73,6 +74,9 @@ def asked(question: str, default: str | None) -> str:
 
 
 #: A command in backticks is one word: a line break inside would be copied with it.
+_COMMAND = re.compile(r"`[^`\n]*`")
+#: In place of a space at which no line may break; of Unicode's private use.
+_HELD = "\ue000"
 _WORD = re.compile(r"(?:[^\s`]|`[^`\n]*`)+|`")
 
 
@@ -84,6 +88,22 @@ def wrapped(text: str, columns: int | None) -> str:
     if columns is None:
         return text
     return "\n".join(_wrapped_line(line, columns) for line in text.split("\n"))
+
+
+def fitted(text: Text, console: Console | None = None) -> Text:
+    """An answer's line, broken between words on a terminal, each part indented alike."""
+    console = console or _console("out")
+    if not console.is_terminal or len(text) <= console.width:
+        return text
+    held = text.copy()
+    held.plain = _COMMAND.sub(lambda found: found[0].replace(" ", _HELD), text.plain)
+    indent = len(text.plain) - len(text.plain.lstrip())
+    lines = held.wrap(console, max(20, console.width - indent), overflow="ignore")
+    for number, line in enumerate(lines):
+        line.plain = line.plain.rstrip().replace(_HELD, " ")
+        if number:
+            line.pad_left(indent)
+    return text.blank_copy("\n").join(lines)
 
 
 def _wrapped_line(line: str, columns: int) -> str:

@@ -14,7 +14,7 @@ mkdir -p "$work/source" "$work/out"
 cd "$work/source"
 printf 'module engine\n\ngo 1.26\n\nreplace %s\n' "$clipboard_fork" >go.mod
 "$go" get "$module/pkg/v3/cmd/pulumi@v$version"
-"$go" build -trimpath -buildvcs=false -o "$work/out/pulumi" \
+"$go" build -v -trimpath -buildvcs=false -o "$work/out/pulumi" \
   -ldflags "-s -w -X $module/sdk/v3/go/common/version.Version=$version" \
   "$module/pkg/v3/cmd/pulumi"
 sdk=$("$go" list -m -f '{{.Dir}}' "$module/sdk/v3")

@@ -146,6 +146,29 @@ def test_the_right_password_puts_the_key_there_and_only_there(stack, screen, lab
         assert stacks.inside(lab, 0, there.format(json.dumps(secret))).strip() == ""
 
 
+def test_sudo_rules_are_installed_with_the_password_typed_into_sudo(stack, screen, lab):
+    stacks.inside(lab, 0, "mv /etc/sudoers.d/90-nopasswd /root/90-nopasswd")
+    try:
+        screen.type(" ".join([sys.executable, *words(stack, "--install-sudoers")]))
+        screen.until("[sudo] password for nvidia:")
+        assert where(PASSWORD) == []
+        screen.type(PASSWORD)
+        shown = screen.ends(90)
+        assert "docker.sudo" not in shown
+        assert stacks.inside(lab, 0, "stat -c '%a %U %G' /etc/sudoers.d/trtspark") == "440 root root\n"
+        assert (
+            stacks.inside(
+                lab, 0, "visudo -c >/dev/null; ls /etc/sudoers.d/*.new /tmp/tmp.* 2>/dev/null || true"
+            )
+            == ""
+        )
+        assert stacks.inside(lab, 0, "su nvidia -c 'sudo -n true && ! sudo -n id 2>/dev/null'") == ""
+    finally:
+        stacks.inside(
+            lab, 0, "mv /root/90-nopasswd /etc/sudoers.d/90-nopasswd; rm -f /etc/sudoers.d/trtspark"
+        )
+
+
 def test_a_spark_that_takes_keys_only_is_told_apart(stack, lab):
     stacks.inside(lab, 0, "rm -f /home/nvidia/.ssh/authorized_keys")
     other = stack.folder / "other"

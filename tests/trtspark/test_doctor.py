@@ -153,7 +153,7 @@ def test_the_exit_code_is_the_number_of_failures(world):
     assert "  WARN  fabric.mtu: the ends differ.\n        fix: Set one.\n" in done.stdout
     assert "  NOTE  docker.restart: Docker will restart.\n" in done.stdout
     assert done.stdout.index("worker-1 10.24.11.12") < done.stdout.index("gpu.found")
-    assert "1 warnings, 2 failures" in done.stdout
+    assert "1 warning, 2 failures" in done.stdout
 
 
 def test_more_failures_than_an_exit_code_holds():

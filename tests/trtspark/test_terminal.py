@@ -1,6 +1,10 @@
 """Lines on a terminal break between words, and nowhere in a command."""
 
+import io
+
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from trtspark import terminal
 
@@ -24,3 +28,15 @@ def test_no_terminal_no_breaks():
 def test_indentation_stays():
     lines = terminal.wrapped("  one two three four\nfive", 10).splitlines()
     assert lines == ["  one two", "  three", "  four", "five"]
+
+
+def test_an_answers_line_keeps_its_colours_and_commands():
+    console = Console(width=40, force_terminal=True, file=io.StringIO())
+    line = Text.assemble("    ", ("FAIL", "red"), "  docker.answers: ", LONG.partition(": ")[2])
+    shown = terminal.fitted(line, console)
+    lines = shown.plain.splitlines()
+    assert " ".join(" ".join(lines).split()) == " ".join(line.plain.split())
+    assert all(one.startswith("    ") for one in lines)
+    assert sum("`sudo systemctl start docker`" in one for one in lines) == 1
+    assert shown.spans[0].style == "red"
+    assert terminal.fitted(line, Console(width=40, force_terminal=False)) is line

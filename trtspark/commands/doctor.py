@@ -72,5 +72,5 @@ def run(
         terminal.out.print(json.dumps(found.report.document(), indent=1), markup=False)
     else:
         for line in show.lines(found.report, every=full):
-            terminal.out.print(line)
+            terminal.out.print(terminal.fitted(line))
     raise typer.Exit(found.report.exit_code)
