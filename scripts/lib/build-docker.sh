@@ -22,10 +22,10 @@ module moby "github.com/moby/moby/v2/cmd/dockerd@v$moby" \
   "github.com/containerd/containerd/v2/cmd/containerd@v$containerd" \
   "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v$containerd"
 version=github.com/moby/moby/v2/dockerversion
-CGO_ENABLED=0 "$go" build -v -buildvcs=false -o "$work/out/" \
+CGO_ENABLED=0 "$go" build -buildvcs=false -o "$work/out/" \
   -ldflags "-s -w -X $version.Version=$docker" \
   github.com/moby/moby/v2/cmd/dockerd github.com/moby/moby/v2/cmd/docker-proxy
-CGO_ENABLED=0 "$go" build -v -buildvcs=false -tags no_btrfs -o "$work/out/" \
+CGO_ENABLED=0 "$go" build -buildvcs=false -tags no_btrfs -o "$work/out/" \
   -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$containerd" \
   github.com/containerd/containerd/v2/cmd/containerd \
   github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
@@ -39,9 +39,9 @@ sed 's/^module .*/module cli/' "$cli/vendor.mod" >go.mod
 "$go" mod edit -require "github.com/docker/cli@v$docker+incompatible"
 # It is not built without something here that imports it.
 printf '//go:build tools\n\npackage cli\n\nimport _ "github.com/docker/cli/cmd/docker"\n' >tools.go
-CGO_ENABLED=0 "$go" build -v -mod=mod -buildvcs=false -o "$work/out/docker" \
+CGO_ENABLED=0 "$go" build -mod=mod -buildvcs=false -o "$work/out/docker" \
   -ldflags "-s -w -X github.com/docker/cli/cli/version.Version=$docker" github.com/docker/cli/cmd/docker
 
 module runc "github.com/opencontainers/runc@v$runc"
-CGO_ENABLED=1 "$go" build -v -buildvcs=false -tags seccomp -o "$work/out/runc" \
+CGO_ENABLED=1 "$go" build -buildvcs=false -tags seccomp -o "$work/out/runc" \
   -ldflags "-s -w -X main.version=$runc" github.com/opencontainers/runc

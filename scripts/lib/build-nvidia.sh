@@ -16,6 +16,6 @@ for name in nvidia-ctk nvidia-container-runtime nvidia-container-runtime-hook nv
 done
 "$go" get "${commands[@]/%/@v$version}"
 # libnvidia-ml is opened when it is needed: its symbols stay open until then, as in NVIDIA's own build.
-"$go" build -v -buildvcs=false -o "$work/out/" \
+"$go" build -buildvcs=false -o "$work/out/" \
   -ldflags "-s -w -X $module/internal/info.version=$version '-extldflags=-Wl,--export-dynamic -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-z,lazy'" \
   "${commands[@]}"
