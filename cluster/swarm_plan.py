@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.errors import NodeError
 
@@ -12,6 +13,8 @@ STACK_LABEL = "trtspark.stack"
 RANK_LABEL = "trtspark.rank"
 #: Of the Swarm that we make, or of the head's node in one that was there: what we did to the machines.
 LEDGER_LABEL = "trtspark.ledger"
+#: Of a machine's login what the ledger keeps; which private key opens it is the operator's.
+LOGIN = frozenset({"host", "user", "port", "hostKey"})
 #: In Docker's own words, on a node that was off for longer than its certificate lived.
 EXPIRED = "certificate has expired"
 
@@ -45,20 +48,33 @@ class Listed:
 class Ledger:
     """What `destroy` has to undo, kept by the Swarm itself so that a lost state loses nothing.
 
-    Both are names of nodes: `joined`, the workers that we took in; `bare`, the machines that had no bridge of
-    Docker's for a Swarm before.
+    By names of nodes: `joined`, the workers that we took in; `bare`, the machines that had no bridge of
+    Docker's for a Swarm before; `logins`, how every machine of the stack is reached ({"host", "user", "port",
+    "hostKey"}), for one that is no longer listed when the state is lost.
     """
 
     joined: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    logins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __or__(self, other: Ledger) -> Ledger:
-        """What either says."""
-        return Ledger(self.joined | other.joined, self.bare | other.bare)
+        """What either says; of two logins the other's, which is newer."""
+        return Ledger(self.joined | other.joined, self.bare | other.bare, {**self.logins, **other.logins})
+
+    def without(self, names: Collection[str]) -> Ledger:
+        """Of machines that are given back nothing is to be undone."""
+        logins = {name: login for name, login in self.logins.items() if name not in names}
+        return Ledger(self.joined.difference(names), self.bare.difference(names), logins)
+
+    @property
+    def names(self) -> set[str]:
+        """All machines that it knows."""
+        return {*self.joined, *self.bare, *self.logins}
 
     def text(self) -> str:
         """As a label's value."""
-        return json.dumps({"joined": sorted(self.joined), "bare": sorted(self.bare)})
+        parts = {"joined": sorted(self.joined), "bare": sorted(self.bare), "logins": self.logins}
+        return json.dumps(parts, sort_keys=True)
 
     @staticmethod
     def parse(text: str | None) -> Ledger:
@@ -66,11 +82,14 @@ class Ledger:
         try:
             found = json.loads(text or "{}")
             parts = [found.get("joined", []), found.get("bare", [])]
+            logins = found.get("logins", {})
         except (ValueError, AttributeError):
             return Ledger()
         if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in parts):
             return Ledger()
-        return Ledger(*map(frozenset, parts))
+        if not isinstance(logins, dict) or not all({*one} >= LOGIN for one in logins.values()):
+            logins = {}
+        return Ledger(frozenset(parts[0]), frozenset(parts[1]), logins)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,10 @@ def left(host: str) -> bool:
 
 
 @contextmanager
-def given_up(host: str, say: Callable[[str], None]) -> Iterator[None]:
+def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[None]:
     """For undoing something on a node: one that cannot be reached, and that the configuration no longer
-    lists, is left as it is, with a warning. One that is listed comes back: the error stands.
+    lists, is left as it is, with a warning that ends with `todo`. One that is listed comes back: the error
+    stands.
     """
     from cluster.errors import Unreachable
 
@@ -91,7 +92,8 @@ def given_up(host: str, say: Callable[[str], None]) -> Iterator[None]:
             raise Unreachable(
                 error.node, error.found, f"{error.todo} Is it gone for good? Take it out of nodes, then `up`."
             ) from None
-        say(f"{host} cannot be reached and is no longer listed: what is there of ours stays there.")
+        left = f"{host} cannot be reached and is no longer listed: what is there of ours stays there."
+        say(f"{left} {todo}".strip())
 
 
 @contextmanager

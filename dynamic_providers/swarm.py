@@ -6,7 +6,7 @@ starts without Docker's library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,7 +18,8 @@ from dynamic_providers.base import Provider, changed, given_up, kept_on_failure,
 
 class SwarmProvider(Provider):
     """`stack`, `nodes` [{name, address, gpu, connection}], head first -> swarmId, made, joined,
-    nodeIds, bare (the nodes on which Docker made its bridge for this Swarm).
+    nodeIds, bare (the nodes on which Docker made its bridge for this Swarm), strays (logins of machines that
+    were left out and could not be reached since).
 
     `expired`: the nodes whose certificate the look before the plan found run out; `outside`: those that it
     found in no Swarm, or without our labels in this one.
@@ -38,7 +39,7 @@ class SwarmProvider(Provider):
         # What is made is noted in `outs` while it happens; no node counts as in the Swarm until all are.
         outs = {**props, "nodes": [], "machines": props["nodes"], "swarmId": "", "nodeIds": {}}
         with kept_on_failure("swarm", outs):
-            done = ensure(props, outs)
+            done = ensure(props, outs, _given_up(props))
         return CreateResult(id_=done["swarmId"], outs=done)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
@@ -49,8 +50,8 @@ class SwarmProvider(Provider):
         # Likewise: a node that was taken in is known, and one that was not let go is not forgotten.
         known = {"nodes": [], "machines": [*_news["nodes"], *gone]}
         with kept_on_failure(_id, {**_olds, **known}):
-            let_go(gone, _olds, _news["nodes"][0], _given_up)
-            return UpdateResult(outs=ensure(_news, _olds))
+            back = let_go(gone, _olds, _news["nodes"][0], _given_up(_olds))
+            return UpdateResult(outs=ensure(_news, _olds, _given_up(_news), back))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The nodes that really are in the Swarm with our labels and their GPU offered."""
@@ -69,11 +70,13 @@ class SwarmProvider(Provider):
         """Leave what we joined, end what we made, take our labels off what we adopted."""
         from remote.swarm import dissolve
 
-        dissolve(_props, _given_up)
+        dissolve(_props, _given_up(_props))
 
 
-def _given_up(host: str) -> AbstractContextManager[None]:
-    return given_up(host, warn())
+def _given_up(props: Mapping[str, Any]) -> Callable[[str], AbstractContextManager[None]]:
+    from cluster.leftovers import by_hand
+
+    return lambda host: given_up(host, warn(), by_hand(props["stack"]))
 
 
 def _identity(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -100,6 +103,6 @@ class Swarm(Resource, module="trtspark", name="Swarm"):
         """
         looks = {"expired": list(expired), "outside": list(outside)}
         props = {"stack": stack, "nodes": list(nodes), "takeOver": take_over, **looks}
-        outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None, "bare": None}
+        outs = {"swarmId": None, "made": None, "joined": None, "nodeIds": None, "bare": None, "strays": None}
         super().__init__(SwarmProvider(), name, {**props, **outs}, opts)
         self.swarm_id = output(self, "swarmId")

@@ -98,7 +98,7 @@ def _apply(props: Mapping[str, Any], load_s: float, again: bool) -> dict[str, An
         forced += 1
     spec["TaskTemplate"]["ForceUpdate"] = forced
     if restarts and props.get("server"):
-        _pause(manager, props["server"])
+        pause(manager, props["server"])
     old = set(here) if restarts else set()
     manager.update_service(
         found["ID"],
@@ -152,7 +152,7 @@ def _age_s(props: Mapping[str, Any]) -> float:
     return seconds(client.info()["SystemTime"]) - max(started)
 
 
-def _pause(manager: Any, server: Mapping[str, Any]) -> None:
+def pause(manager: Any, server: Mapping[str, Any]) -> None:
     """Stop rank 0, drained, before a worker's container goes: its ranks would die with requests in them.
 
     Rank 0's own service comes after its workers' and starts it again.
@@ -253,7 +253,7 @@ def clear(props: Mapping[str, Any]) -> None:
                 client.remove_container(container, force=True)
         _in_time(deadline, props, left)
     for name in volumes(props["spec"]):
-        _remove_volume(client, name, props["spec"]["Labels"][STACK_LABEL])
+        remove_volume(client, name, props["spec"]["Labels"][STACK_LABEL])
 
 
 def moved(before: Mapping[str, Any]) -> None:
@@ -266,7 +266,7 @@ def moved(before: Mapping[str, Any]) -> None:
         clear(before)
 
 
-def _remove_volume(client: Any, name: str, stack: str) -> None:
+def remove_volume(client: Any, name: str, stack: str) -> None:
     """A volume that Docker did not make for this stack stays, and so does one that a container uses."""
     try:
         if (client.inspect_volume(name).get("Labels") or {}).get(STACK_LABEL) == stack:

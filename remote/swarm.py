@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from docker.errors import APIError, DockerException
 
-from cluster.errors import NodeError, NotReady, TrtSparkError
-from cluster.service_spec import GPU_KIND
+from cluster.errors import NodeError, NotReady, TrtSparkError, Unreachable
+from cluster.service_spec import GPU_KIND, service_name
 from cluster.swarm_plan import (
     LEDGER_LABEL,
+    LOGIN,
     RANK_LABEL,
     STACK_LABEL,
     Init,
@@ -26,6 +27,9 @@ from cluster.swarm_plan import (
     plan,
     renewals,
 )
+from remote import leftovers
+from remote.leftovers import remove_objects
+from remote.services import pause
 from remote.swarm_nodes import dial, forget, label, leave, parallel, unlabel, without_bridge
 
 #: Node certificates are renewed while a node runs; ten years bear a pair that was off for months.
@@ -40,9 +44,22 @@ SWARM_PORT = 2377
 GivenUp = Callable[[str], AbstractContextManager[None]]
 
 
-def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
+def _strict(_host: str) -> AbstractContextManager[None]:
+    """Give no machine up."""
+    return nullcontext()
+
+
+def ensure(
+    props: Mapping[str, Any],
+    olds: Mapping[str, Any],
+    given_up: GivenUp = _strict,
+    back: Collection[str] = (),
+) -> dict[str, Any]:
     """Bring the Swarm to `props`. The outputs and the Swarm's own ledger say what we made, so that delete
     undoes only that, also after a lost state.
+
+    A machine that only the ledger knows was left out by a run without a state: it is given back. `back` are
+    those that were before this.
     """
     nodes: Sequence[Mapping[str, Any]] = props["nodes"]
     names = [node["name"] for node in nodes]
@@ -50,10 +67,9 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
     by_name = {node["name"]: node for node in nodes}
     head = names[0]
     made = bool(olds.get("made"))
-    ledger = Ledger(frozenset(olds.get("joined") or []), frozenset(olds.get("bare") or []))
-
     members = _settled(clients, head)
-    ledger |= _ledger(clients[head], members[head])
+    noted = _ledger(clients[head], members[head])
+    ledger = (_known(olds) | noted).without(back)
     if renewed := renewals(names, members, set(ledger.joined)):
         for gone in renewed:
             leave(by_name[gone.node], ledger.bare)
@@ -70,19 +86,37 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         made = True
         ledger |= Ledger(frozenset(name for name in names[1:] if members[name].state == "active"))
     old = props.get("takeOver") or ""
+    strays = ledger.names - {*names} - {node["name"] for node in _machines_of(olds)}
+    if members[head].manager:
+        if strays:
+            pause(clients[head], {"name": service_name(props["stack"], 0), "node": nodes[0]["connection"]})
+        remove_objects(clients[head], props["stack"], len(names))
+    ledger = ledger.without(_give_back(strays, ledger, nodes[0], {props["stack"], old} - {""}, given_up))
+    if members[head].manager and not noted.logins:
+        # The ledger is an earlier version's, or somebody removed it.
+        ids = {*(member.node_id for member in members.values()), *(olds.get("nodeIds") or {}).values()}
+        unknowns = _unknown(clients[head], {props["stack"], old}, ids)
+        for unknown in (one for one in unknowns if one not in strays):
+            with given_up(unknown):
+                raise Unreachable(unknown, "no login of it is known.", "List it again.")
+    if strays:
+        listed = _listed(clients[head], members[head])
     steps = plan(props["stack"], names, members, listed, old)
     if old and members[head].manager:
         made = _take_over(clients[head], old, props["stack"]) or made
+    if old:
+        parallel(lambda node: leftovers.take_over(node, old), nodes)
     joins = [step.node for step in steps if isinstance(step, Join)]
     rejoined = set(joins) & ledger.joined
     bare = {s.node for s in steps if isinstance(s, Init | Join) and without_bridge(clients[s.node])}
-    ledger |= Ledger(frozenset(joins), frozenset(bare))
+    logins = {name: {key: by_name[name]["connection"][key] for key in LOGIN} for name in names}
+    ledger |= Ledger(frozenset(joins), frozenset(bare), logins)
     if any(isinstance(step, Init) for step in steps):
         _init(clients[head], by_name[head], props["stack"], ledger)
         made = True
-    elif ledger != Ledger() and not made:
+    elif ledger != noted and not made:
         label(clients[head], members[head].node_id, {LEDGER_LABEL: ledger.text()})
-    elif joins:
+    elif ledger != noted:
         _note(clients[head], ledger)
     if joins:
         token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
@@ -105,10 +139,67 @@ def ensure(props: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         **props,
         "swarmId": clients[head].inspect_swarm()["ID"],
         "made": made,
-        "joined": sorted(ledger.joined & set(names)),
-        "bare": sorted(ledger.bare & set(names)),
+        "joined": sorted(ledger.joined & {*names, *ledger.logins}),
+        "bare": sorted(ledger.bare & {*names, *ledger.logins}),
         "nodeIds": {name: members[name].node_id for name in names},
+        "strays": {name: login for name, login in ledger.logins.items() if name not in names},
     }
+
+
+def _unknown(client: Any, stacks: Collection[str], ids: Collection[str]) -> list[str]:
+    """Host names of the Swarm's live nodes that have our labels, and of which only those tell."""
+    return [
+        str(entry["Description"]["Hostname"])
+        for entry in client.nodes()
+        if entry["ID"] not in ids
+        and entry["Status"]["State"] == "ready"
+        and ((entry["Spec"].get("Labels") or {}).get(STACK_LABEL) or "-") in stacks
+    ]
+
+
+def _known(state: Mapping[str, Any]) -> Ledger:
+    """What Pulumi's state says that we did to machines."""
+    joined, bare = state.get("joined") or [], state.get("bare") or []
+    return Ledger(frozenset(joined), frozenset(bare), state.get("strays") or {})
+
+
+def _give_back(
+    strays: Collection[str],
+    ledger: Ledger,
+    head: Mapping[str, Any],
+    stacks: Collection[str],
+    given_up: GivenUp,
+    leaving: bool = True,
+) -> set[str]:
+    """Undo everything of these stacks on machines that only the ledger knows; which could be.
+
+    `leaving`: whether those that we took in leave the head's Swarm.
+    """
+    done = set()
+    for name in sorted(strays):
+        with given_up(name):
+            if name not in ledger.logins:
+                raise Unreachable(name, "an earlier version took it in, and left no login.", "List it again.")
+            login = {**ledger.logins[name], "identity": head["connection"].get("identity", "")}
+            node = {"name": name, "address": name, "connection": login}
+            if leaving and name in ledger.joined:
+                _out(node, head, ledger.bare)
+            for stack in sorted(stacks):
+                leftovers.give_back(node, stack)
+            done.add(name)
+    return done
+
+
+def _out(node: Mapping[str, Any], head: Mapping[str, Any], bare: Collection[str]) -> None:
+    """Have a machine leave the head's Swarm, and the Swarm forget it; one in another Swarm stays there."""
+    node_id = str(dial(node).info()["Swarm"]["NodeID"])
+    client = dial(head)
+    manager = client.info()["Swarm"].get("ControlAvailable")
+    if manager and node_id in {entry["ID"] for entry in client.nodes()}:
+        leave(node, bare)
+        forget(head, node_id)
+    else:
+        _leave_lost_swarm(node, head, bare)
 
 
 def _ledger(client: Any, head: Member) -> Ledger:
@@ -124,13 +215,7 @@ def _take_over(client: Any, old: str, stack: str) -> bool:
     """End what stack `old` runs in the Swarm, whose machines become `stack`'s; whether `old` had made the
     Swarm, which then is ours to end.
     """
-    of_old = {"label": f"{STACK_LABEL}={old}"}
-    for service in client.services(filters=of_old):
-        client.remove_service(service["ID"])
-    for listing, remove in ((client.configs, client.remove_config), (client.secrets, client.remove_secret)):
-        for entry in listing():
-            if (entry["Spec"].get("Labels") or {}).get(STACK_LABEL) == old:
-                remove(entry["ID"])
+    remove_objects(client, old)
     if not _made_for(client, old):
         return False
     found = client.inspect_swarm()
@@ -149,18 +234,38 @@ def _note(client: Any, ledger: Ledger) -> None:
 
 def let_go(
     gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any], given_up: GivenUp
-) -> None:
-    """Nodes that are no longer listed leave, if it was we who took them in; a dead one is forgotten."""
+) -> set[str]:
+    """Nodes that are no longer listed leave, if it was we who took them in, and lose what runs there; a dead
+    one is forgotten. The names of those that are rid of us.
+    """
+    done = set()
+    if gone:
+        _pause_server(olds, head)
     for node in gone:
-        if node["name"] in (olds.get("joined") or []):
-            with given_up(node["name"]):
+        with given_up(node["name"]):
+            if node["name"] in (olds.get("joined") or []):
                 leave(node, olds.get("bare") or [])
-            forget(head, olds["nodeIds"].get(node["name"], ""))
+            leftovers.clear(node, olds["stack"])
+            done.add(node["name"])
+        if node["name"] in (olds.get("joined") or []):
+            forget(head, (olds.get("nodeIds") or {}).get(node["name"], ""))
+    return done
+
+
+def _pause_server(olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Drain and stop rank 0, which nodes are about to leave: it is started again without them."""
+    client = dial(head)
+    if client.info()["Swarm"].get("ControlAvailable"):
+        pause(client, {"name": service_name(olds["stack"], 0), "node": head["connection"]})
 
 
 def machines(props: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """All nodes the Swarm was made of; after a refresh `nodes` are those that still are as they should be."""
-    known: Sequence[Mapping[str, Any]] = props.get("machines") or props["nodes"]
+    return _machines_of(props)
+
+
+def _machines_of(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    known: Sequence[Mapping[str, Any]] = state.get("machines") or state.get("nodes") or []
     return known
 
 
@@ -187,7 +292,7 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
         ) from None
     made = props.get("made") or _made_for(client, props["stack"])
     noted = _ledger(client, Member("active", about["NodeID"], manager=True))
-    ledger = noted | Ledger(frozenset(props.get("joined") or []), frozenset(props.get("bare") or []))
+    ledger = noted | _known(props)
     joined, bare = [node for node in nodes[1:] if node["name"] in ledger.joined], ledger.bare
     foreign = [
         s["Spec"]["Name"]
@@ -197,11 +302,15 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
     listed = {entry["ID"]: (entry["Spec"].get("Labels") or {}) for entry in client.nodes()}
     known = props.get("nodeIds", {})
     ids = {node["name"]: _node_id(node) or known.get(node["name"], "") for node in joined}
+    remove_objects(client, props["stack"])
+    strays = ledger.names - {node["name"] for node in nodes}
+    _give_back(strays, ledger, head, [props["stack"]], given_up, leaving=not foreign)
     # A worker that is in another Swarm by now is not ours to take out of it.
     leaving = [] if foreign else [node for node in joined if ids[node["name"]] in ("", *listed)]
     if made and not foreign:
         parallel(away, leaving)
         leave(head, bare)
+        _clear_all(props, given_up)
         return
     ours = {one for one, labels in listed.items() if labels.get(STACK_LABEL) == props["stack"]}
     for node_id in ours | set(known.values()):
@@ -209,6 +318,17 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
     for node in leaving:
         away(node)
         forget(head, ids[node["name"]])
+    _clear_all(props, given_up)
+
+
+def _clear_all(props: Mapping[str, Any], given_up: GivenUp) -> None:
+    """Remove what a run that was killed has started on our machines, and no resource stands for."""
+
+    def one(node: Mapping[str, Any]) -> None:
+        with given_up(node["name"]):
+            leftovers.clear(node, props["stack"])
+
+    parallel(one, machines(props))
 
 
 def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any], given_up: GivenUp) -> None:
@@ -226,9 +346,13 @@ def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any]
     parallel(away, joined)
     if about["LocalNodeState"] == "inactive":
         leave(head, bare)
+    ledger = _known(props)
+    strays = ledger.names - {node["name"] for node in machines(props)}
+    _give_back(strays, ledger, head, [props["stack"]], given_up)
+    _clear_all(props, given_up)
 
 
-def _leave_lost_swarm(node: Mapping[str, Any], head: Mapping[str, Any], bare: Sequence[str]) -> None:
+def _leave_lost_swarm(node: Mapping[str, Any], head: Mapping[str, Any], bare: Collection[str]) -> None:
     about = dial(node).info()["Swarm"]
     managers = {one["Addr"].rpartition(":")[0] for one in about.get("RemoteManagers") or []}
     if about["LocalNodeState"] == "inactive" or managers == {head["address"]}:

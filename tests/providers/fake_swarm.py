@@ -61,6 +61,8 @@ class Engines:
         self.numbers = itertools.count(1)
         self.engines = {host: Engine(self, host) for host in hosts}
         self.unreachable: dict[str, Exception] = {}
+        self.undone: list[tuple[str, str, str]] = []
+        """By a shell: (host, stack, by what)."""
 
     def dial(self, connection: Any) -> Engine:
         if connection.host in self.unreachable:

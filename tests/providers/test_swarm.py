@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import NodeError, NotReady, Unreachable
 from dynamic_providers import base
 from dynamic_providers.swarm import SwarmProvider
-from remote import swarm, swarm_nodes
+from remote import fabric_addresses, gpu_runtime, rank_access, services, swarm, swarm_nodes, weights
 from tests import samples
 from tests.providers.fake_swarm import Engines, refused
 
@@ -20,7 +20,23 @@ A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 def world(monkeypatch):
     made = Engines(A, B, C)
     monkeypatch.setattr(swarm_nodes, "connect", made.dial)
+    monkeypatch.setattr(services, "connect", made.dial)
     monkeypatch.setattr(swarm, "RESOURCE_DEADLINE_S", 0)
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {A, B, C}, "all": {A, B, C}})
+    for module, name in (
+        (rank_access, "revoke"),
+        (weights, "forget"),
+        (fabric_addresses, "remove"),
+        (gpu_runtime, "give_back"),
+    ):
+
+        def undo(props, *_more, name=f"{module.__name__}.{name}", **_options):
+            [login] = props.get("connections") or [props["connection"]]
+            if login["host"] in made.unreachable:
+                raise made.unreachable[login["host"]]
+            made.undone.append((login["host"], props["stack"], name))
+
+        monkeypatch.setattr(module, name, undo)
     return made
 
 
@@ -144,7 +160,7 @@ def test_a_label_written_while_the_node_changes_is_tried_again(world, monkeypatc
 
     monkeypatch.setattr(world[A], "update_node", first_time_late)
     create(A)
-    assert world[A].labels() == labels(0)
+    assert labels(0).items() <= world[A].labels().items()
 
 
 def test_how_we_get_there_is_no_change():
@@ -484,3 +500,114 @@ def test_what_the_look_found_is_a_change(key):
     state = {**props(A, B), key: [A]}
     assert not SwarmProvider().diff("id", state, props(A, B)).changes
     assert SwarmProvider().diff("id", props(A, B), state).changes
+
+
+# --- machines that were left out without anybody being told
+
+
+def lost_and_fewer(world: Engines, *hosts: str) -> dict[str, Any]:
+    """A state that is lost, and fewer machines at once: nothing but the Swarm knows of C."""
+    create(A, B, C)
+    world[C].running["rank"] = {"trtspark.stack": "dgx", "trtspark.rank": "2"}
+    world[C].running["theirs"] = {"com.example": "theirs"}
+    world[C].volumes = {"trtspark-dgx-kernels": {"trtspark.stack": "dgx"}, "theirs": {}}
+    for rank in (1, 2):
+        spec = {"Name": f"rank-{rank}", "Labels": labels(rank)}
+        world[A].managed().services[spec["Name"]] = {
+            "ID": spec["Name"],
+            "Version": {"Index": 1},
+            "Spec": spec,
+        }
+    return create(*hosts)
+
+
+UNDONE = {"rank_access.revoke", "weights.forget", "fabric_addresses.remove", "gpu_runtime.give_back"}
+
+
+def undone(world: Engines, host: str) -> set[str]:
+    return {what.removeprefix("remote.") for there, _stack, what in world.undone if there == host}
+
+
+def test_a_lost_state_and_fewer_machines_gives_back_the_one_that_was_left_out(world):
+    outs = lost_and_fewer(world, A, B)
+    assert world[C].swarm is None
+    assert not world[C].bridges
+    assert list(world[C].running) == ["theirs"]
+    assert list(world[C].volumes) == ["theirs"]
+    assert undone(world, C) == UNDONE
+    assert list(world[A].managed().services) == ["rank-1"]
+    assert {node["ID"] for node in world[A].nodes()} == {world[A].node_id, world[B].node_id}
+    assert undone(world, B) == set()
+    assert create(A, B) == outs  # and is forgotten
+
+
+def test_it_stays_where_it_was_before_us_without_our_labels(world):
+    made_by_hand(world, A, B, C)
+    lost_and_fewer(world, A, B)
+    assert world[C].swarm is world[A].swarm
+    assert world[C].labels() == {}
+    assert undone(world, C) == UNDONE
+
+
+def test_one_that_is_in_another_swarm_by_now_stays_there(world):
+    create(A, B, C)
+    world[C].leave_swarm(force=True)
+    made_by_hand(world, C)
+    create(A, B)
+    assert world[C].swarm is not None
+    assert undone(world, C) == UNDONE
+
+
+def test_one_that_cannot_be_reached_is_told_with_commands_and_destroy_tries_again(world, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(base, "_speaker", lambda *_a, **_k: warned.append)
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {A, B}, "all": {A, B}})
+    world.unreachable[C] = Unreachable(C, "it does not answer.", "Is it on?")
+    with monkeypatch.context() as away:
+        away.delitem(world.unreachable, C)
+        create(A, B, C)
+    outs = create(A, B)
+    [text] = warned
+    assert C in text
+    assert "docker swarm leave --force" in text
+    assert "label=trtspark.stack=dgx" in text
+    assert list(outs["strays"]) == [C]
+    del world.unreachable[C]
+    SwarmProvider().delete("id", outs)
+    assert [world[host].swarm for host in (A, B, C)] == [None] * 3
+    assert undone(world, C) == UNDONE
+
+
+def test_one_that_came_back_is_given_back_after_the_head_left_by_hand_too(world, monkeypatch):
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {A, B}, "all": {A, B}})
+    create(A, B, C)
+    world.unreachable[C] = Unreachable(C, "it does not answer.", "Is it on?")
+    outs = create(A, B)
+    del world.unreachable[C]
+    world[A].leave_swarm(force=True)
+    SwarmProvider().delete("id", outs)
+    assert world[C].swarm is None
+    assert undone(world, C) == UNDONE
+
+
+def test_destroy_clears_what_a_killed_create_has_started(world):
+    made_by_hand(world, A, B)
+    outs = create(A, B)
+    spec = {"Name": "rank-1", "Labels": labels(1)}
+    world[A].managed().services["rank-1"] = {"ID": "rank-1", "Version": {"Index": 1}, "Spec": spec}
+    world[B].running["rank"] = labels(1)
+    SwarmProvider().delete("id", outs)
+    assert not world[A].managed().services
+    assert not world[B].running
+    assert undone(world, B) == {"rank_access.revoke"}
+
+
+def test_a_ledger_of_an_earlier_version_names_the_machine(world, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(base, "_speaker", lambda *_a, **_k: warned.append)
+    monkeypatch.setattr(base, "_LISTED", {"hosts": {A}, "all": {A}})
+    create(A, B)
+    managed = world[A].managed()
+    managed.labels["trtspark.ledger"] = f'{{"joined": ["{B}"], "bare": []}}'
+    create(A)
+    assert [B in text for text in warned] == [True]

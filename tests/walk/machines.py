@@ -29,7 +29,17 @@ from cluster.checks.table import Context
 from cluster.errors import NotReady, TrtSparkError, Unreachable
 from cluster.facts import Facts, SwarmState
 from cluster.service_spec import PAUSED, SILENT, runs, told
-from remote import rank_program, services, serving, ssh, swarm, swarm_nodes
+from remote import (
+    fabric_addresses,
+    gpu_runtime,
+    rank_program,
+    services,
+    serving,
+    ssh,
+    swarm,
+    swarm_nodes,
+    weights,
+)
 from remote.engine import NodeDocker
 from remote.node import mpi_key, rank_access
 from tests import samples
@@ -134,6 +144,8 @@ class Machines:
     faults: Faults = field(default_factory=Faults)
     engines: Engines = field(default_factory=lambda: Engines(*HOSTS, live=True))
     now: float = 0.0
+    owners: dict[str, str] = field(default_factory=dict)
+    """By host the stack that has prepared it."""
 
     def __post_init__(self) -> None:
         for host in HOSTS:
@@ -163,6 +175,11 @@ class Machines:
         )
         monkeypatch.setattr("remote.readiness.serving_now", lambda url: self.serves() or "")
         monkeypatch.setattr(rank_access, "os", CountedFiles(self))
+        for module, name in ((weights, "forget"), (fabric_addresses, "remove")):
+            monkeypatch.setattr(module, name, self._undo)
+        monkeypatch.setattr(gpu_runtime, "prepare", self._prepare)
+        monkeypatch.setattr(gpu_runtime, "give_back", self._give_back)
+        monkeypatch.setattr(gpu_runtime, "look", lambda props: {"owner": self.owners.get(_host(props), "")})
         monkeypatch.setattr(mpi_key, "subprocess", SimpleNamespace(run=_keygen))
         monkeypatch.setattr(mpi_key, "_docker", self._docker_words)
 
@@ -181,6 +198,27 @@ class Machines:
         return NodeDocker(connection.target, dial)
 
     # a machine's shell
+
+    def _undo(self, props: Mapping[str, Any], *_more: Any, **_options: Any) -> None:
+        """What is no part of the walk is undone by a step that does nothing."""
+        if _host(props) in self.engines.unreachable:
+            raise self.engines.unreachable[_host(props)]
+        with self.faults.step():
+            pass
+
+    def _prepare(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        """As remote/node/gpu_runtime.py does: the record says whose machine it is."""
+        host = _host(props)
+        self._undo(props)
+        if self.owners.get(host, "") not in ("", props["stack"], props["takeOver"]):
+            raise TrtSparkError(f"{host}: it was prepared by stack {self.owners[host]}, which owns it.")
+        self.owners[host] = props["stack"]
+        return {"changed": [], "docker": ""}
+
+    def _give_back(self, props: Mapping[str, Any]) -> None:
+        self._undo(props)
+        if self.owners.get(_host(props)) == props["stack"]:
+            del self.owners[_host(props)]
 
     def _run(self, host: str, command: str, stdin: str = "", timeout: float = 0) -> ssh.Result:
         if host in self.engines.unreachable:
@@ -343,7 +381,7 @@ class Machines:
             docker=replace(facts.docker, swarm=state),
             ranks=tuple((stack, rank, "8355") for stack, rank in ranks),
             specs=ranks,
-            owner="",
+            owner=self.owners.get(host, ""),
             **known,
         )
 
@@ -366,6 +404,11 @@ def one_by_one(work: Any, items: Any) -> list[Any]:
     if failed:
         raise failed[0]
     return done
+
+
+def _host(props: Mapping[str, Any]) -> str:
+    [login] = props.get("connections") or [props["connection"]]
+    return str(login["host"])
 
 
 def _keygen(words: list[str], **_: Any) -> Any:

@@ -1,7 +1,7 @@
 """The stack's resources that change machines' Swarms, as the components register them.
 
-Not here: image, weights, Docker's preparation, the fabric (they have tests of their own), and the real specs'
-long environments.
+Not here: image, weights, the fabric (they have tests of their own), and the real specs' long environments. Of
+preparing Docker only the record of whose machine it is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cluster.swarm_plan import astray
 from components.swarm_cluster import mpi_secret
 from dynamic_providers import base
 from dynamic_providers.endpoint import EndpointProvider
+from dynamic_providers.gpu_runtime import GpuRuntimeProvider
 from dynamic_providers.mpi_key import MpiKeyProvider
 from dynamic_providers.rank_access import RankAccessProvider
 from dynamic_providers.rank_program import RankProgramProvider
@@ -40,11 +41,19 @@ class Config:
     port: int = 8355
     image: str = "release@sha256:1"
     take_over: str = ""
+    turned: bool = False
+    """Whether the workers are listed the other way round: of two, the third machine is the worker then."""
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """The machines that are listed, head first."""
+        order = (HOSTS[0], *reversed(HOSTS[1:])) if self.turned else HOSTS
+        return order[: self.count]
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The machines that serve."""
-        return HOSTS[: 1 if self.head_only else self.count]
+        return self.all_hosts[: 1 if self.head_only else self.count]
 
 
 class Stack:
@@ -60,7 +69,8 @@ class Stack:
         facts = self.machines.look(config.hosts)
         if failed := refusals(self.name, config.count, facts, config.take_over):
             raise TrtSparkError("\n".join(map(str, failed)))
-        logins = [one.as_props() for one in samples.connections(len(config.hosts))]
+        known = samples.connections(len(HOSTS))
+        logins = [known[HOSTS.index(host)].as_props() for host in config.hosts]
         stack = {"stack": self.name, "takeOver": config.take_over}
         nodes = [
             {"name": f.node, "address": str(f.address), "gpu": f"GPU-{f.node}", "connection": login}
@@ -68,12 +78,16 @@ class Stack:
         ]
         outside = astray(self.name, {f.node: f.docker.swarm.node_id for f in facts}, facts[0].swarm_nodes)
         found = [
+            Registered(f"runtime-{index}", GpuRuntimeProvider(), lambda _, props=props: props)  # type: ignore[misc]
+            for index, props in enumerate(self._prepared(facts, logins))
+        ]
+        found.append(
             Registered(
                 "swarm",
                 SwarmProvider(),
                 lambda _: {**stack, "nodes": nodes, "expired": [], "outside": outside},
             )
-        ]
+        )
         if len(nodes) > 1:
             secret = mpi_secret(self.name)
             key = {
@@ -110,6 +124,20 @@ class Stack:
             )
         )
         return found + self._ranks(facts, logins, program)
+
+    def _prepared(self, facts: list[Facts], logins: list[Props]) -> list[Props]:
+        return [
+            {
+                "stack": self.name,
+                "takeOver": self.config.take_over,
+                "gpu": f"GPU-{one.node}",
+                "connection": login,
+                "group": False,
+                "things": {"owner": self.name},
+                "steps": [] if one.owner == self.name else ["prepare"],
+            }
+            for one, login in zip(facts, logins, strict=True)
+        ]
 
     def _ranks(self, facts: list[Facts], logins: list[Props], program: str) -> list[Registered]:
         config, several = self.config, len(facts) > 1
@@ -190,7 +218,7 @@ class Stack:
 
     def listed(self) -> None:
         """As the providers' process learns which hosts are configured."""
-        base._LISTED.update(hosts=set(self.config.hosts), all=set(HOSTS[: self.config.count]))
+        base._LISTED.update(hosts=set(self.config.hosts), all=set(self.config.all_hosts))
 
     def up(self) -> list[str]:
         """`pulumi up`; what it did."""

@@ -32,6 +32,7 @@ def remains(machines: Machines) -> dict[str, object]:
             sorted(engine.bridges),
             {**engine.running, **engine.ended},
             engine.volumes,
+            machines.owners.get(host),
             machines.keys(host).read_text(),
             sorted(path.name for path in (machines.root / host).rglob("*")),
         )
