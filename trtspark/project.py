@@ -78,6 +78,12 @@ class Stack:
             raise ConfigError(f"stack {self.name}: {said(error)}") from None
         return found
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The values that were set with --secret, decrypted, by their keys without the project."""
+        found = {key: entry for key, entry in self.config.items() if entry.secret}
+        return {key.removeprefix(f"{PROJECT}:"): str(entry.value) for key, entry in found.items()}
+
     @cached_property
     def settings(self) -> Settings:
         """The configuration, checked. Raises ConfigError as `pulumi preview` would."""

@@ -21,6 +21,8 @@ Status = Literal["SUCCESS", "SKIPPED", "SWITCH_FAILED", "API_TIMEOUT", "BENCH_FA
 DONE: tuple[Status, ...] = ("SUCCESS", "SKIPPED")
 #: Where there is no figure.
 NOTHING = "N/A"
+#: What a formula begins with, in full width too.
+_COMPUTED = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 class Row(Part):
@@ -148,8 +150,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         values = (getattr(row, name) for name in COLUMNS.values())
-        writer.writerow([NOTHING if value is None or value == "" else value for value in values])
+        writer.writerow([_cell(value) for value in values])
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A cell; a text is one line, with an apostrophe before what a spreadsheet would compute: it hides it."""
+    if isinstance(value, str):
+        line = " ".join(value.split())
+        value = f"'{line}" if line.startswith(_COMPUTED) else line
+    return NOTHING if value is None or value == "" else value
 
 
 def path(folder: Path, matrix: Matrix) -> Path:

@@ -32,6 +32,11 @@ class Deployed(Protocol):
         ...
 
     @property
+    def secrets(self) -> Mapping[str, str]:
+        """The values that were set with --secret, by their keys."""
+        ...
+
+    @property
     def connections(self) -> Sequence[Connection]:
         """A login per node, head first."""
         ...

@@ -27,7 +27,8 @@ MAX_BYTES = 512 << 20
 class Part(BaseModel):
     """A part of the format: unknown names are refused, so that a file is what its schema says."""
 
-    model_config = ConfigDict(extra="forbid")
+    # A figure that is infinite or no number is a string: JSON has neither, and null would be no figure.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Distribution(Part):

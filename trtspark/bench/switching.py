@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Variant:
     settings: Settings
     outputs: Mapping[str, Any]
     connections: Sequence[Connection]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def endpoint(self) -> str:
         """The API's URL."""
@@ -85,7 +86,7 @@ def up(stack: Stack, model: str, single_node: bool, log: Path) -> Variant:
             yaml.safe_dump(config_for(content, stack.settings, model, single_node)), encoding="utf-8"
         )
         outputs = _up(stack, str(file), log)
-    return Variant(stack.name, changed, outputs, connections(changed))
+    return Variant(stack.name, changed, outputs, connections(changed), stack.secrets)
 
 
 def restore(stack: Stack, log: Path) -> None:

@@ -10,11 +10,14 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from pydantic.alias_generators import to_camel
+
 from cluster import engine
 from cluster.config import Settings
 from cluster.errors import TrtSparkError
 from cluster.facts import Facts
 from cluster.parsing import parse
+from cluster.redaction import Redaction
 from remote import node
 from remote.ssh import Connection, Shell, SshShell
 from trtspark.bench.results import ClientInfo, SystemInfo
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 PROBE_TIMEOUT_S = 45
 #: Keys that say how we log in, which is nobody's business in a published result.
 _PRIVATE = {"hf_token", "ssh_key", "known_hosts"}
+_NONE: Mapping[str, str] = {}
 _LIBRARIES = ("uvloop", "httptools", "orjson", "tokenizers")
 #: Facts that say what the machine is; what identifies it (UUIDs, MACs) or changes all the time stays out.
 _FACTS = ("node", "hostname", "gpu_name", "gpus", "driver", "cuda", "memory", "platform", "kernel", "toolkit")
@@ -49,25 +53,36 @@ def _version(package: str) -> str:
 def system(stack: Deployed, shell: Callable[[Connection], Shell] = SshShell) -> tuple[SystemInfo, list[str]]:
     """The stack as it is, and a line for each node that could not be looked at."""
     settings, outputs = stack.settings, stack.outputs
+    redaction = Redaction(list(stack.secrets.values()))
     facts, problems = probe(settings, stack.connections, shell)
     found = SystemInfo(
         stack=stack.name,
-        config=public(settings),
-        engine=asdict(engine.resolve(settings)),
+        config=public(settings, stack.secrets),
+        engine=told(settings, stack.secrets),
         image=outputs.get("image"),
         revision=outputs.get("revision"),
-        transport=[str(line) for line in outputs.get("transport") or ()],
-        fabric=[str(line) for line in outputs.get("fabric") or ()],
+        transport=redaction.data([str(line) for line in outputs.get("transport") or ()]),
+        fabric=redaction.data([str(line) for line in outputs.get("fabric") or ()]),
         nodes=[of_facts(one) for one in facts],
     )
-    return found, problems
+    return found, [redaction.text(one) for one in problems]
 
 
-def public(settings: Settings) -> dict[str, Any]:
-    """The configuration by the names of its keys, without secrets and logins."""
+def public(settings: Settings, secrets: Mapping[str, str] = _NONE) -> dict[str, Any]:
+    """The configuration by the names of its keys, without logins and without what `secrets` has: the values
+    that were set with --secret, by their keys. Whatever else looks like a secret is taken out of it, too.
+    """
     found = settings.model_dump(mode="json", by_alias=True, exclude=_PRIVATE)
     found["nodes"] = [{"host": one.host, "fabric": [str(a) for a in one.fabric]} for one in settings.nodes]
-    return found
+    kept = {key: value for key, value in found.items() if key not in secrets}
+    return dict(Redaction(list(secrets.values())).data(kept))
+
+
+def told(settings: Settings, secrets: Mapping[str, str] = _NONE) -> dict[str, Any]:
+    """What the engine is told, likewise."""
+    found = asdict(engine.resolve(settings))
+    kept = {key: value for key, value in found.items() if to_camel(key) not in secrets}
+    return dict(Redaction(list(secrets.values())).data(kept))
 
 
 def probe(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ConfigError, TrtSparkError
-from cluster.redaction import REMOVED, Redaction
+from cluster.redaction import Redaction
+from cluster.secret_forms import REMOVED
 from trtspark.doctor.gather import Gathered
 
 if TYPE_CHECKING:

@@ -200,7 +200,7 @@ def _scatter(
 
 def _medians(points: Sequence[svg.Point], groups: int = 12) -> list[svg.Point]:
     """Of up to `groups` parts of the lengths; fewer where there are fewer lengths."""
-    ordered = sorted(points)
+    ordered = sorted(point for point in points if all(map(svg.drawable, point)))
     if not ordered:
         return []
     low, high = ordered[0][0], ordered[-1][0]
@@ -220,7 +220,7 @@ def time_lines(run: Named) -> list[str]:
     result = run.result
     line = result.timeline
     times = [line.step_s * (number_ + 0.5) for number_ in range(len(line.output_tokens))]
-    rates = [tokens / line.step_s for tokens in line.output_tokens]
+    rates = [tokens / line.step_s if line.step_s else 0.0 for tokens in line.output_tokens]
     end = line.step_s * len(line.output_tokens)
     found = [
         _over_time(run, "Output tokens/s", number, end, [("", times, rates)], filled=True),

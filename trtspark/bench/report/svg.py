@@ -33,7 +33,9 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 to 1."""
+        """Where a value lies, 0 to 1; one that is infinite or no number is put on the edge."""
+        if not drawable(value) or self.low == self.high or (self.log and value <= 0):
+            return 1.0 if value > 0 else 0.0
         if self.log:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
@@ -41,7 +43,7 @@ class Axis:
 
 def from_zero(words: str, values: Iterable[float], say: Say, count: int = 4) -> Axis:
     """From 0 to a round number above all values."""
-    top = max(values, default=0.0)
+    top = max(filter(drawable, values), default=0.0)
     if not top > 0:
         top = 1.0
     step = nice(top / count)
@@ -51,7 +53,7 @@ def from_zero(words: str, values: Iterable[float], say: Say, count: int = 4) -> 
 
 def doubling(words: str, values: Iterable[float], say: Say) -> Axis:
     """For what is varied by factors: each value is a tick. One value alone lies in the middle."""
-    ticks = sorted(set(values))
+    ticks = sorted({value for value in values if drawable(value) and value > 0}) or [1.0]
     low, high = ticks[0], ticks[-1]
     if low == high:
         low, high = low / 2, high * 2
@@ -62,6 +64,11 @@ def doubling(words: str, values: Iterable[float], say: Say) -> Axis:
             apart.append(tick)
     margin = (high / low) ** 0.05  # so that no point lies on an axis
     return Axis(words, low / margin, high * margin, apart, say, log=True)
+
+
+def drawable(value: float) -> bool:
+    """Whether arithmetic with it stays finite."""
+    return math.isfinite(value) and (value == 0 or 1e-300 < abs(value) < 1e300)
 
 
 def nice(step: float) -> float:
