@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cluster.counted import counted
 from cluster.fit import kv, weights
 from cluster.fit.constants import (
     ACTIVATION_NUMBER,
@@ -259,7 +260,7 @@ def sentence(found: Estimate) -> str:
     """What it takes and what there is, in one line."""
     load, memory = found.load, found.memory
     nodes = load.tensor * load.pipeline
-    requests = "1 request" if load.max_batch_size == 1 else f"{load.max_batch_size} requests"
+    requests = counted(load.max_batch_size, "request")
     return (
         f"{_gib(found.weights)} weights, {_gib(found.overhead)} engine and {_gib(found.wanted)} KV cache "
         f"({requests} of {found.longest} tokens) on {f'each of {nodes} nodes' if nodes > 1 else 'one node'} "

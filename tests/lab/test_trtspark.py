@@ -124,6 +124,18 @@ def test_up_and_status(stack, lab):
     assert found["load"]["running"] == 0
 
 
+def test_what_up_says_to_try_works_as_it_is_printed(stack):
+    """Pasted from Pulumi's table, which escapes quotes: it has none, and fits a line."""
+    command = stack.output("tryIt")
+    assert len(command) < 60
+    assert not set(command) & set("'\"\\")
+    done = subprocess.run(
+        command, shell=True, cwd=stack.folder, env=stack.env, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=60, check=True,
+    )  # fmt: skip
+    assert FIRST in done.stdout
+
+
 def test_an_edit_by_hand_is_seen_and_repaired(stack, lab):
     stacks.inside(lab, 0, "docker service update --quiet --env-add X=1 trtspark-lab-rank-0")
     done = run(stack, "status", "--json", ok=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from cluster.counted import counted
 from trtspark.doctor.rows import Report, Row
 
 _STYLES = {"PASS": "green", "NOTE": "cyan", "WARN": "yellow", "FAIL": "bold red", "SKIP": "dim"}
@@ -28,15 +29,11 @@ def lines(report: Report, every: bool = False) -> Iterator[Text]:
 def summary(report: Report) -> str:
     """The last line."""
     failed, warned = report.count("FAIL"), report.count("WARN")
-    words = [f"{report.count('PASS')} passed", _count(warned, "warning"), _count(failed, "failure")]
+    words = [f"{report.count('PASS')} passed", counted(warned, "warning"), counted(failed, "failure")]
     if skipped := report.count("SKIP"):
         words.append(f"{skipped} skipped")
     state = "" if report.deployed else " Nothing is deployed yet."
     return f"{', '.join(words)} in {report.seconds:.1f} s.{state}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _rows(rows: Sequence[Row], every: bool) -> Iterator[Text]:
@@ -51,7 +48,7 @@ def _rows(rows: Sequence[Row], every: bool) -> Iterator[Text]:
         return
     passed = sum(row.status == "PASS" for row in quiet)
     if passed:
-        yield Text.assemble("  ", ("PASS", _STYLES["PASS"]), f"  {_count(passed, 'check')}")
+        yield Text.assemble("  ", ("PASS", _STYLES["PASS"]), f"  {counted(passed, 'check')}")
 
 
 def _row(row: Row) -> Iterator[Text]:
