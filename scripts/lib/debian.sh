@@ -5,7 +5,7 @@
 lab_packages=(
   docker.io docker-registry openssh-server openssh-client debootstrap tini iproute2 iptables sudo
   openssl rsync procps util-linux iputils-ping shellcheck
-  busybox-static netplan.io ufw libfaketime locales tmux
+  busybox-static netplan.io ufw locales tmux
   gcc libc6-dev libseccomp-dev pkg-config # runc and NVIDIA's runtime are built with them
   chromium chromium-driver fonts-dejavu-core # the benchmark report is looked at in a browser
 )
