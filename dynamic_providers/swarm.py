@@ -1,7 +1,7 @@
 """The Swarm: made or adopted, joined, labelled, and every node's GPU verified as its resource.
 
-The work is in remote/swarm.py, imported when there is some: the program that only declares resources
-starts without Docker's library.
+The work is in remote/swarm.py and remote/swarm_end.py, imported when there is some: the program that only
+declares resources starts without Docker's library.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class SwarmProvider(Provider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Take new nodes in and let go of those that are no longer listed."""
-        from remote.swarm import ensure, let_go, machines
+        from remote.swarm import ensure
+        from remote.swarm_books import machines
+        from remote.swarm_end import let_go
 
         gone = [n for n in machines(_olds) if n["name"] not in {m["name"] for m in _news["nodes"]}]
         # Likewise: a node that was taken in is known, and one that was not let go is not forgotten.
@@ -57,7 +59,8 @@ class SwarmProvider(Provider):
         """The nodes that really are in the Swarm with our labels and their GPU offered."""
         if "nodes" not in props:
             return ReadResult(id_, props)
-        from remote.swarm import machines, present
+        from remote.swarm import present
+        from remote.swarm_books import machines
 
         known, names = machines(props), present(props)
         found = [node for node in known if node["name"] in names]
@@ -68,7 +71,7 @@ class SwarmProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Leave what we joined, end what we made, take our labels off what we adopted."""
-        from remote.swarm import dissolve
+        from remote.swarm_end import dissolve
 
         dissolve(_props, _given_up(_props))
 

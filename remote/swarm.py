@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -30,6 +30,8 @@ from cluster.swarm_plan import (
 from remote import leftovers
 from remote.leftovers import remove_objects
 from remote.services import pause
+from remote.swarm_books import machines, made_for, note, of_state, of_swarm
+from remote.swarm_end import GivenUp, give_back
 from remote.swarm_nodes import dial, forget, label, leave, parallel, unlabel, without_bridge
 
 #: Node certificates are renewed while a node runs; ten years bear a pair that was off for months.
@@ -38,10 +40,6 @@ RESOURCE_DEADLINE_S = 60
 JOIN_DEADLINE_S = 60
 POLL_S = 0.05
 SWARM_PORT = 2377
-
-#: For undoing something on the machine of that name: whether one that cannot be reached may be given up
-#: (dynamic_providers/base.py).
-GivenUp = Callable[[str], AbstractContextManager[None]]
 
 
 def _strict(_host: str) -> AbstractContextManager[None]:
@@ -68,8 +66,8 @@ def ensure(
     head = names[0]
     made = bool(olds.get("made"))
     members = _settled(clients, head)
-    noted = _ledger(clients[head], members[head])
-    ledger = (_known(olds) | noted).without(back)
+    noted = of_swarm(clients[head], members[head])
+    ledger = (of_state(olds) | noted).without(back)
     if renewed := renewals(names, members, set(ledger.joined)):
         for gone in renewed:
             leave(by_name[gone.node], ledger.bare)
@@ -81,17 +79,17 @@ def ensure(
         for gone in stale:
             leave(by_name[gone.node], ledger.bare)
         members = _members(clients)
-    if members[head].manager and _made_for(clients[head], props["stack"]):
+    if members[head].manager and made_for(clients[head], props["stack"]):
         # An earlier run was killed, or its state is lost: destroy has to end what we made all the same.
         made = True
         ledger |= Ledger(frozenset(name for name in names[1:] if members[name].state == "active"))
     old = props.get("takeOver") or ""
-    strays = ledger.names - {*names} - {node["name"] for node in _machines_of(olds)}
+    strays = ledger.names - {*names} - {node["name"] for node in machines(olds)}
     if members[head].manager:
         if strays:
             pause(clients[head], {"name": service_name(props["stack"], 0), "node": nodes[0]["connection"]})
         remove_objects(clients[head], props["stack"], len(names))
-    ledger = ledger.without(_give_back(strays, ledger, nodes[0], {props["stack"], old} - {""}, given_up))
+    ledger = ledger.without(give_back(strays, ledger, nodes[0], {props["stack"], old} - {""}, given_up))
     if members[head].manager and not noted.logins:
         # The ledger is an earlier version's, or somebody removed it.
         ids = {*(member.node_id for member in members.values()), *(olds.get("nodeIds") or {}).values()}
@@ -117,7 +115,7 @@ def ensure(
     elif ledger != noted and not made:
         label(clients[head], members[head].node_id, {LEDGER_LABEL: ledger.text()})
     elif ledger != noted:
-        _note(clients[head], ledger)
+        note(clients[head], ledger)
     if joins:
         token = clients[head].inspect_swarm()["JoinTokens"]["Worker"]
         manager = clients[head].info()["Swarm"]["NodeAddr"]
@@ -157,214 +155,17 @@ def _unknown(client: Any, stacks: Collection[str], ids: Collection[str]) -> list
     ]
 
 
-def _known(state: Mapping[str, Any]) -> Ledger:
-    """What Pulumi's state says that we did to machines."""
-    joined, bare = state.get("joined") or [], state.get("bare") or []
-    return Ledger(frozenset(joined), frozenset(bare), state.get("strays") or {})
-
-
-def _give_back(
-    strays: Collection[str],
-    ledger: Ledger,
-    head: Mapping[str, Any],
-    stacks: Collection[str],
-    given_up: GivenUp,
-    leaving: bool = True,
-) -> set[str]:
-    """Undo everything of these stacks on machines that only the ledger knows; which could be.
-
-    `leaving`: whether those that we took in leave the head's Swarm.
-    """
-    done = set()
-    for name in sorted(strays):
-        with given_up(name):
-            if name not in ledger.logins:
-                raise Unreachable(name, "an earlier version took it in, and left no login.", "List it again.")
-            login = {**ledger.logins[name], "identity": head["connection"].get("identity", "")}
-            node = {"name": name, "address": name, "connection": login}
-            if leaving and name in ledger.joined:
-                _out(node, head, ledger.bare)
-            for stack in sorted(stacks):
-                leftovers.give_back(node, stack)
-            done.add(name)
-    return done
-
-
-def _out(node: Mapping[str, Any], head: Mapping[str, Any], bare: Collection[str]) -> None:
-    """Have a machine leave the head's Swarm, and the Swarm forget it; one in another Swarm stays there."""
-    node_id = str(dial(node).info()["Swarm"]["NodeID"])
-    client = dial(head)
-    manager = client.info()["Swarm"].get("ControlAvailable")
-    if manager and node_id in {entry["ID"] for entry in client.nodes()}:
-        leave(node, bare)
-        forget(head, node_id)
-    else:
-        _leave_lost_swarm(node, head, bare)
-
-
-def _ledger(client: Any, head: Member) -> Ledger:
-    """What the Swarm says that we did to its machines; empty where the head manages none."""
-    if not head.manager:
-        return Ledger()
-    made = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
-    adopted = client.inspect_node(head.node_id)["Spec"].get("Labels") or {}
-    return Ledger.parse(made.get(LEDGER_LABEL)) | Ledger.parse(adopted.get(LEDGER_LABEL))
-
-
 def _take_over(client: Any, old: str, stack: str) -> bool:
     """End what stack `old` runs in the Swarm, whose machines become `stack`'s; whether `old` had made the
     Swarm, which then is ours to end.
     """
     remove_objects(client, old)
-    if not _made_for(client, old):
+    if not made_for(client, old):
         return False
     found = client.inspect_swarm()
     labels = {**found["Spec"]["Labels"], STACK_LABEL: stack}
     client.update_swarm(found["Version"]["Index"], swarm_spec={**found["Spec"], "Labels": labels})
     return True
-
-
-def _note(client: Any, ledger: Ledger) -> None:
-    """Write the ledger of a Swarm of ours."""
-    found = client.inspect_swarm()
-    spec = found["Spec"]
-    labels = {**(spec.get("Labels") or {}), LEDGER_LABEL: ledger.text()}
-    client.update_swarm(found["Version"]["Index"], swarm_spec={**spec, "Labels": labels})
-
-
-def let_go(
-    gone: Sequence[Mapping[str, Any]], olds: Mapping[str, Any], head: Mapping[str, Any], given_up: GivenUp
-) -> set[str]:
-    """Nodes that are no longer listed leave, if it was we who took them in, and lose what runs there; a dead
-    one is forgotten. The names of those that are rid of us.
-    """
-    done = set()
-    if gone:
-        _pause_server(olds, head)
-    for node in gone:
-        with given_up(node["name"]):
-            if node["name"] in (olds.get("joined") or []):
-                leave(node, olds.get("bare") or [])
-            leftovers.clear(node, olds["stack"])
-            done.add(node["name"])
-        if node["name"] in (olds.get("joined") or []):
-            forget(head, (olds.get("nodeIds") or {}).get(node["name"], ""))
-    return done
-
-
-def _pause_server(olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
-    """Drain and stop rank 0, which nodes are about to leave: it is started again without them."""
-    client = dial(head)
-    if client.info()["Swarm"].get("ControlAvailable"):
-        pause(client, {"name": service_name(olds["stack"], 0), "node": head["connection"]})
-
-
-def machines(props: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """All nodes the Swarm was made of; after a refresh `nodes` are those that still are as they should be."""
-    return _machines_of(props)
-
-
-def _machines_of(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    known: Sequence[Mapping[str, Any]] = state.get("machines") or state.get("nodes") or []
-    return known
-
-
-def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
-    """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
-
-    def away(node: Mapping[str, Any]) -> None:
-        with given_up(node["name"]):
-            leave(node, bare)
-
-    nodes = machines(props)
-    head = nodes[0]
-    try:
-        client = dial(head)
-        about = client.info()["Swarm"]
-        if not about.get("ControlAvailable"):
-            _dissolve_without_manager(props, about, given_up)
-            return
-    except (TrtSparkError, DockerException) as error:
-        raise NodeError(
-            head["name"],
-            f"the Swarm's manager cannot be reached ({error}).",
-            "Bring it back, or forget the Swarm with `pulumi state delete`.",
-        ) from None
-    made = props.get("made") or _made_for(client, props["stack"])
-    noted = _ledger(client, Member("active", about["NodeID"], manager=True))
-    ledger = noted | _known(props)
-    joined, bare = [node for node in nodes[1:] if node["name"] in ledger.joined], ledger.bare
-    foreign = [
-        s["Spec"]["Name"]
-        for s in client.services()
-        if s["Spec"].get("Labels", {}).get(STACK_LABEL) != props["stack"]
-    ]
-    listed = {entry["ID"]: (entry["Spec"].get("Labels") or {}) for entry in client.nodes()}
-    known = props.get("nodeIds", {})
-    ids = {node["name"]: _node_id(node) or known.get(node["name"], "") for node in joined}
-    remove_objects(client, props["stack"])
-    strays = ledger.names - {node["name"] for node in nodes}
-    _give_back(strays, ledger, head, [props["stack"]], given_up, leaving=not foreign)
-    # A worker that is in another Swarm by now is not ours to take out of it.
-    leaving = [] if foreign else [node for node in joined if ids[node["name"]] in ("", *listed)]
-    if made and not foreign:
-        parallel(away, leaving)
-        leave(head, bare)
-        _clear_all(props, given_up)
-        return
-    ours = {one for one, labels in listed.items() if labels.get(STACK_LABEL) == props["stack"]}
-    for node_id in ours | set(known.values()):
-        unlabel(client, node_id)
-    for node in leaving:
-        away(node)
-        forget(head, ids[node["name"]])
-    _clear_all(props, given_up)
-
-
-def _clear_all(props: Mapping[str, Any], given_up: GivenUp) -> None:
-    """Remove what a run that was killed has started on our machines, and no resource stands for."""
-
-    def one(node: Mapping[str, Any]) -> None:
-        with given_up(node["name"]):
-            leftovers.clear(node, props["stack"])
-
-    parallel(one, machines(props))
-
-
-def _dissolve_without_manager(props: Mapping[str, Any], about: Mapping[str, Any], given_up: GivenUp) -> None:
-    """The rest of a Swarm that the head left by hand: workers that know no other manager leave, too, and
-    Docker's bridges go. `about` is the head's own view of its membership; one in another Swarm stays there.
-    """
-    head, *workers = machines(props)
-    bare = props.get("bare") or []
-    joined = [node for node in workers if node["name"] in (props.get("joined") or [])]
-
-    def away(node: Mapping[str, Any]) -> None:
-        with given_up(node["name"]):
-            _leave_lost_swarm(node, head, bare)
-
-    parallel(away, joined)
-    if about["LocalNodeState"] == "inactive":
-        leave(head, bare)
-    ledger = _known(props)
-    strays = ledger.names - {node["name"] for node in machines(props)}
-    _give_back(strays, ledger, head, [props["stack"]], given_up)
-    _clear_all(props, given_up)
-
-
-def _leave_lost_swarm(node: Mapping[str, Any], head: Mapping[str, Any], bare: Collection[str]) -> None:
-    about = dial(node).info()["Swarm"]
-    managers = {one["Addr"].rpartition(":")[0] for one in about.get("RemoteManagers") or []}
-    if about["LocalNodeState"] == "inactive" or managers == {head["address"]}:
-        leave(node, bare)
-
-
-def _node_id(node: Mapping[str, Any]) -> str:
-    """A machine's id in its Swarm by its own word; "" where it cannot be asked or is in none."""
-    try:
-        return str(dial(node).info()["Swarm"]["NodeID"])
-    except (TrtSparkError, DockerException):
-        return ""
 
 
 def _members(clients: Mapping[str, Any]) -> dict[str, Member]:
@@ -398,12 +199,6 @@ def _listed(client: Any, member: Member) -> dict[str, Listed]:
     if not member.manager:
         return {}
     return {n["ID"]: Listed(n["Spec"].get("Labels") or {}) for n in client.nodes()}
-
-
-def _made_for(client: Any, stack: str) -> bool:
-    """Whether the Swarm was made by us for this stack: it says so itself, from its first moment."""
-    labels = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
-    return bool(labels.get(STACK_LABEL) == stack)
 
 
 def _init(client: Any, node: Mapping[str, Any], stack: str, ledger: Ledger) -> None:

@@ -37,6 +37,7 @@ from remote import (
     serving,
     ssh,
     swarm,
+    swarm_end,
     swarm_nodes,
     weights,
 )
@@ -164,7 +165,7 @@ class Machines:
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep)
         for module in (services, serving, swarm, swarm_nodes):
             monkeypatch.setattr(module, "time", clock)
-        for module in (swarm, swarm_nodes):
+        for module in (swarm, swarm_end, swarm_nodes):
             monkeypatch.setattr(module, "parallel", one_by_one)
         monkeypatch.setattr(ssh.SshShell, "run", lambda shell, *a, **k: self._run(shell.connection.host, *a))
         monkeypatch.setattr(serving, "gate", self._gate)
