@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 #: The architecture of gpt-oss in config.json.
@@ -109,7 +110,15 @@ def suggestions(model_id: str, also: list[str] | None = None) -> list[str]:
 
     None for an id that is one of them: it is spelt right.
     """
-    pool = {candidate.lower(): candidate for candidate in [*_BY_ID, *(also or [])]}
+    return similar(model_id, [*_BY_ID, *(also or [])])
+
+
+def similar(model_id: str, ids: Sequence[str]) -> list[str]:
+    """Up to three of `ids` that look like `model_id`; none where it is one of them.
+
+    Where nobody asked the Hub, only what the nodes hold can be meant: any other id may be spelt right.
+    """
+    pool = {candidate.lower(): candidate for candidate in ids}
     if model_id in pool.values():
         return []
     return [pool[name] for name in difflib.get_close_matches(model_id.lower(), pool, n=3, cutoff=0.6)]

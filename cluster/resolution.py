@@ -67,7 +67,7 @@ def from_caches(
             return found
     # With a Hub that is down nobody knows whether there is such a model: it may be spelt right.
     spelling = not settings.download_weights and caches[0]["commit"] is None
-    close = no_such_model(model, caches[0]["models"]) if spelling else ""
+    close = _did_you_mean(catalog.similar(model, caches[0]["models"])) if spelling else ""
     first = f"{reason} Without it {model} must be on every node; `hf download {model}` fetches it.{close}"
     raise HubUnavailable("\n".join([first, *missing]))
 
@@ -86,7 +86,10 @@ def _held(settings: Settings, cache: Mapping[str, Any]) -> Resolved:
 
 def no_such_model(model: str, also: Sequence[str] = ()) -> str:
     """ " Did you mean …?" by the catalog and the ids in the nodes' caches; "" when nothing is close."""
-    close = catalog.suggestions(model, also=list(also))
+    return _did_you_mean(catalog.suggestions(model, also=list(also)))
+
+
+def _did_you_mean(close: Sequence[str]) -> str:
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -103,7 +103,7 @@ def whole(context: Context) -> Iterator[Finding]:
         if not cache.get("readable", True):
             continue  # another check's
         if cache["commit"] is None:
-            close = catalog.suggestions(model, also=cache["models"])
+            close = catalog.similar(model, cache["models"])
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
             yield Finding(
                 "FAIL",

@@ -17,12 +17,13 @@ from cluster.checks import CHECKS
 from cluster.config import NodeConfig, field_names
 from cluster.live import LIVE_CHECKS
 from cluster.symptoms import Symptom
+from tests.unit import bad_inputs
 from trtspark.bench import matrix, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(
     ROOT / "docs" / f"{name}.md"
-    for name in ("configuration", "checks", "images", "troubleshooting", "trtspark")
+    for name in ("configuration", "checks", "images", "troubleshooting", "trtspark", "bad-inputs")
 )
 _PART = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)")
 
@@ -167,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "transport_log": transport_log,
     "exit_codes": exit_codes,
     "commands": commands,
+    "bad_inputs": bad_inputs.table,
 }
 
 

@@ -185,3 +185,19 @@ def test_the_table_has_every_kind_and_the_docs_say_how_many():
     assert all(counts.values())
     text = (Path(__file__).parents[2] / "docs" / "bad-inputs.md").read_text(encoding="utf-8")
     assert bad_inputs.table() in text
+
+
+@pytest.mark.parametrize(
+    "model", ["Qwen/Qwen3-8B", "nvidia/Llama-3.1-8B-Instruct-FP8", "openai/gpt-oss-120b"]
+)
+def test_without_the_hub_no_other_spelling_is_proposed(model):
+    """It may be spelt right, whatever the catalog has: only what is on the nodes can be meant."""
+    shells = FakeShells(1)
+    empty = {"commit": None, "files": {}, "blobs": {}, "models": []}
+    shells.answers["spark11"] = lambda: shells.healthy("10.24.11.11", **empty)
+    for download in (True, False):
+        settings = samples.settings(1, model=model, downloadWeights=download)
+        with pytest.raises(TrtSparkError) as caught:
+            look("dgx", settings, samples.connections(1), shells)
+        assert model in str(caught.value)
+        assert "Did you mean" not in str(caught.value)
