@@ -14,14 +14,15 @@ Messages are one line: a sentence for where and what was found, one for what to 
 
 from __future__ import annotations
 
-import re
-
-#: What colours a terminal, and whatever else it would act on.
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b.?")
+from cluster.plain_text import plain
 
 
 class TrtSparkError(Exception):
-    """Shown to the user as it is, without a stack trace."""
+    """Shown to the user as it is, without a stack trace; here, by Pulumi, and in a log."""
+
+    def __init__(self, *texts: object) -> None:
+        """What a machine or a server said in it cannot act on a terminal."""
+        super().__init__(*(plain(one) if isinstance(one, str) else one for one in texts))
 
 
 class ConfigError(TrtSparkError):
@@ -63,4 +64,4 @@ class NotReady(TrtSparkError):
 
 def printable(text: str) -> str:
     """`text` without what a terminal would act on; lines stay lines."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in _ESCAPES.sub("", text))
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in plain(text))

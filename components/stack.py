@@ -12,6 +12,7 @@ from cluster import fabric, link_report, nccl_test, weights_plan
 from cluster.checks.fit import serving_context
 from cluster.config import Settings
 from cluster.fabric import Fabric
+from cluster.plain_text import plain
 from cluster.weights_plan import ModelFile
 from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
@@ -32,11 +33,11 @@ def deploy(
     active = settings.active_nodes
     network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
     for warning in look.warnings:
-        pulumi.log.warn(warning)
+        pulumi.log.warn(plain(warning))
     for replaced in fabric.overridden(network, settings.nccl):
-        pulumi.log.info(f"nccl: {replaced}, on your word")
+        pulumi.log.info(plain(f"nccl: {replaced}, on your word"))
     for note in (*look.fabric.notes, *look.notes):
-        pulumi.log.info(note)
+        pulumi.log.info(plain(note))
     parts = look.fabric.nodes or (NOTHING_SET,) * len(active)
     nodes = [
         SparkNode(

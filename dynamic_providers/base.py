@@ -21,6 +21,7 @@ from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
 
+from cluster.plain_text import plain
 from dynamic_providers import engine_watch, plain_errors
 
 #: The hosts of the stack's configuration, in the provider's own process: those that serve, and `all` that it
@@ -108,7 +109,7 @@ def kept_on_failure(id_: str, outs: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _report_incomplete(id_, outs, plain_errors.foreign(error, [outs]) or str(error))
+        _report_incomplete(id_, outs, plain(plain_errors.foreign(error, [outs]) or str(error)))
         raise
 
 
@@ -175,7 +176,7 @@ def _speaker(severity: engine_pb2.LogSeverity.ValueType, ephemeral: bool) -> Cal
 
     def say(text: str) -> None:
         request = engine_pb2.LogRequest(
-            severity=severity, message=text, urn=urn, streamId=0, ephemeral=ephemeral
+            severity=severity, message=plain(text), urn=urn, streamId=0, ephemeral=ephemeral
         )
         try:
             stub.Log(request, timeout=_LOG_TIMEOUT_S)

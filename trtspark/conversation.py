@@ -7,7 +7,6 @@ versions, `reasoning`.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from typing import Any
 import requests
 
 from cluster.errors import TrtSparkError
+from cluster.plain_text import UNSAFE, plain
 
 #: Seconds to connect, and between two pieces: a long prompt is read for a while before the first.
 TIMEOUTS = (5.0, 300.0)
-#: What a terminal would obey; a model's words are not to move its cursor. Line feeds and tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class AskFailed(TrtSparkError):
@@ -116,7 +114,8 @@ def _of_event(url: str, data: bytes, timing: Timing) -> Iterator[Piece]:
         delta = choice.get("delta") or {}
         for key in ("reasoning_content", "reasoning", "content"):
             if said := delta.get(key):
-                yield Piece(_CONTROL.sub("", str(said)), reasoning=key != "content")
+                # Letter by letter: a sequence may come in several pieces.
+                yield Piece(UNSAFE.sub("", str(said)), reasoning=key != "content")
 
 
 def _refused(url: str, response: requests.Response) -> str:
@@ -134,7 +133,7 @@ def _message(document: Any) -> str:
     found = document.get("error", document) if isinstance(document, dict) else document
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or found
-    return _CONTROL.sub("", str(found)).strip().replace("\n", " ").rstrip(".")[:400]
+    return plain(str(found)).strip().replace("\n", " ").rstrip(".")[:400]
 
 
 def _unreached(url: str, error: requests.RequestException) -> str:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cluster.plain_text import escaped, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +37,36 @@ def __getattr__(name: str) -> Console:
 
 @cache
 def _console(name: str) -> Console:
-    from rich.console import Console
-
     if name == "err":
-        return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        return console(stderr=True, soft_wrap=True)
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(highlight=False, emoji=False, soft_wrap=True, width=width)
+    return console(soft_wrap=True, width=width)
+
+
+def console(**options: Any) -> Console:
+    """A console of rich's that obeys nobody but us: whatever is printed, a table's cell too, is `plain`."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Plain(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for one in super().render(renderable, options):
+                yield one if one.control else one._replace(text=plain(one.text))
+
+    return Plain(highlight=False, emoji=False, **options)
+
+
+def stream(text: str) -> None:
+    """Write a piece of an answer to standard output at once."""
+    sys.stdout.write(plain(text))
+    sys.stdout.flush()
+
+
+def document(text: str) -> None:
+    """Write a JSON document to standard output."""
+    sys.stdout.write(escaped(text) + "\n")
 
 
 def error(text: str) -> None:
@@ -70,7 +97,7 @@ def hint(text: str) -> None:
 def asked(question: str, default: str | None) -> str:
     """A question with line breaks that leave room for its default and an answer."""
     columns = _columns()
-    return wrapped(question, columns and max(20, columns - len(default or "") - ROOM_TO_ANSWER))
+    return wrapped(plain(question), columns and max(20, columns - len(default or "") - ROOM_TO_ANSWER))
 
 
 #: A command in backticks is one word: a line break inside would be copied with it.

@@ -19,6 +19,7 @@ import yaml
 from cluster.config import Settings
 from cluster.errors import ConfigError, TrtSparkError
 from cluster.other_model import OF_THE_MODEL, with_model
+from cluster.plain_text import plain
 from trtspark.project import PROJECT, Stack
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _up(stack: Stack, config_file: str | None, log: Path) -> dict[str, Any]:
             done = stack.pulumi.up(
                 config_file=config_file,
                 color="never",
-                on_output=lambda line: print(line, file=text, flush=True),
+                on_output=lambda line: print(plain(line), file=text, flush=True),
                 on_event=heard,
                 suppress_progress=True,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,7 +169,7 @@ def run(
         path = _saved(result, folder, name)
         results.append(result)
         if json_:
-            sys.stdout.write(result.model_dump_json() + "\n")
+            terminal.document(result.model_dump_json())
         else:
             screen.print_result(terminal.out, result, path)
         if not result.complete:
@@ -248,7 +247,7 @@ def compare(
     for figure in document["figures"]:
         # JSON has no NaN.
         figure.update({name: None for name, value in figure.items() if value != value})
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    terminal.document(json.dumps(document, indent=2))
 
 
 @app.command("report")

@@ -122,16 +122,14 @@ class _Shown:
             terminal.err.print(text, end="", style="dim", markup=False)
             terminal.err.file.flush()
             return
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal.stream(text)
 
     def end(self) -> None:
         if self._open:
             if self._reasoning:
                 terminal.err.print()
             else:
-                sys.stdout.write("\n")
-                sys.stdout.flush()
+                terminal.stream("\n")
 
 
 def converse(talk: Talk) -> None:
