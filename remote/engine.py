@@ -1,4 +1,5 @@
-"""Docker's API on a node: the engine's own socket, forwarded over the shared ssh connection.
+"""Docker's API on a node: the engine's own socket, forwarded over the shared ssh connection, or where sshd
+does not allow that, `docker system dial-stdio` in sessions of it.
 
 Connections are kept per process: a provider process serves one `pulumi` run.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,8 @@ from cluster.errors import NodeError, NotPrepared, Unreachable
 from remote.ssh import Connection, SshShell
 
 DOCKER_SOCKET = "/var/run/docker.sock"
+#: Docker's own way to an engine by ssh: its API on the command's input and output.
+DIAL = "docker system dial-stdio"
 API_TIMEOUT_S = 60
 #: The version whose answers this program knows. Newer engines still speak it (29.0 to 29.2 nothing older
 #: than 1.44) and leave out more of what is empty in their own; older ones (20.10: 1.41) get theirs.
@@ -111,11 +115,18 @@ def connect(connection: Connection) -> Any:
 
 
 def _dial(connection: Connection) -> Any:
-    socket = SshShell(connection).forward(DOCKER_SOCKET)
+    """A client over the forwarded socket, or Docker's own way by ssh: docs/decisions/0060-dial-stdio.md."""
+    shell = SshShell(connection)
+    failures = (requests.RequestException, DockerException, OSError)
     try:
-        return client(socket)
-    except (requests.RequestException, DockerException, OSError) as error:
-        said = SshShell(connection).run("docker version").err
+        return client(shell.forward(DOCKER_SOCKET))
+    except failures as error:
+        asked = shell.run("docker version")
+        if asked.code == 0:
+            # Docker answers its own program there: it is sshd that forwards no sockets.
+            with suppress(*failures):
+                return client(shell.dial(DIAL, "d"))
+        said = asked.err
         if "permission denied" in said.lower():
             raise NotPrepared(
                 connection.target,

@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -187,6 +188,32 @@ class SshShell:
         local.unlink(missing_ok=True)
         self._control("forward", "-L", f"{local}:{remote_socket}")
         return str(local)
+
+    def dial(self, command: str, name: str) -> str:
+        """A local unix socket, of which every connection is the input and output of one run of `command` on
+        the node, over the shared connection. It lives as long as this process. `name`: a letter of its own.
+        """
+        control = Path(control_path(self.connection))
+        local = control.parent / f"{control.name}.{os.getpid()}{name}"
+        local.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(local))
+        server.listen()
+        threading.Thread(target=self._serve, args=(server, command), daemon=True).start()
+        return str(local)
+
+    def _serve(self, server: socket.socket, command: str) -> None:
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=self._through, args=(connection, command), daemon=True).start()
+
+    def _through(self, connection: socket.socket, command: str) -> None:
+        argv = [*self._ssh(), self._destination(), command]
+        with connection:
+            child = subprocess.Popen(
+                argv, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+        child.wait()
 
     def close(self) -> None:
         """End the shared connection: a new login sees what a shared one does not, like new groups."""

@@ -131,9 +131,10 @@ def ssh_limit(context: Context) -> Iterator[Finding]:
 
 
 def _head_of(context: Context, facts: Facts) -> list[str]:
-    """The head's address where its mpirun logs in there by ssh."""
+    """The head's addresses, where its mpirun logs in there by ssh."""
     head = next((one for one in context.nodes if _is_head(context, one)), facts)
-    return [] if head is facts else [str(head.address)]
+    own = [head.address, *(hca.address.ip for hca in head.hcas if hca.usable and hca.address)]
+    return [] if head is facts else [str(address) for address in own]
 
 
 @check(

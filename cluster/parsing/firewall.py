@@ -89,8 +89,13 @@ def questions(
     except ValueError:
         client = here.network
     if ssh_port:
-        # The operator's, and that of the head's mpirun.
-        found += [Question(SSH, ssh_port, "tcp", management, here.ip, who) for who in (client, here.network)]
+        # The operator's, and the head's, whose mpirun logs in over the network that the ranks have.
+        found.append(Question(SSH, ssh_port, "tcp", management, here.ip, client))
+        found += [
+            Question(SSH, ssh_port, "tcp", name, own[name].ip, own[name].network)
+            for name in (management, *fabric)
+            if name in own
+        ]
     if port is not None:
         found.append(Question(f"{port}/tcp", port, "tcp", management, here.ip, client))
     for name in (*fabric, management):

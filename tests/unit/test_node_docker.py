@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,53 @@ def test_a_connection_that_breaks_while_dialling_is_told_with_the_node(monkeypat
     assert str(caught.value).startswith(
         f"{connection.user}@10.9.9.9: Docker does not answer over ssh (the connection broke)."
     )
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """An sshd that forwards no sockets, before a Docker that answers its own program; the sockets asked."""
+    asked = []
+
+    def client(socket: str) -> str:
+        asked.append(socket)
+        if socket == "/forwarded":
+            raise requests.ConnectionError("Remote end closed connection without response")
+        return f"by {socket}"
+
+    monkeypatch.setattr(engine, "client", client)
+    monkeypatch.setattr(engine.SshShell, "forward", lambda _self, _socket: "/forwarded")
+    monkeypatch.setattr(engine.SshShell, "run", lambda _self, _command: Result(0, "", ""))
+    monkeypatch.setattr(engine.SshShell, "dial", lambda _self, command, _name: f"/{command}")
+    return asked
+
+
+def test_an_sshd_that_forwards_no_sockets_is_dialled_through_dockers_own_program(forbidden):
+    assert engine._dial(samples.connections(1)[0]) == "by /docker system dial-stdio"
+    assert forbidden == ["/forwarded", "/docker system dial-stdio"]
+
+
+def test_where_docker_does_not_answer_its_own_program_it_is_said(forbidden, monkeypatch):
+    monkeypatch.setattr(engine.SshShell, "run", lambda _self, _command: Result(1, "", "Cannot connect"))
+    with pytest.raises(NodeError, match="Docker does not answer over ssh"):
+        engine._dial(samples.connections(1)[0])
+    assert forbidden == ["/forwarded"]
+
+
+def test_every_connection_to_a_dialled_socket_is_one_run_of_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+    shell = engine.SshShell(samples.connections(1)[0])
+    monkeypatch.setattr(shell, "_ssh", lambda: ["sh", "-c", 'echo "$2"; cat', "ssh"])
+    monkeypatch.setattr(shell, "_destination", lambda: "there")
+    local = shell.dial("docker system dial-stdio", "d")
+    for text in (b"one", b"two"):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(5)
+            one.connect(local)
+            one.sendall(text)
+            one.shutdown(socket.SHUT_WR)
+            assert b"".join(iter(lambda one=one: one.recv(100), b"")) == (
+                b"docker system dial-stdio\n" + text
+            )
 
 
 def test_an_ssh_that_hangs_is_told_with_the_node(monkeypatch):

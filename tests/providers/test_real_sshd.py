@@ -1,0 +1,145 @@
+"""What sshd's settings change: a real one on this machine, before a Docker that answers two questions."""
+
+from __future__ import annotations
+
+import getpass
+import http.server
+import os
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from remote import engine, ssh
+from remote.ssh import Connection, SshShell
+
+SSHD = "/usr/sbin/sshd"
+pytestmark = pytest.mark.skipif(not os.path.exists(SSHD), reason="needs openssh-server")
+#: What the node's docker does for `system dial-stdio`, and for `version`.
+DOCKER = """#!{python} -SI
+import os, socket, sys, threading
+if sys.argv[1] == "version":
+    sys.exit()
+engine = socket.socket(socket.AF_UNIX)
+engine.connect({path!r})
+def ask():
+    while data := os.read(0, 65536):
+        engine.sendall(data)
+    engine.shutdown(socket.SHUT_WR)
+threading.Thread(target=ask, daemon=True).start()
+while data := engine.recv(65536):
+    os.write(1, data)
+"""
+
+
+class Engine(http.server.BaseHTTPRequestHandler):
+    """A Docker Engine, as far as a client asks at first."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = b'{"ApiVersion": "1.44", "MinAPIVersion": "1.24", "Name": "spark-1"}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing to say."""
+
+
+@dataclass
+class Sshd:
+    """One that runs."""
+
+    connection: Connection
+    log: Path
+
+    @property
+    def logins(self) -> int:
+        return self.log.read_text().count("Accepted publickey")
+
+
+def key(path: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
+
+
+@pytest.fixture
+def sshd(tmp_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
+    """Starts one with these lines in its settings."""
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(engine, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
+    started: list[subprocess.Popen[bytes]] = []
+    shells: list[SshShell] = []
+
+    def start(*lines: str) -> Sshd:
+        host_key = key(tmp_path / "host")
+        (tmp_path / "authorized").write_text(key(tmp_path / "mine"))
+        (tmp_path / "docker").write_text(
+            DOCKER.format(python=os.path.realpath(sys.executable), path=str(tmp_path / "docker.sock"))
+        )
+        (tmp_path / "docker").chmod(0o755)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        settings = [
+            *lines,
+            f"Port {port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {tmp_path}/host",
+            f"AuthorizedKeysFile {tmp_path}/authorized",
+            f"SetEnv PATH={tmp_path}:/usr/bin:/bin",
+            "StrictModes no",
+            "PidFile none",
+        ]
+        (tmp_path / "sshd_config").write_text("\n".join(settings) + "\n")
+        Path("/run/sshd").mkdir(exist_ok=True)
+        log = tmp_path / "sshd.log"
+        with log.open("wb") as output:
+            started.append(
+                subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=output)
+            )
+        deadline = time.monotonic() + 10
+        while "listening on" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+        connection = Connection("127.0.0.1", getpass.getuser(), port, host_key, str(tmp_path / "mine"))
+        shells.append(SshShell(connection))
+        return Sshd(connection, log)
+
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "docker.sock"), Engine) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield start
+        for shell in shells:
+            shell.close()
+        for process in started:
+            process.terminate()
+            process.wait()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "lines", [("DisableForwarding yes",), ("AllowStreamLocalForwarding no", "MaxSessions 2")]
+)
+def test_dockers_api_is_reached_whatever_sshd_forwards(sshd, lines):
+    node = sshd(*lines)
+    docker = engine.NodeDocker("spark-1", lambda: engine._dial(node.connection))
+    assert docker.info()["Name"] == "spark-1"
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda: answers.append(docker.info()["Name"])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["spark-1"] * 4
+    assert "MaxSessions 2" in lines or node.logins == 1
