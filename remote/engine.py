@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -125,7 +125,10 @@ def _dial(connection: Connection) -> Any:
         if asked.code == 0:
             # Docker answers its own program there: it is sshd that forwards no sockets.
             with suppress(*failures):
-                return client(shell.dial(DIAL, "d"))
+                found = client(shell.dial(DIAL, "d"))
+                # sshd allows ten sessions in a connection: none is kept for a next question.
+                found.headers["Connection"] = "close"
+                return found
         said = asked.err
         if "permission denied" in said.lower():
             raise NotPrepared(
@@ -142,9 +145,11 @@ def _dial(connection: Connection) -> Any:
 
 def client(socket: str) -> Any:
     """A client for the engine behind a local unix socket, in a version of the API that both know."""
-    asking = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=API_TIMEOUT_S)
-    about = asking.version(api_version=False)
-    asking.close()
+    # Given a version it asks for none by itself, so that it is there to be closed whatever happens.
+    with closing(
+        docker.APIClient(base_url=f"unix://{socket}", version=KNOWN_API, timeout=API_TIMEOUT_S)
+    ) as one:
+        about = one.version(api_version=False)
     version = negotiated(about["ApiVersion"], about.get("MinAPIVersion", ""))
     return docker.APIClient(base_url=f"unix://{socket}", version=version, timeout=API_TIMEOUT_S)
 

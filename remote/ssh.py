@@ -211,7 +211,11 @@ class SshShell:
         argv = [*self._ssh(), self._destination(), command]
         with connection:
             child = subprocess.Popen(
-                argv, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL, start_new_session=True
+                argv,
+                stdin=connection.fileno(),
+                stdout=connection.fileno(),
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         child.wait()
 

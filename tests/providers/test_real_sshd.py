@@ -128,18 +128,24 @@ def sshd(tmp_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    "lines", [("DisableForwarding yes",), ("AllowStreamLocalForwarding no", "MaxSessions 2")]
-)
-def test_dockers_api_is_reached_whatever_sshd_forwards(sshd, lines):
-    node = sshd(*lines)
-    docker = engine.NodeDocker("spark-1", lambda: engine._dial(node.connection))
-    assert docker.info()["Name"] == "spark-1"
-    answers: list[str] = []
-    threads = [threading.Thread(target=lambda: answers.append(docker.info()["Name"])) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == ["spark-1"] * 4
-    assert "MaxSessions 2" in lines or node.logins == 1
+#: docker leaves a socket that it could not connect to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("line", ["DisableForwarding yes", "AllowStreamLocalForwarding no"])
+def test_dockers_api_is_reached_where_sshd_forwards_no_sockets(sshd, line):
+    """Three programs that ask four things at a time need one login: none keeps its sessions."""
+    node = sshd(line)
+    for _ in range(3):
+        docker = engine.NodeDocker("spark-1", lambda: engine._dial(node.connection))
+        answers: list[str] = []
+        threads = [
+            threading.Thread(
+                target=lambda to, docker: to.append(docker.info()["Name"]), args=(answers, docker)
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == ["spark-1"] * 4
+    assert node.logins == 1

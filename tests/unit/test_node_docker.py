@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -99,11 +100,11 @@ def forbidden(monkeypatch):
     """An sshd that forwards no sockets, before a Docker that answers its own program; the sockets asked."""
     asked = []
 
-    def client(socket: str) -> str:
+    def client(socket: str) -> SimpleNamespace:
         asked.append(socket)
         if socket == "/forwarded":
             raise requests.ConnectionError("Remote end closed connection without response")
-        return f"by {socket}"
+        return SimpleNamespace(by=socket, headers={})
 
     monkeypatch.setattr(engine, "client", client)
     monkeypatch.setattr(engine.SshShell, "forward", lambda _self, _socket: "/forwarded")
@@ -113,7 +114,7 @@ def forbidden(monkeypatch):
 
 
 def test_an_sshd_that_forwards_no_sockets_is_dialled_through_dockers_own_program(forbidden):
-    assert engine._dial(samples.connections(1)[0]) == "by /docker system dial-stdio"
+    assert engine._dial(samples.connections(1)[0]).by == "/docker system dial-stdio"
     assert forbidden == ["/forwarded", "/docker system dial-stdio"]
 
 
