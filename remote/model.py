@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster import engine
 from cluster.config import Settings
 from cluster.errors import TrtSparkError
 from cluster.hub_files import Resolved
 from cluster.resolution import Found, HubError, HubUnavailable, from_caches, missing_bytes
-from remote import hub, shapes
-from remote.hub import Hub
+from remote import shapes
 from remote.node import hub_names
 from remote.ssh import Shell
+
+if TYPE_CHECKING:
+    from remote.hub import Hub
 
 
 def default_hub(settings: Settings) -> Hub:
     """The Hub that the environment and the stack's token name."""
-    return Hub(hub.endpoint(), hub.token(settings))
+    from remote import hub  # whose client takes half a second to load
+
+    return hub.Hub(hub.endpoint(), hub.token(settings))
+
+
+def unasked(_settings: Settings) -> Hub:
+    """For `hub_of`, where what the nodes hold is enough."""
+    raise HubUnavailable("The Hub was not asked.")
 
 
 def ask(settings: Settings, hub_of: Callable[[Settings], Hub] = default_hub) -> Resolved | HubError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster import checks
 from cluster.checks import fit
@@ -23,8 +23,10 @@ from cluster.registry import Answers
 from cluster.resolution import Found, HubUnavailable
 from cluster.service_spec import PAUSED, SILENT
 from remote import fabric_addresses, live, model, node, registry
-from remote.hub import Hub
 from remote.ssh import Connection, Result, Shell, SshShell
+
+if TYPE_CHECKING:
+    from remote.hub import Hub
 
 PROBE_TIMEOUT_S = 45
 #: Of remote/node/hub_cache.py's answer.

@@ -1,15 +1,17 @@
-"""The stack a command is about: its configuration and outputs, by Pulumi's automation API.
+"""The stack a command is about: its configuration and outputs, read from Pulumi each time.
 
-There is no second configuration: everything here is read from Pulumi, each time.
+There is no second configuration. Reading is one `pulumi` process for the configuration and one for the
+state; what changes things goes through the automation API, which takes longer to load than a read to run.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from remote.ssh import Connection
 
 PROJECT = "trtllm-dgx-spark"
+#: The key by which Pulumi's state marks a value that is encrypted (sig.Key in its SDK).
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Choice:
         return Stack(folder, self.stack or _selected(folder))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A key's value as Pulumi stores it; a secret one is decrypted: never print it."""
+
+    value: str = field(repr=False)
+    secret: bool
+
+
 class Stack:
     """One stack. Properties ask Pulumi once and remember."""
 
@@ -57,7 +69,7 @@ class Stack:
         from pulumi import automation
 
         try:
-            workspace = automation.LocalWorkspace(work_dir=str(self.folder), pulumi_command=_command())
+            workspace = automation.LocalWorkspace(work_dir=str(self.folder), pulumi_command=_cli())
             return automation.Stack.select(self.name, workspace)
         except automation.StackNotFoundError:
             raise ConfigError(
@@ -68,15 +80,24 @@ class Stack:
             raise ConfigError(f"stack {self.name}: {said(error)}") from None
 
     @cached_property
-    def config(self) -> Mapping[str, automation.ConfigValue]:
-        """Every key as Pulumi stores it, `project:key`; secrets are decrypted: never print a value."""
-        from pulumi import automation
+    def config(self) -> Mapping[str, Entry]:
+        """Every key as Pulumi stores it, `project:key`; secrets are decrypted."""
+        found = json.loads(self._asked("config", "--show-secrets", "--json"))
+        return {key: Entry(str(one.get("value", "")), bool(one["secret"])) for key, one in found.items()}
 
+    @cached_property
+    def resources(self) -> list[dict[str, Any]]:
+        """What the state holds. Secrets in it stay encrypted."""
+        deployment = json.loads(self._asked("stack", "export")).get("deployment") or {}
+        return deployment.get("resources") or []
+
+    def _asked(self, *words: str) -> str:
+        """What `pulumi` prints about this stack. Raises ConfigError with what is wrong with it."""
         try:
-            found: Mapping[str, automation.ConfigValue] = self.pulumi.get_all_config()
-        except automation.CommandError as error:
+            return _command().run([*words, "--stack", self.name], cwd=self.folder).stdout
+        except _Failed as error:
+            _ = self.pulumi  # which says what is wrong where there is no such stack
             raise ConfigError(f"stack {self.name}: {said(error)}") from None
-        return found
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -96,22 +117,16 @@ class Stack:
     @cached_property
     def outputs(self) -> dict[str, Any]:
         """What the last `up` left; {} when nothing was deployed. Secret outputs are left out."""
-        return {name: out.value for name, out in self.pulumi.outputs().items() if not out.secret}
+        root = next((one for one in self.resources if one["type"] == "pulumi:pulumi:Stack"), {})
+        found = root.get("outputs") or {}
+        return {name: value for name, value in found.items() if not _secret(value)}
 
     @cached_property
     def services(self) -> list[Given]:
-        """The ranks' services as the last `up` gave them to Swarm. Secrets in the state stay encrypted."""
-        from pulumi import automation
-
+        """The ranks' services as the last `up` gave them to Swarm."""
         from cluster.spec_drift import of_state
 
-        words = ["stack", "export", "--stack", self.name, "--non-interactive"]
-        try:
-            done = _command().run(words, cwd=str(self.folder), additional_env={})
-        except automation.CommandError as error:
-            raise ConfigError(f"stack {self.name}: {said(error)}") from None
-        deployment = json.loads(done.stdout).get("deployment") or {}
-        return of_state(deployment.get("resources") or [])
+        return of_state(self.resources)
 
     @cached_property
     def connections(self) -> list[Connection]:
@@ -133,7 +148,7 @@ class Stack:
 
     def forget(self) -> None:
         """Ask Pulumi again next time: the configuration was changed, or what is deployed."""
-        for name in ("config", "settings", "connections", "outputs", "services"):
+        for name in ("config", "settings", "connections", "resources", "outputs", "services"):
             self.__dict__.pop(name, None)
         self.asked_at = time.monotonic()
 
@@ -158,7 +173,7 @@ def _folder(given: Path | None) -> Path:
 
 
 @cache
-def _command() -> automation.PulumiCommand:
+def _cli() -> automation.PulumiCommand:
     """The CLI, asked for its version once: each question is a process of a quarter of a second."""
     from pulumi import automation
 
@@ -177,15 +192,47 @@ def exists(folder: Path, name: str) -> bool:
 
 
 def _selected(folder: Path) -> str:
-    from pulumi import automation
-
     try:
-        found = automation.LocalWorkspace(work_dir=str(folder), pulumi_command=_command()).stack()
-    except automation.CommandError as error:
+        done = _command().run(["stack", "ls", "--json"], cwd=folder)
+    except _Failed as error:
         raise ConfigError(said(error)) from None
+    found = next((one["name"] for one in json.loads(done.stdout) if one.get("current")), None)
     if found is None:
         raise ConfigError("no stack is selected. `pulumi stack select NAME`, or give one with --stack.")
-    return str(found.name)
+    return str(found)
+
+
+class _Failed(Exception):
+    """`pulumi` ended with an error; the text is what it said."""
+
+
+class _Command:
+    """The CLI, for questions."""
+
+    def run(self, words: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        """`pulumi WORDS` in a project's folder, which asks a person nothing. Raises _Failed."""
+        command = ["pulumi", *words, "--non-interactive"]
+        try:
+            return subprocess.run(
+                command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+            )
+        except subprocess.CalledProcessError as error:
+            raise _Failed(error.stderr) from None
+        except FileNotFoundError:
+            raise ConfigError(
+                'the program pulumi is not on PATH. In the checkout, `eval "$(scripts/env)"` puts it there.'
+            ) from None
+
+
+def _command() -> _Command:
+    return _Command()
+
+
+def _secret(value: Any) -> bool:
+    """Whether a value of the state is encrypted, or holds one that is."""
+    if isinstance(value, dict):
+        return _SIGNATURE in value or any(_secret(one) for one in value.values())
+    return isinstance(value, list) and any(_secret(one) for one in value)
 
 
 def said(error: Exception | str) -> str:

@@ -216,12 +216,17 @@ def survey(stack: Stack) -> Survey:
     """A look at every node: facts and caches. A node that is not reached is told of, and no obstacle."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from cluster import published
+    from remote import model
     from remote.preflight import examine
+    from remote.ssh import SshShell
     from trtspark import nodes, shelf
 
     settings, connections = stack.settings, stack.connections
+    # The shape of a model of the catalog is known without the Hub.
+    hub_of = model.unasked if published.model(settings.model) else model.default_hub
     with terminal.err.status("Looking at the nodes"), ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(examine, stack.name, settings, connections)
+        asked = pool.submit(examine, stack.name, settings, connections, SshShell, hub_of)
         answers = nodes.every(connections, "models_cache", "look", {"hf_cache": settings.hf_cache})
         seen = asked.result()
     caches = {

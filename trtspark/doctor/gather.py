@@ -76,7 +76,6 @@ class _Recorded:
 def gather(stack: Stack, mode: Mode, part: str = "") -> Gathered:
     """Look at everything that `mode` asks for. Raises ConfigError for a configuration that cannot be read."""
     started = time.monotonic()
-    _ = stack.pulumi  # selected once, before two threads want it
     with ThreadPoolExecutor(4) as pool:
         outputs = pool.submit(lambda: stack.outputs)
         settings = stack.settings
