@@ -5,21 +5,21 @@ Each function does its fault to a serving pair and returns how the pair came, or
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.service_spec import MAX_RESTARTS
+from lab import fault_operator as operator
 from lab.engine.tensorrt_llm.serve.faults import SWITCH
+from lab.fault_operator import POWER_OFF_S, expect
 from lab.fault_pair import HEAD, MODELS, WORKER, Pair
 from remote.rank0.codes import FAILING, HUNG
 from remote.rank0.kernels import COMPILES
 from remote.rank0.server import FAILING_S
 from tests.lab import stack as stacks
 
-#: How long the power is off, and how long a cable is out.
-POWER_OFF_S = 5
+#: How long a cable is out.
 CUT_S = 20
 #: No node has it: 32 MiB in four files.
 ON_HUB_ONLY = "lab/bulk-4x8M"
@@ -113,11 +113,6 @@ def _ignored(_: object) -> None:
     return None
 
 
-def _expect(condition: bool, what: str) -> None:
-    if not condition:
-        raise AssertionError(what)
-
-
 def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
     """`up` fails with the cause, and has brought the old one back."""
 
@@ -126,9 +121,9 @@ def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
         run = pair.switch(model, ok=False)
         pair.stack.set("readyTimeout", 120)
         pair.stack.set("model", pair.model)
-        _expect(run.code != 0, f"`up` with {model} succeeded")
+        expect(run.code != 0, f"`up` with {model} succeeded")
         for part in (*parts, f"{pair.model} serves again as before"):
-            _expect(part in run.text, f"{part!r} is not in: {run.text[-1500:]}")
+            expect(part in run.text, f"{part!r} is not in: {run.text[-1500:]}")
         pair.stack.up()  # with the old model in the configuration: forgets the failed one's weights
 
     return act
@@ -137,7 +132,7 @@ def _bad_model(model: str, *parts: str) -> Callable[[Pair], None]:
 def _completions_fail(pair: Pair) -> None:
     """Every completion is answered with 400 from now on, and /health with 200, until the launch ends."""
     before = pair.container(HEAD)
-    _expect(before != "", "rank 0 does not run")
+    expect(before != "", "rank 0 does not run")
     inside = f"sh -c 'echo illegal_instruction >{SWITCH}'"
     pair.inside(HEAD, f"docker exec {before} {inside}")
     _ends_itself(pair, before, FAILING, FAILING_S + 60)
@@ -147,7 +142,7 @@ def _ends_itself(pair: Pair, container: str, code: int, seconds: float) -> None:
     """Rank 0's `container` is replaced in time, having ended with `code`."""
     stacks.until(lambda: pair.container(HEAD) not in ("", container), seconds, "the launch to end")
     ended = pair.inside(HEAD, f"docker inspect --format '{{{{.State.ExitCode}}}}' {container}").strip()
-    _expect(ended == str(code), f"rank 0 ended with {ended}")
+    expect(ended == str(code), f"rank 0 ended with {ended}")
 
 
 def _mtu_lowered(pair: Pair) -> None:
@@ -155,7 +150,7 @@ def _mtu_lowered(pair: Pair) -> None:
     and none waits. (The lab's watch is such a client.)
     """
     before = pair.container(HEAD)
-    _expect(before != "", "rank 0 does not run")
+    expect(before != "", "rank 0 does not run")
     mtu = pair.inside(WORKER, f"cat /sys/class/net/{RAIL}/mtu").strip()
     pair.inside(WORKER, f"ip link set {RAIL} mtu 1400")
     try:
@@ -172,52 +167,6 @@ def _loss(pair: Pair) -> None:
         time.sleep(CUT_S)
     finally:
         pair.inside(WORKER, " ; ".join(f"iptables -D {rule}" for rule in rules))
-
-
-def _first_fails(pair: Pair) -> None:
-    """A first deployment that crashes is destroyed to the end."""
-    pair.stack.destroy()
-    pair.stack.set("model", "lab/crash-at-load")
-    run = pair.stack.up(ok=False)
-    _expect(run.code != 0, "a model that crashes was deployed")
-    pair.stack.destroy()
-    swarm = pair.inside(HEAD, "docker info --format '{{.Swarm.LocalNodeState}}'").strip()
-    _expect(swarm == "inactive", f"the Swarm is {swarm}")
-    pair.stack.set("model", pair.model)
-
-
-def _swapped(pair: Pair) -> None:
-    """Refused before anything stops."""
-    pair.stack.set("nodes", pair.hosts(WORKER, HEAD))
-    run = pair.stack.up(ok=False)
-    pair.stack.set("nodes", pair.hosts(HEAD, WORKER))
-    _expect(run.code != 0 and "manages the Swarm" in run.text, run.text[-1500:])
-
-
-def _second_stack(pair: Pair) -> None:
-    """Refused at preview; its `destroy` touches nothing."""
-    folder = pair.stack.folder.with_name("second")
-    shutil.rmtree(folder, ignore_errors=True)
-    second = stacks.create(folder, pair.lab, name="two")
-    second.set("nodes", pair.hosts(HEAD, WORKER))
-    second.set("port", 8400)
-    run = second.up(ok=False)
-    _expect(run.code != 0 and "it belongs to stack lab" in run.text, run.text[-1500:])
-    second.destroy()
-
-
-def _power_during_up(pair: Pair) -> None:
-    """A worker's power is cut while `up` switches the model: the error names it."""
-    pair.stack.set("model", MODELS[1])
-    child = pair.stack.start_shown("up", "--yes", "--skip-preview")
-    before = pair.container(HEAD)
-    stacks.until(lambda: pair.container(HEAD) != before, stacks.DEADLINE_S, "the switch to begin")
-    pair.power("off", WORKER)
-    time.sleep(POWER_OFF_S)
-    pair.power("on", WORKER)
-    text, _ = child.communicate(timeout=stacks.DEADLINE_S)
-    pair.stack.set("model", pair.model)
-    _expect("urllib3" not in text and "Traceback" not in text, text[-2500:])
 
 
 def _paused(node: int) -> Callable[[Pair], None]:
@@ -259,7 +208,7 @@ def _port_taken(pair: Pair) -> None:
     pair.stack.set("running", None)
     run = pair.stack.up(ok=False)
     pair.inside(HEAD, "kill $(cat /run/other.pid); rm /run/other.pid")
-    _expect(run.code != 0 and "8355" in run.text, run.text[-1500:])
+    expect(run.code != 0 and "8355" in run.text, run.text[-1500:])
 
 
 def _crash_loop(pair: Pair) -> None:
@@ -272,123 +221,6 @@ def _crash_loop(pair: Pair) -> None:
         except AssertionError:
             return
     raise AssertionError("Swarm starts it for ever")
-
-
-def _lost_state(pair: Pair) -> None:
-    """The state is gone; the operator makes the stack anew and says `up`."""
-    shutil.rmtree(pair.stack.folder / "state")
-    (pair.stack.folder / "state").mkdir()
-    saved = (pair.stack.folder / "Pulumi.lab.yaml").read_text()
-    pair.stack.pulumi("stack", "init", "lab")
-    (pair.stack.folder / "Pulumi.lab.yaml").write_text(saved)
-
-
-def _two_operators(pair: Pair) -> None:
-    """The second one with the same backend is told of the lock; the first one's work is done."""
-    other = MODELS[1]
-    pair.stack.set("model", other)
-    first = pair.stack.start("up", "--yes", "--skip-preview")
-    stacks.until(
-        lambda: any(pair.stack.folder.glob("state/.pulumi/locks/**/*.json")), 30, "the first one's lock"
-    )
-    second = pair.stack.up(ok=False)
-    code = first.wait(stacks.DEADLINE_S)
-    pair.stack.set("model", pair.model)
-    _expect(second.code != 0 and "locked" in second.text, second.text[-1000:])
-    _expect(code == 0, f"the first `up` ended with {code}")
-    _expect(pair.answers(other), f"{other} does not serve")
-
-
-def _two_backends(pair: Pair) -> None:
-    """Two who know nothing of each other, at the same time: neither harms the nodes."""
-    folder = pair.stack.folder.with_name("other")
-    shutil.rmtree(folder, ignore_errors=True)
-    other = stacks.create(folder, pair.lab)
-    shutil.copy(pair.stack.folder / "Pulumi.lab.yaml", folder)
-    children = [one.start("up", "--yes", "--skip-preview") for one in (other, pair.stack)]
-    for child in children:
-        child.wait(stacks.DEADLINE_S)
-    other.up()
-
-
-def _killed_deploy(pair: Pair) -> None:
-    """Every resource's creation is the last thing that one run sees."""
-    pair.stack.destroy()
-    _kill_at_every_phase(pair)
-
-
-def _killed_switch(pair: Pair) -> None:
-    pair.stack.set("model", MODELS[1])
-    _kill_at_every_phase(pair)
-    pair.stack.set("model", pair.model)
-
-
-def _kill_at_every_phase(pair: Pair) -> None:
-    """Kill `up` when a resource's operation begins, then the next run at the next one, until one ends."""
-    done: set[str] = set()
-    while True:
-        seen: list[str] = []
-
-        def begins(lines: list[str], seen: list[str] = seen) -> bool:
-            found = [urn for urn in begun(lines) if urn not in done]
-            seen[:] = found[:1]
-            return bool(found)
-
-        if not pair.killed("up", "--yes", "--skip-preview", when=begins):
-            break
-        done.update(seen)
-        pair.stack.pulumi("cancel", "--yes", ok=False)
-    print(f"  killed at {len(done)} resources", flush=True)
-    _expect(bool(done), "no run was killed")
-
-
-def begun(lines: list[str]) -> list[str]:
-    """The URNs of the resources that something is done to, in the order of an event log's lines."""
-    import json
-
-    found = []
-    for line in lines:
-        try:
-            event = json.loads(line).get("resourcePreEvent")
-        except ValueError:
-            continue  # half written
-        if event and event["metadata"]["op"] not in ("same", "read"):
-            found.append(event["metadata"]["urn"])
-    return found
-
-
-def _destroy_with_dead_worker(pair: Pair) -> None:
-    """`destroy` takes away what it can reach, and says what it cannot; `up` takes it from there."""
-    pair.power("off", WORKER)
-    run = pair.stack.pulumi("destroy", "--yes", "--skip-preview", ok=False)
-    host = pair.lab["nodes"][WORKER]["host"]
-    _expect(run.code == 0 or host in run.text, run.text[-1500:])
-    services = pair.inside(HEAD, "docker service ls --quiet 2>/dev/null || true").strip()
-    pair.power("on", WORKER)
-    _expect(services == "", f"services are left on the head: {services} {run.text[-2500:]}")
-
-
-def _worker_gone(pair: Pair) -> None:
-    """The third node takes the place of the worker, whose power never comes back (until the test's end)."""
-    pair.power("off", WORKER)
-    pair.stack.set("nodes", pair.hosts(HEAD, 2))
-    pair.stack.up()
-    _expect(pair.answers(), "it does not serve with the new worker")
-    nodes = pair.inside(HEAD, "docker node ls --format '{{.Hostname}}'").split()
-    _expect(sorted(nodes) == ["spark-1", "spark-3"], f"the Swarm lists {nodes}")
-    pair.power("on", WORKER)
-    pair.stack.set("nodes", pair.hosts(HEAD, WORKER))
-
-
-def _head_alone(pair: Pair) -> None:
-    """The worker is dead: the head serves alone, without an error; the worker comes back after all."""
-    pair.power("off", WORKER)
-    pair.stack.set("headOnly", True)
-    run = pair.stack.up()
-    _expect("no longer listed" in run.text, run.text[-1500:])
-    _expect(pair.answers(), "the head does not serve alone")
-    pair.power("on", WORKER)
-    pair.stack.set("headOnly", None)
 
 
 def _disk_full(node: int) -> Callable[[Pair], None]:
@@ -414,9 +246,9 @@ def _disk_full(node: int) -> Callable[[Pair], None]:
             pair.stack.set("model", pair.model)
             pair.stack.env.clear()
             pair.stack.env.update(offline)
-        _expect(run.code != 0, "it fitted")
-        _expect("no space is left on the disk" in run.text, run.text[-1500:])
-        _expect(served, "the old model does not serve any more")
+        expect(run.code != 0, "it fitted")
+        expect("no space is left on the disk" in run.text, run.text[-1500:])
+        expect(served, "the old model does not serve any more")
 
     return act
 
@@ -455,7 +287,7 @@ FAULTS = (
     ),
     Fault("management-head", "head's management link out for 20 s", _cut(HEAD, "mgmt"), late=True),
     Fault("crash-loop", "server killed until Swarm gives it up", _crash_loop, ONE_UP),
-    Fault("lost-state", "Pulumi's state is lost", _lost_state, ONE_UP, outage=False),
+    Fault("lost-state", "Pulumi's state is lost", operator.lost_state, ONE_UP, outage=False),
     Fault(
         "crash-at-load",
         "switch to a model that crashes at load",
@@ -471,20 +303,25 @@ FAULTS = (
     ),
     Fault("slow-load", "switch to a model that loads for 30 s", _slow_load),
     Fault("wrong-model", "another program's model on the port", _port_taken, ONE_UP),
-    Fault("lock", "two operators, one backend", _two_operators, ONE_UP),
-    Fault("two-backends", "two operators, two backends", _two_backends, ONE_UP, outage=False),
-    Fault("killed-switch", "SIGKILL of `up` in each phase of a switch", _killed_switch, ONE_UP),
-    Fault("killed-deploy", "SIGKILL of `up` in each phase of a deploy", _killed_deploy, ONE_UP),
-    Fault("first-fails", "first deployment crashes, then destroy", _first_fails, ONE_UP),
+    Fault("lock", "two operators, one backend", operator.two_operators, ONE_UP),
+    Fault("two-backends", "two operators, two backends", operator.two_backends, ONE_UP, outage=False),
+    Fault("killed-switch", "SIGKILL of `up` in each phase of a switch", operator.killed_switch, ONE_UP),
+    Fault("killed-deploy", "SIGKILL of `up` in each phase of a deploy", operator.killed_deploy, ONE_UP),
+    Fault("first-fails", "first deployment crashes, then destroy", operator.first_fails, ONE_UP),
     Fault(
         "swarm-left", "docker swarm leave --force, head", _inside(HEAD, "docker swarm leave --force"), ONE_UP
     ),
-    Fault("nodes-swapped", "head and worker swapped in nodes", _swapped, ONE_UP, outage=False),
-    Fault("second-stack", "a second stack on the same machines", _second_stack, ONE_UP, outage=False),
-    Fault("power-during-up", "worker's power cut during a switch", _power_during_up, ONE_UP),
-    Fault("destroy-dead-worker", "destroy while the worker has no power", _destroy_with_dead_worker, ONE_UP),
-    Fault("head-alone", "worker dead, headOnly: true, and back", _head_alone, ONE_UP),
-    Fault("worker-gone", "worker replaced by a third node, and back", _worker_gone, ONE_UP),
+    Fault("nodes-swapped", "head and worker swapped in nodes", operator.swapped, ONE_UP, outage=False),
+    Fault("second-stack", "a second stack on the same machines", operator.second_stack, ONE_UP, outage=False),
+    Fault("power-during-up", "worker's power cut during a switch", operator.power_during_up, ONE_UP),
+    Fault(
+        "destroy-dead-worker",
+        "destroy while the worker has no power",
+        operator.destroy_with_dead_worker,
+        ONE_UP,
+    ),
+    Fault("head-alone", "worker dead, headOnly: true, and back", operator.head_alone, ONE_UP),
+    Fault("worker-gone", "worker replaced by a third node, and back", operator.worker_gone, ONE_UP),
     Fault("disk-full-head", "no room for weights on the head", _disk_full(HEAD), outage=False),
     Fault("disk-full-worker", "no room for weights on the worker", _disk_full(WORKER), outage=False),
 )
