@@ -12,6 +12,9 @@ import signal
 from remote.node import detached, shared_folder
 from remote.node import weights_cache as cache
 
+#: What stays from one job to the next.
+KEPT = ("weights.json", "journal.json")
+
 
 def look(args):
     """The state of every file ([state, bytes found], by the records alone), and of the work that runs."""
@@ -89,9 +92,11 @@ def forget(args):
     for path, known in document.get("files", {}).items():
         if args["delete"] and known.get("fetched"):
             removed += _remove(path)
-    for name in ("weights.json", "journal.json"):
+    drafts = [name + ".new" for name in ("status.json", "ports.json", "peers.json", *KEPT)]  # of one cut off
+    for name in (*KEPT, *drafts):
         cache.unlink(os.path.join(folder, name))
-    made = [*document.get("made", []), folder]
+    # The folder of all deployments is ours too, also where a run was cut off before it was on record.
+    made = [*document.get("made", []), folder, os.path.dirname(folder)]
     for place in sorted(set(made), key=len, reverse=True):
         _rmdir(place)
     return {"removed": removed}
