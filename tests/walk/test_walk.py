@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -41,7 +42,8 @@ THEIRS = {"Name": "registry", "Labels": {}, "Mode": {"Replicated": {"Replicas": 
 class Walk(RuleBasedStateMachine):
     """One stack on three machines, of which none, one or two are in a Swarm of somebody else's."""
 
-    steps = 0
+    acts, runs = 0, 0
+    """Of all walks, the runs being those of Pulumi's commands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,6 +218,10 @@ class Walk(RuleBasedStateMachine):
     def back(self) -> None:
         self.machines.engines.unreachable.clear()
 
+    @invariant()
+    def counted(self) -> None:
+        Walk.acts += 1
+
     # what is so in the end
 
     def teardown(self) -> None:
@@ -269,7 +275,7 @@ class Walk(RuleBasedStateMachine):
     # helpers
 
     def _try(self, act: Any) -> bool:
-        type(self).steps += 1
+        Walk.runs += 1
         try:
             act()
         except (TrtSparkError, APIError, Killed):
@@ -311,3 +317,4 @@ def test_walk() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    print(f"{Walk.acts} acts, {Walk.runs} of them runs of Pulumi")
