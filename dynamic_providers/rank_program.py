@@ -13,6 +13,10 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import Provider
 
+#: Names that this run of Pulumi means to have. After renames to and fro the state may hold two of one name,
+#: of which one was replaced and is still to be deleted.
+MEANT: set[str] = set()
+
 
 class RankProgramProvider(Provider):
     """`name` (it has the content's hash), `stack`, `manager` (a connection), `found` (the config's id in the
@@ -23,6 +27,7 @@ class RankProgramProvider(Provider):
         """Another program has another name. Docker keeps a config that a service uses, so the new one is made
         first. A Swarm that was left or made anew lacks the config that the state remembers.
         """
+        MEANT.add(_news["name"])
         other = _olds["name"] != _news["name"] or _olds["stack"] != _news["stack"]
         return DiffResult(
             changes=other or not _news["found"],
@@ -34,6 +39,7 @@ class RankProgramProvider(Provider):
         """Make the config, or adopt the one of this name: its name is its content."""
         from remote.rank_program import ensure
 
+        MEANT.add(props["name"])
         ensure(props)
         return CreateResult(id_=props["name"], outs=props)
 
@@ -53,10 +59,13 @@ class RankProgramProvider(Provider):
         return ReadResult(id_, props, props) if exists(props) else ReadResult("", {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove it, and services of this stack that still use it and that no resource stands for."""
+        """Remove it, and services of this stack that still use it and that no resource stands for; unless
+        another resource of this run stands for it.
+        """
         from remote.rank_program import remove
 
-        remove(_props)
+        if _props["name"] not in MEANT:
+            remove(_props)
 
 
 class RankProgram(Resource, module="trtspark", name="RankProgram"):

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -218,9 +217,10 @@ class Walk(RuleBasedStateMachine):
     def back(self) -> None:
         self.machines.engines.unreachable.clear()
 
-    @invariant()
-    def counted(self) -> None:
+    def check_invariants(self, *context: Any) -> None:
+        """Hypothesis calls it after every act."""
         Walk.acts += 1
+        super().check_invariants(*context)
 
     # what is so in the end
 
