@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import shlex
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 import pytest
+from typer.testing import CliRunner
 
 from cluster import fabric, fabric_addresses, kernel_cache
 from cluster.hub_files import Resolved
@@ -19,6 +21,7 @@ from cluster.weights_plan import ModelFile, ModelFiles
 from components.stack import deploy, weights_of
 from remote.preflight import Look
 from tests import samples, sparks
+from trtspark import cli
 
 SECRET = "4dabf18193072939515e22adb298388d"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
@@ -424,3 +427,13 @@ def test_the_container_mounts_the_cache_where_the_weights_are(configured, folder
     recorder, _ = run(1, hf_cache=configured)
     mounts = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"]
     assert folder in [mount.get("Source") for mount in mounts]
+
+
+def test_what_up_says_to_try_is_a_command_without_quotes():
+    """Pulumi prints a string's quotes with backslashes, which a shell would take literally."""
+    _, outputs = run()
+    program, *words = shlex.split(outputs["tryIt"])
+    assert program == "trtspark"
+    assert not set(outputs["tryIt"]) & set("'\"\\")
+    assert len(outputs["tryIt"]) < 60
+    assert CliRunner().invoke(cli.app, [*words, "--help"]).exit_code == 0
