@@ -22,20 +22,54 @@ from cluster.secret_names import is_secret, takes_numbers
 
 #: Shorter values would take ordinary words apart.
 _MIN_SECRET_CHARS = 4
+#: What stands in the place of a secret.
+_NOTHING = frozenset(
+    {
+        *(
+            "none",
+            "null",
+            "true",
+            "false",
+            "{",
+            "[",
+            "[]",
+            "{}",
+            "=",
+            "unset",
+            "missing",
+            "no",
+            "not",
+            "yes",
+            "is",
+        ),
+        *("required", "needed", "invalid", "expired", "refused", "unknown", "empty"),
+    }
+)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 #: A special token of a vocabulary, which is in every log of an engine: <|endoftext|>, </s>.
 _SPECIAL = re.compile(r"<[^<>\s]*>")
 #: NAME=value, "name": "value", \"name\": \"value\" in JSON in JSON, name%3Dvalue in a URL.
 _NAME = re.compile(
-    r"(?<![\w.-])-{0,3}(?P<name>[A-Za-z_\d][\w.-]*(?:[ ][Nn]umber)?)"
-    r"""(?P<sep>(?:\\*["'])?\s*(?:[=:]|=>|%3[AaDd])\s*)"""
+    r"(?<![\w.-])-{0,3}(?P<name>[A-Za-z_\d][\w.-]*(?:[ ](?:[Nn]umber|[Kk]ey|[Tt]oken))?)"
+    r"""(?P<sep>(?:\\*["']|%22)?\s*(?:[=:]|=>|%3[AaDd](?:%22)?)\s*)"""
 )
 _VALUE = re.compile(
-    r""""(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|(?P<quote>\\+["'])(?:(?!\\+["']|\n).)*(?P=quote)|[^\s,;&"'\\]+"""
+    r"""\[[^\[\]\n]{1,2000}\]|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'"""
+    r"""|(?P<quote>\\+["'])(?:(?!\\+["']|\n).)*(?P=quote)|[^\s,;&"'\\]+"""
 )
+#: hf_token value, hfToken value: a value that looks like a secret after a variable's name.
+_LOOSE = re.compile(
+    r"(?<![\w.-])(?P<name>[a-z][A-Za-z0-9]{0,40}[A-Z][A-Za-z0-9]{0,40}|[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)+"
+    r"|password|passwd)(?P<sep>[ \t]+)"
+)
+_LIKELY = re.compile(r"(?P<mark>[\"']?)(?=[^\s\"']*\d)[^\s\"',;:]{8,}(?P=mark)(?![\w:])")
 #: --name value, -name value
 _OPTION = re.compile(r"(?<![\w-])(?P<name>--?[A-Za-z][\w.-]*)(?P<sep>\s+)")
 _ARGUMENT = re.compile(r""""(?:\\.|[^"\\\n])*"|'[^'\n]*'|(?!--)[^\s"']+""")
+#: In the arguments of a program that logs in, these hide what comes after them: a password, name:password.
+_SHORT = ("-p", "-u", "--user", "-a")
+_LOGS_IN = re.compile(r"(?:^|/)(?:sshpass|curl|login|mysql\w*|redis-cli)$")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 _WHOLE = re.compile(r"(?P<name>-{0,2}[A-Za-z_][\w.-]*)=(?P<value>.+)", re.S)
 _GPU = re.compile(r"\bGPU-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
@@ -59,7 +93,8 @@ class Redaction:
         text = headers(text)
         for pattern, instead in FORMS:
             text = pattern.sub(instead, text)
-        text = _every(_OPTION, _ARGUMENT, _every(_NAME, _VALUE, text))
+        for names, values in ((_NAME, _VALUE), (_OPTION, _ARGUMENT), (_LOOSE, _LIKELY)):
+            text = _every(names, values, text)
         text = _GPU.sub(lambda found: f"GPU-{_alias(found[0])}", text)
         return _MAC.sub(lambda found: f"MAC-{_alias(found[0])}", text)
 
@@ -77,14 +112,14 @@ class Redaction:
     def _list(self, values: list[Any]) -> list[Any]:
         """An option of a secret hides the value after it, and so does a name in a pair."""
         found, name = [], ""
+        logs_in = any(isinstance(one, str) and _LOGS_IN.search(one) for one in values)
         for value in values:
             if name and not (isinstance(value, str) and value.startswith("--")):
                 found.append(_blank(name, value))
                 name = ""
                 continue
             found.append(self.data(value))
-            names = isinstance(value, str) and (_FLAG.fullmatch(value) or len(values) == 2)
-            name = value if names and is_secret(value) else ""
+            name = _announced(value, len(values) == 2, logs_in)
         return found
 
     def _string(self, text: str) -> str:
@@ -93,6 +128,16 @@ class Redaction:
         if whole and is_secret(whole["name"]):
             return self.text(f"{whole['name']}=") + _hidden(whole["name"], "=", whole["value"])
         return self.text(text)
+
+
+def _announced(value: Any, pair: bool, logs_in: bool) -> str:
+    """The name under which the next element of a list stands, when that is a secret's; else ""."""
+    if not isinstance(value, str):
+        return ""
+    if logs_in and value in _SHORT:
+        return "password"
+    names = pair or _FLAG.fullmatch(value) or _VARIABLE.fullmatch(value)
+    return value if names and is_secret(value) else ""
 
 
 def _every(names: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
@@ -109,6 +154,8 @@ def _every(names: re.Pattern[str], values: re.Pattern[str], text: str) -> str:
 
 def _hidden(name: str, separator: str, value: str) -> str:
     """What is shown in the place of a value that stands under a secret's name."""
+    if value[0] == "[":
+        return value if _harmless(name, value, separator) else REMOVED
     bare = value.strip("\"'\\")
     if not bare or _harmless(name, bare, separator):
         return value
@@ -121,10 +168,13 @@ def _hidden(name: str, separator: str, value: str) -> str:
 
 def _harmless(name: str, value: str, separator: str) -> bool:
     """Whether what stands there is no secret for all its name: a count, or a vocabulary's special token."""
-    if value in ("None", "null", "true", "false", "True", "False", "{", "[", "[]", "{}", "="):
+    if value.lower() in _NOTHING:
         return True
-    if "=" not in separator and name.lower() == "pass":
+    if "=" not in separator and name.lower() == "pass" and not _LIKELY.fullmatch(value):
         return True  # a verdict, or one of several passes
+    if value[0] == "[" and value != REMOVED:
+        items = [one.strip().strip("\"'") for one in value.strip("[]").split(",")]
+        return all(_harmless(name, one, separator) for one in items if one)
     return bool(_SPECIAL.fullmatch(value) or (_NUMBER.fullmatch(value) and not takes_numbers(name)))
 
 

@@ -27,6 +27,10 @@ _TOKENS = (
     r"SWM(?:TKN|KEY)-[\w+/=-]+",
     r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|eyJ[A-Za-z0-9+/=_-]{24,}",  # JWT; Docker's X-Registry-Auth
 )
+_LOGIN = (
+    r"\bsshpass\s+-p\s*|\blogin\b[^\n]{0,200}?\s-p[ =]?|\b(?:mysql|mariadb)\w*\b[^\n]{0,200}?\s-p"
+    r"|\bredis-cli\b[^\n]{0,200}?\s-a[ =]?"
+)
 _BLOCK = r"-----BEGIN[A-Z0-9 %+]*PRIVATE(?: |%20|\+)KEY(?:(?: |%20|\+)BLOCK)?-----"
 _BLOCK_END = r"-----END[A-Z0-9 %+]*PRIVATE(?: |%20|\+)KEY(?:(?: |%20|\+)BLOCK)?-----"
 FORMS: Sequence[tuple[re.Pattern[str], str]] = (
@@ -45,7 +49,7 @@ FORMS: Sequence[tuple[re.Pattern[str], str]] = (
     (
         re.compile(
             r"(?i)([?&](?:x-(?:amz|goog|oss)-[\w-]+|signature|policy|key-pair-id|awsaccesskeyid|googleaccessid|sig"
-            r"|sv|code|token|auth)=)[^&\s\"']+"
+            r"|sv|code|token|auth|key)=)[^&\s\"']+"
         ),
         rf"\1{REMOVED}",
     ),
@@ -67,8 +71,17 @@ FORMS: Sequence[tuple[re.Pattern[str], str]] = (
         rf"\1{REMOVED}",
     ),
     (
-        re.compile(r"\b(sshpass\s+-p\s*|\blogin\b[^\n]{0,200}?\s-p[ =]?)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)"),
+        re.compile(rf"({_LOGIN})(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)"),
         rf"\1{REMOVED}",
+    ),
+    (re.compile(r"(?i)\b(pass(?:word|phrase) for [^:\n]{1,80}:\s*)\S+"), rf"\1{REMOVED}"),
+    # YAML's blocks
+    (
+        re.compile(
+            r"(?i)((?:password|passphrase|token|secret)[ \t]*:[ \t]*[|>][-+]?[ \t]*\n)"
+            r"(?:[ \t]+\S.*\n?)+"
+        ),
+        rf"\1  {REMOVED}\n",
     ),
     # "the password is hunter2"
     (

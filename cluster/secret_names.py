@@ -20,7 +20,7 @@ _KEYS = frozenset(
     {
         *("private", "api", "access", "secret", "ssh", "unlock", "mpi", "signing", "encryption", "account"),
         *("subscription", "auth", "shared", "master", "license", "storage", "client", "service", "session"),
-        *("deploy", "admin"),
+        *("deploy", "admin", "fernet"),
     }
 )
 #: Written as one word: PGPASSWORD, hftoken.
@@ -81,6 +81,8 @@ def is_secret(name: str) -> bool:
     """Whether what stands under `name` is a secret."""
     words = [word.lower() for word in _WORDS.findall(name)]
     found = set(words)
+    if words[-2:] == ["id", "token"]:
+        return True
     if found & _HARMLESS or (found & _PLAIN and found & {"token", "tokens", "pass"}):
         return False
     if found & _ALWAYS or found & _OFTEN or any(_joined(word) for word in words):

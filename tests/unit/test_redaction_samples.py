@@ -79,6 +79,18 @@ TEXTS: tuple[str | tuple[str, str], ...] = (
     f"AccountName=a;AccountKey={X};EndpointSuffix=b",
     f"client_secret={X}",
     "password=12345678",
+    f"id_token={X}",
+    f"unlock key: {X}",
+    f"Password for me: {X}",
+    f"mysql -u me -p{X}",
+    f"redis-cli -a {X}",
+    f"trtllm-dgx-spark:hfToken  {X}",
+    f"hf_token {X}",
+    f"FERNET_KEY={X}",
+    f"tokens: ['{X}', '{X}']",
+    f"password: |\n  {X}\nport: 1",
+    f"token%22%3A%22{X}",
+    f"https://h/x?key={X}",
     # JSON in text, and JSON in JSON
     json.dumps({"hfToken": X}),
     json.dumps({"auths": {"nvcr.io": {"auth": X}}}),
@@ -112,6 +124,11 @@ TEXTS: tuple[str | tuple[str, str], ...] = (
 #: Data, in each of which X is.
 DATA: tuple[Any, ...] = (
     ["--api-key", X],
+    ["-e", "HF_TOKEN", X],
+    ["sshpass", "-p", X, "ssh"],
+    ["/usr/bin/curl", "-u", "me:" + X],
+    ["docker", "login", "-p", X],
+    {"tokens": [X]},
     ["serve", "--hf_token", X, "--port", "1"],
     ["--password=" + X],
     ["-e", "DB_PASS=" + X + " with spaces"],
@@ -169,6 +186,10 @@ HARMLESS = (
     "secret trtspark-lab-mpi-key is there",
     "basic health check, bearer of news",
     "2026-11-29T01:02:03Z [TRT-LLM] [I] KV cache: 12.3 GiB",
+    "API key: not needed, token: none, hfToken is not set",
+    "output_tokens: [1, 2, 3], tokens: [4, 5]",
+    "PasswordAuthentication no, auth methods: publickey,password",
+    "git@github.com:a/b.git, add_bos_token: false, tokenizer_config.json: 3 kB",
     "quant_algo: NVFP4, kv_cache_quant_algo: FP8",
     "model-00001-of-00012.safetensors 4.98 GB",
 )
@@ -265,5 +286,9 @@ def test_a_large_log_takes_no_time():
         "://" * 5_000,
         "\\" * 10_000,
         "-" * 20_000,
+        "a_" * 9_000,
+        "aA" * 9_000,
+        "a-" * 9_000,
+        "a:" * 5_000,
     ):
         Redaction(["known secret"]).text(line)
