@@ -10,6 +10,8 @@ CARRIED = "/opt/trtspark/ssh/current/ssh"
 #: ssh gives up on a peer that vanished after INTERVAL * COUNT seconds; OpenMPI's own keepalive likewise.
 KEEPALIVE_INTERVAL_S = 2
 KEEPALIVE_COUNT = 3
+#: One login serves all that is asked of a worker beside mpirun's own: a firewall may count (decision 61).
+SHARED = ("-o", "ControlMaster=auto", "-o", "ControlPersist=60")
 
 
 def write(launch):
@@ -47,4 +49,5 @@ def client():
 
 def ssh(address, *words):
     """The command line that runs `words` in the rank container of the node there."""
-    return [client(), "-F", RUN + "/ssh_config", address, *words]
+    shared = (*SHARED, "-o", "ControlPath=%s/ssh-%%C" % RUN)
+    return [client(), "-F", RUN + "/ssh_config", *shared, address, *words]

@@ -11,6 +11,9 @@ from . import codes, files
 from .codes import say
 
 PEER_RETRY_S = 0.2
+#: Where ssh does not get in, at most so long: ufw's limit lets nobody in who tries six times within 30 s.
+LOGIN_RETRY_S = 7.0
+SSH_FAILED = 255
 #: Said again now and then, so that the log shows that somebody waits.
 REMIND_S = 60
 #: A node that vanished is noticed within this, and a link that was pulled for a moment is not.
@@ -37,7 +40,7 @@ def wait(launch, asked):
 
 
 def _wait_for(peer, asked):
-    told, when = "", 0.0
+    told, when, pause = "", 0.0, PEER_RETRY_S
     while not asked.is_set():
         done = subprocess.run(
             files.ssh(peer["address"], "true"), stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -49,7 +52,8 @@ def _wait_for(peer, asked):
         if said != told or time.monotonic() - when > REMIND_S:
             say("waiting for rank %d at %s: %s" % (peer["rank"], peer["address"], said))
             told, when = said, time.monotonic()
-        asked.wait(PEER_RETRY_S)
+        pause = min(LOGIN_RETRY_S, 2 * pause) if done.returncode == SSH_FAILED else PEER_RETRY_S
+        asked.wait(pause)
 
 
 class Heartbeat:

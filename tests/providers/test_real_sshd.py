@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import http.server
 import os
+import shutil
 import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from remote import engine, ssh
+from remote.rank0 import files, peers
 from remote.ssh import Connection, SshShell
 
 SSHD = "/usr/sbin/sshd"
@@ -149,3 +152,24 @@ def test_dockers_api_is_reached_where_sshd_forwards_no_sockets(sshd, line):
             thread.join()
         assert answers == ["spark-1"] * 4
     assert node.logins == 1
+
+
+def test_the_head_logs_in_once_for_all_it_asks_of_a_worker(sshd, tmp_path, monkeypatch):
+    """ufw's limit refuses the sixth login within 30 s, and every one that follows it."""
+    worker = sshd()
+    run = tempfile.mkdtemp(dir="/tmp")  # a socket's path is short
+    monkeypatch.setattr(files, "RUN", run)
+    monkeypatch.setattr(files, "KEY", str(tmp_path / "mine"))
+    there = worker.connection
+    rank = {"address": there.host, "user": there.user, "port": there.port, "host_key": there.host_key}
+    files.write({"ranks": [{"address": "10.0.0.1"}, rank]})
+    peers.wait({"ranks": [{}, {"rank": 1, **rank}]}, threading.Event())
+    listening = subprocess.Popen(files.ssh(there.host, "sleep 60"))
+    for _ in range(5):
+        done = subprocess.run(files.ssh(there.host, "true"), capture_output=True, check=True, timeout=10)
+        assert done.stderr == b""
+    assert worker.logins == 1
+    subprocess.run([*files.ssh(there.host)[:-1], "-O", "exit", there.host], check=True,
+                   capture_output=True)  # fmt: skip
+    listening.wait(10)
+    shutil.rmtree(run)

@@ -161,6 +161,35 @@ def test_peers_are_waited_for_until_somebody_asks_for_the_end(tmp_path, monkeypa
     assert said.count("waiting for rank 1 at 192.168.100.12: ssh: Connection refused") == 1
 
 
+def test_where_ssh_does_not_get_in_it_is_tried_ever_more_rarely(tmp_path, monkeypatch):
+    """Under ufw's limit somebody who goes on at once is never let in again."""
+    program(tmp_path, monkeypatch, "ssh", "exit 255")
+    pauses = []
+    asked = threading.Event()
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            asked.set()
+
+    monkeypatch.setattr(asked, "wait", wait)
+    peers._wait_for(LAUNCH["ranks"][1], asked)
+    assert pauses == sorted(pauses)
+    assert 5 * pauses[-1] > 30
+    assert sum(pauses[:3]) < 3
+
+
+def test_a_container_that_is_not_there_yet_is_asked_for_at_once_again(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "ssh", "exit 125")
+    pauses = []
+    asked = threading.Event()
+    monkeypatch.setattr(
+        asked, "wait", lambda seconds: (pauses.append(seconds), len(pauses) > 4 and asked.set())
+    )
+    peers._wait_for(LAUNCH["ranks"][1], asked)
+    assert max(pauses) < 1
+
+
 def test_peers_that_answer_are_waited_for_no_longer(tmp_path, monkeypatch, capfd):
     program(tmp_path, monkeypatch, "ssh", "exit 0")
     peers.wait(LAUNCH, threading.Event())
