@@ -55,6 +55,7 @@ class Walk(RuleBasedStateMachine):
         self.deployed: Any = None
         self.others: Any = None
         self.exported: Any = None
+        self.blind = False
         self.outdated = False
         """Whether the state is an older one, or lost, and no `up` has come to its end since."""
 
@@ -98,6 +99,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def up(self) -> None:
+        self._look_into_books()
         if self._try(self.stack.up):
             self.deployed, self.outdated = self.stack.config, False
 
@@ -228,9 +230,10 @@ class Walk(RuleBasedStateMachine):
         try:
             if hasattr(self, "begun"):
                 self.machines.engines.unreachable.clear()
+                self._look_into_books()
                 there = self._up_gets_there()
                 # What an older state does not know, and no `up` has adopted, is in nobody's books.
-                if there or not self.outdated:
+                if not self.blind and (there or not self.outdated):
                     self._destroy_gives_back()
         finally:
             self.patch.undo()
@@ -285,6 +288,10 @@ class Walk(RuleBasedStateMachine):
     def _managed(self) -> Any:
         swarm = self.machines.engines[HOSTS[0]].swarm
         return swarm if swarm is not None and swarm.manager else None
+
+    def _look_into_books(self) -> None:
+        """What neither the state nor the ledger knows, no `up` can give back."""
+        self.blind |= self.outdated and not self._ledger()
 
     def _ledger(self) -> bool:
         """Whether the Swarm still knows what we did: people may have removed a label, or the Swarm."""
