@@ -27,6 +27,9 @@ from dynamic_providers import engine_watch, plain_errors
 #: The hosts of the stack's configuration, in the provider's own process: those that serve, and `all` that it
 #: lists (more with headOnly); None while unknown.
 _LISTED: dict[str, set[str] | None] = {"hosts": None, "all": None}
+#: What resources of this run of Pulumi stand for, by provider: a host or a name, with its stack. A machine
+#: that moved up in `nodes` belongs to its neighbour's resource when its former one is deleted.
+_HELD: dict[type, set[tuple[str, str]]] = {}
 #: The engine closes the channel when it ends; a message that cannot be sent is not worth an error.
 _LOG_TIMEOUT_S = 2
 _ADDRESS = re.compile(r"[\w.-]+:\d+")
@@ -48,6 +51,16 @@ class Provider(ResourceProvider):
         engine_watch.end_with(_engine())
         nodes = req.config.get("nodes")
         _LISTED.update(hosts=listed(nodes, req.config.get("headOnly")), all=listed(nodes, None))
+
+
+def hold(provider: Provider, stack: str, thing: str) -> None:
+    """Note that a resource of this run stands for `thing` (a host or a name) of `stack`."""
+    _HELD.setdefault(type(provider), set()).add((stack, thing))
+
+
+def held(provider: Provider, stack: str, thing: str) -> bool:
+    """Whether a resource of this run stands for it; deleting another one then leaves it alone."""
+    return (stack, thing) in _HELD.get(type(provider), set())
 
 
 def changed(
@@ -138,6 +151,21 @@ def elsewhere(olds: dict[str, Any], news: dict[str, Any], key: str = "connection
     """
     known = {login["host"]: login for login in (*(olds.get("others") or []), olds[key])}
     return [login for host, login in known.items() if host != news[key]["host"]]
+
+
+def leaves(olds: dict[str, Any], news: dict[str, Any], key: str = "connection") -> list[dict[str, Any]]:
+    """Logins of the machines that an update has to undo: `elsewhere` without those that serve by the
+    configuration, which are another resource's now.
+    """
+    serving = _LISTED["hosts"] or set()
+    return [login for login in elsewhere(olds, news, key) if login["host"] not in serving]
+
+
+def deleted(provider: Provider, props: dict[str, Any], key: str = "connection") -> list[dict[str, Any]]:
+    """Logins of the machines that a delete has to undo: `machines` without those that another resource
+    stands for.
+    """
+    return [one for one in machines(props, key) if not held(provider, props["stack"], one["host"])]
 
 
 def between(olds: dict[str, Any], news: dict[str, Any], key: str = "connection") -> dict[str, Any]:

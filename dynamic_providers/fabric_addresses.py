@@ -25,10 +25,12 @@ from dynamic_providers.base import (
     Provider,
     between,
     changed,
+    deleted,
     elsewhere,
     given_up,
+    hold,
     kept_on_failure,
-    machines,
+    leaves,
     progress,
     warn,
 )
@@ -53,6 +55,7 @@ class FabricAddressesProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """What is there decides; that something was repaired is not worth another change."""
+        hold(self, _news["stack"], _news["connection"]["host"])
         olds, news = ({**props, "host": props["connection"]["host"]} for props in (_olds, _news))
         found = changed(olds, news, ("host", "addresses", "file"), replaces=("stack",))
         found.changes = bool(found.changes or _news.get("repair"))
@@ -63,6 +66,7 @@ class FabricAddressesProvider(Provider):
         from remote.fabric_addresses import apply
 
         host = str(props["connection"]["host"])
+        hold(self, props["stack"], host)
         with kept_on_failure(host, {**props, "file": "", "mtu": 0}):
             outs = apply(props, progress())
         return CreateResult(id_=host, outs=outs)
@@ -73,9 +77,9 @@ class FabricAddressesProvider(Provider):
         """
         from remote.fabric_addresses import apply
 
-        left = elsewhere(_olds, _news)
-        with kept_on_failure(_id, {**between(_olds, _news), "file": ""}) if left else nullcontext():
-            for login in left:
+        moves = bool(elsewhere(_olds, _news))
+        with kept_on_failure(_id, {**between(_olds, _news), "file": ""}) if moves else nullcontext():
+            for login in leaves(_olds, _news):
                 _remove({**_olds, "connection": login})
             return UpdateResult(outs=apply(_news, progress()))
 
@@ -93,7 +97,7 @@ class FabricAddressesProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Our file goes; what the other files say is applied."""
-        for login in machines(_props):
+        for login in deleted(self, _props):
             _remove({**_props, "connection": login})
 
 

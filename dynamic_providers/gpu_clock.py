@@ -11,7 +11,17 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, warn
+from dynamic_providers.base import (
+    Provider,
+    between,
+    changed,
+    deleted,
+    given_up,
+    hold,
+    kept_on_failure,
+    leaves,
+    warn,
+)
 
 _INPUTS = ("stack", "takeOver", "connection", "limit", "things", "steps")
 
@@ -23,7 +33,9 @@ class GpuClockProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another limit, things that refresh found otherwise, and steps."""
-        different = changed(_olds, _news, ("limit", "things", "stack"))
+        hold(self, _news["stack"], _news["connection"]["host"])
+        olds, news = ({**props, "host": props["connection"]["host"]} for props in (_olds, _news))
+        different = changed(olds, news, ("host", "limit", "things", "stack"))
         return DiffResult(changes=bool(different.changes or _news["steps"]), replaces=[])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -31,18 +43,19 @@ class GpuClockProvider(Provider):
         from remote.gpu_clock import cap
 
         host = props["connection"]["host"]
+        hold(self, props["stack"], host)
         with kept_on_failure(host, {**props, "things": {}}):
             cap(props)
         return CreateResult(id_=host, outs=props)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise. A node whose place another one took is given back."""
-        from remote.gpu_clock import cap, give_back
+        from remote.gpu_clock import cap
 
-        cap(_news)
-        if _olds["connection"]["host"] != _news["connection"]["host"]:
-            with given_up(_olds["connection"]["host"], warn()):
-                give_back(_olds)
+        with kept_on_failure(_id, {**between(_olds, _news), "things": {}}):
+            cap(_news)
+            for login in leaves(_olds, _news):
+                _give_back({**_olds, "connection": login})
         return UpdateResult(outs=_news)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -56,10 +69,15 @@ class GpuClockProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Reset the clock and remove the unit."""
-        from remote.gpu_clock import give_back
+        for login in deleted(self, _props):
+            _give_back({**_props, "connection": login})
 
-        with given_up(_props["connection"]["host"], warn()):
-            give_back(_props)
+
+def _give_back(props: dict[str, Any]) -> None:
+    from remote.gpu_clock import give_back
+
+    with given_up(props["connection"]["host"], warn()):
+        give_back(props)
 
 
 class GpuClock(Resource, module="trtspark", name="GpuClock"):

@@ -15,10 +15,11 @@ from dynamic_providers.base import (
     Provider,
     between,
     changed,
-    elsewhere,
+    deleted,
     given_up,
+    hold,
     kept_on_failure,
-    machines,
+    leaves,
     warn,
 )
 
@@ -32,6 +33,7 @@ class GpuRuntimeProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Things that refresh found otherwise, and steps that the look before this plan found needed."""
+        hold(self, _news["stack"], _news["connection"]["host"])
         different = changed(_olds, _news, ("gpu", "things", "stack"))
         return DiffResult(changes=bool(different.changes or _news["steps"]), replaces=[])
 
@@ -40,6 +42,7 @@ class GpuRuntimeProvider(Provider):
         from remote.gpu_runtime import prepare
 
         host = props["connection"]["host"]
+        hold(self, props["stack"], host)
         with kept_on_failure(host, {**props, "things": {}, "changed": False, "docker": ""}):
             done = _done(prepare(props))
         return CreateResult(id_=host, outs={**props, **done})
@@ -52,7 +55,7 @@ class GpuRuntimeProvider(Provider):
 
         with kept_on_failure(_id, {**between(_olds, _news), "things": {}}):
             done = _done(prepare(_news))
-            for login in elsewhere(_olds, _news):
+            for login in leaves(_olds, _news):
                 if login != _olds["connection"] or _olds["gpu"] != _news["gpu"]:
                     _give_back({**_olds, "connection": login})
         return UpdateResult(outs={**_news, **done})
@@ -69,7 +72,7 @@ class GpuRuntimeProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Put back what was there before, and take out of an edited file what is ours."""
-        for login in machines(_props):
+        for login in deleted(self, _props):
             _give_back({**_props, "connection": login})
 
 

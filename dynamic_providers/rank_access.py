@@ -15,10 +15,11 @@ from dynamic_providers.base import (
     Provider,
     between,
     changed,
-    elsewhere,
+    deleted,
     given_up,
+    hold,
     kept_on_failure,
-    machines,
+    leaves,
     warn,
 )
 
@@ -32,6 +33,7 @@ class RankAccessProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another host is another node; how it is reached is not what there should be."""
+        hold(self, _news["stack"], _news["connection"]["host"])
         olds, news = ({**p, "host": p["connection"]["host"]} for p in (_olds, _news))
         return changed(olds, news, ("host", "key", "script"), replaces=("stack",))
 
@@ -39,6 +41,7 @@ class RankAccessProvider(Provider):
         """Put the line and the command there; safe to repeat."""
         from remote.rank_access import allow
 
+        hold(self, props["stack"], props["connection"]["host"])
         with kept_on_failure(props["connection"]["host"], {**props, "key": ""}):
             allow(props)
         return CreateResult(id_=props["connection"]["host"], outs=props)
@@ -50,7 +53,7 @@ class RankAccessProvider(Provider):
         from remote.rank_access import allow
 
         with kept_on_failure(_id, {**between(_olds, _news), "key": ""}):
-            for login in elsewhere(_olds, _news):
+            for login in leaves(_olds, _news):
                 _revoke({**_olds, "connection": login})
             allow(_news)
         return UpdateResult(outs=_news)
@@ -66,7 +69,7 @@ class RankAccessProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""
-        for login in machines(_props):
+        for login in deleted(self, _props):
             _revoke({**_props, "connection": login})
 
 

@@ -11,11 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider
-
-#: Names that this run of Pulumi means to have. After renames to and fro the state may hold two of one name,
-#: of which one was replaced and is still to be deleted.
-MEANT: set[str] = set()
+from dynamic_providers.base import Provider, held, hold
 
 
 class RankProgramProvider(Provider):
@@ -27,7 +23,7 @@ class RankProgramProvider(Provider):
         """Another program has another name. Docker keeps a config that a service uses, so the new one is made
         first. A Swarm that was left or made anew lacks the config that the state remembers.
         """
-        MEANT.add(_news["name"])
+        hold(self, _news["stack"], _news["name"])
         other = _olds["name"] != _news["name"] or _olds["stack"] != _news["stack"]
         return DiffResult(
             changes=other or not _news["found"],
@@ -39,7 +35,7 @@ class RankProgramProvider(Provider):
         """Make the config, or adopt the one of this name: its name is its content."""
         from remote.rank_program import ensure
 
-        MEANT.add(props["name"])
+        hold(self, props["stack"], props["name"])
         ensure(props)
         return CreateResult(id_=props["name"], outs=props)
 
@@ -60,11 +56,12 @@ class RankProgramProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove it, and services of this stack that still use it and that no resource stands for; unless
-        another resource of this run stands for it.
+        another resource of this run stands for it: after renames to and fro the state may hold two of one
+        name, of which one was replaced and is still to be deleted.
         """
         from remote.rank_program import remove
 
-        if _props["name"] not in MEANT:
+        if not held(self, _props["stack"], _props["name"]):
             remove(_props)
 
 

@@ -57,7 +57,7 @@ def test_what_the_node_says_is_the_error():
 @pytest.mark.parametrize(
     ("news", "changes"),
     [({}, False), ({"limit": 2000}, True), ({"steps": ["GPU clock cap: none -> 2200 MHz"]}, True),
-     ({"things": plan.wanted(2000)}, True), ({"connection": B}, False)],
+     ({"things": plan.wanted(2000)}, True), ({"connection": B}, True)],
 )  # fmt: skip
 def test_what_a_plan_sees(news, changes):
     assert GpuClockProvider().diff("id", PROPS, {**PROPS, **news}).changes is changes

@@ -1,4 +1,4 @@
-"""A resource that moves to another machine, fails on the way, and forgets neither of the two."""
+"""A resource that moves to another machine: a failure forgets neither, and other resources keep theirs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ import pytest
 from cluster.errors import NotReady
 from dynamic_providers import base
 from dynamic_providers.fabric_addresses import FabricAddressesProvider
+from dynamic_providers.gpu_clock import GpuClockProvider
 from dynamic_providers.gpu_runtime import GpuRuntimeProvider
 from dynamic_providers.model_weights import ModelWeightsProvider
 from dynamic_providers.rank_access import RankAccessProvider
 from dynamic_providers.ssh_client import SshClientProvider
 from dynamic_providers.swarm_service import SwarmServiceProvider
-from remote import fabric_addresses, gpu_runtime, rank_access, services, serving, ssh_client, weights
+from remote import (
+    fabric_addresses,
+    gpu_clock,
+    gpu_runtime,
+    rank_access,
+    services,
+    serving,
+    ssh_client,
+    weights,
+)
 from tests import samples
 
-A, B = (connection.as_props() for connection in samples.connections(2))
+A, B, C = (connection.as_props() for connection in samples.connections(3))
 COMMON = {
     "stack": "dgx",
     "takeOver": "",
@@ -27,10 +37,19 @@ COMMON = {
     "manager": A,
 }
 COMMON |= {"gpu": "GPU-1", "things": {"a": "as it should be"}, "key": "k", "image": "i", "found": ""}
-COMMON |= {"addresses": {}, "file": "text", "client": "current", "steps": [], "halves": [], "files": []}
+COMMON |= {
+    "addresses": {},
+    "file": "text",
+    "client": "current",
+    "steps": [],
+    "limit": 2200,
+    "halves": [],
+    "files": [],
+}
 PROVIDERS = {
     RankAccessProvider: "connection",
     GpuRuntimeProvider: "connection",
+    GpuClockProvider: "connection",
     FabricAddressesProvider: "connection",
     SshClientProvider: "connection",
     SwarmServiceProvider: "node",
@@ -66,6 +85,7 @@ def machines(monkeypatch):
     for module, name in (
         (rank_access, "allow"),
         (gpu_runtime, "prepare"),
+        (gpu_clock, "cap"),
         (fabric_addresses, "apply"),
         (serving, "serve"),
         (weights, "ensure"),
@@ -74,6 +94,7 @@ def machines(monkeypatch):
     for module, name in (
         (rank_access, "revoke"),
         (gpu_runtime, "give_back"),
+        (gpu_clock, "give_back"),
         (fabric_addresses, "remove"),
         (services, "remove"),
         (services, "moved"),
@@ -82,6 +103,7 @@ def machines(monkeypatch):
         monkeypatch.setattr(module, name, take)
     monkeypatch.setattr(ssh_client, "run", client)
     monkeypatch.setattr(base, "_report_incomplete", lambda _id, outs, _reason: kept.update(outs))
+    monkeypatch.setattr(base, "_HELD", {})
     monkeypatch.setattr(base, "_LISTED", {"hosts": {B["host"]}, "all": {B["host"]}})
     return there, kept
 
@@ -124,3 +146,36 @@ def test_back_to_the_one_before_leaves_it_alone(machines, provider, monkeypatch)
     monkeypatch.setattr(base, "_LISTED", {"hosts": {A["host"]}, "all": {A["host"]}})
     provider().update("id", kept, at(provider, A))
     assert machines[0] == {A["host"]}
+
+
+#: Of which every node has one of its own, or every worker.
+ONE_A_NODE = (RankAccessProvider, GpuRuntimeProvider, GpuClockProvider, FabricAddressesProvider)
+
+
+def up(monkeypatch, provider: type, before: list[Any], after: list[Any]) -> None:
+    """What Pulumi calls when `nodes` goes from `before` to `after`: updates first, deletes at the end."""
+    hosts = {login["host"] for login in after}
+    monkeypatch.setattr(base, "_LISTED", {"hosts": hosts, "all": hosts})
+    olds, news = (
+        [at(provider, login, gpu=f"GPU-{login['host']}") for login in logins] for logins in (before, after)
+    )
+    for old, new in zip(olds, news, strict=False):
+        if provider().diff("id", old, new).changes:
+            provider().update("id", old, new)
+    for old in olds[len(news) :]:
+        provider().delete("id", old)
+
+
+@pytest.mark.parametrize("provider", ONE_A_NODE)
+@pytest.mark.parametrize("after", [[B, A], [C, A, B], [B], [C], [A, C], [B, C], [C, B]], ids=range(7))
+def test_nodes_in_another_order_or_fewer(machines, provider, after, monkeypatch):
+    there, kept = machines
+    kept["failed"] = "nothing fails here"
+    before = [A, B] if after == [B, A] else [A, B, C]
+    there.update(login["host"] for login in before)
+    up(monkeypatch, provider, before, after)
+    assert there == {login["host"] for login in after}
+    monkeypatch.setattr(base, "_HELD", {})  # `pulumi destroy` is another process
+    for login in after:
+        provider().delete("id", at(provider, login))
+    assert there == set()

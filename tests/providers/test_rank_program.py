@@ -8,7 +8,8 @@ import pytest
 
 from cluster.errors import NodeError
 from cluster.service_spec import object_name
-from dynamic_providers.rank_program import MEANT, RankProgramProvider
+from dynamic_providers import base
+from dynamic_providers.rank_program import RankProgramProvider
 from remote import rank0, rank_program
 from tests import samples
 from tests.providers.fake_swarm import Engines
@@ -22,7 +23,7 @@ def world(monkeypatch):
     made = Engines(HEAD)
     made[HEAD].init_swarm(HEAD, HEAD, {})
     monkeypatch.setattr(rank_program, "connect", made.dial)
-    MEANT.clear()
+    base._HELD.clear()
     return made
 
 
@@ -91,7 +92,7 @@ def test_destroy_ends_a_service_of_ours_that_no_state_knows(world):
     other["Spec"]["TaskTemplate"] = {"ContainerSpec": {}}
     ours = service("trtspark-dgx-rank-0", "dgx")
     world[HEAD].managed().services = {ours["Spec"]["Name"]: ours, "other": other}
-    MEANT.clear()  # `pulumi destroy` is another process, and means nothing
+    base._HELD.clear()  # `pulumi destroy` is another process, and means nothing
     provider.delete(NAME, props())
     assert list(world[HEAD].managed().services) == ["other"]
     assert not world[HEAD].managed().configs
@@ -112,6 +113,6 @@ def test_a_program_that_was_replaced_and_is_meant_again_is_not_taken_from_the_on
     provider.delete(NAME, props())
     assert list(world[HEAD].managed().services) == ["trtspark-dgx-rank-0"]
     assert list(world[HEAD].managed().configs) == [NAME]
-    MEANT.clear()  # `pulumi destroy` is another process, and means nothing
+    base._HELD.clear()  # `pulumi destroy` is another process, and means nothing
     provider.delete(NAME, props())
     assert not world[HEAD].managed().services

@@ -38,7 +38,14 @@ HOME = "/home/nvidia"
 def test_every_reader_means_the_same_folder(monkeypatch, configured, folder):
     monkeypatch.setenv("HOME", HOME)
     setting = Settings(nodes=[{"host": "a"}], model="a/b", hf_cache=configured).hf_cache
-    asked = {"hf_cache": setting, "model": "a/b", "commit": "c", "stack": "s", "files": [], "revision": None}
+    asked = {
+        "hf_cache": setting,
+        "model": "a/b",
+        "commit": "c" * 40,
+        "stack": "s",
+        "files": [],
+        "revision": None,
+    }
     assert cache_folder.expand(setting, HOME) == folder  # the container's mount
     assert hub_cache.look(asked)["folder"] == folder
     assert models_cache.look(asked)["folder"] == folder

@@ -88,7 +88,7 @@ class Pulumi:
 
     def up(self, program: Sequence[Registered]) -> None:
         """`pulumi up`; raises what a provider raised."""
-        self.said = []
+        self._begin()
         outputs: dict[str, Props] = {}
         for one in program:
             outputs[one.name] = self._step(one, carried(one.inputs(outputs)))
@@ -112,9 +112,14 @@ class Pulumi:
 
     def destroy(self) -> None:
         """`pulumi destroy`; raises what a provider raised, with the rest still in the state."""
-        self.said = []
+        self._begin()
         for kept in reversed(self.state[:]):
             self._delete(kept)
+
+    def _begin(self) -> None:
+        """Every run of Pulumi has a process of its own for the providers."""
+        self.said = []
+        base._HELD.clear()
 
     def _step(self, one: Registered, props: Props) -> Props:
         old = next((kept for kept in self.state if kept.name == one.name and not kept.goes), None)

@@ -19,7 +19,7 @@ from dynamic_providers.endpoint import EndpointProvider
 from dynamic_providers.gpu_runtime import GpuRuntimeProvider
 from dynamic_providers.mpi_key import MpiKeyProvider
 from dynamic_providers.rank_access import RankAccessProvider
-from dynamic_providers.rank_program import MEANT, RankProgramProvider
+from dynamic_providers.rank_program import RankProgramProvider
 from dynamic_providers.swarm import SwarmProvider
 from dynamic_providers.swarm_service import SwarmServiceProvider
 from remote import rank0
@@ -218,7 +218,6 @@ class Stack:
 
     def listed(self) -> None:
         """A new process of the providers, which learns which hosts are configured."""
-        MEANT.clear()
         base._LISTED.update(hosts=set(self.config.hosts), all=set(self.config.all_hosts))
 
     def up(self) -> list[str]:

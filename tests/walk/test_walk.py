@@ -95,6 +95,11 @@ class Walk(RuleBasedStateMachine):
         change = {key: data.draw(st.sampled_from(values[key]))}
         self.stack.config = replace(self.stack.config, **change)  # type: ignore[arg-type]
 
+    @rule(count=st.integers(1, 3), turned=st.booleans())
+    def other_nodes(self, count: int, turned: bool) -> None:
+        """Of three machines the second is taken out, or replaced by the third, …"""
+        self.stack.config = replace(self.stack.config, count=count, turned=turned)
+
     # the operator
 
     @rule()
