@@ -270,6 +270,8 @@ class Facts:
     """Name -> id of the Swarm configs of ours, any stack's; only a manager knows any."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Name -> public half of the MPI keys that its Swarm has, any stack's; only a manager knows any."""
+    rank_access: Mapping[str, str] = field(default_factory=dict)
+    """Stack -> the public key that may log in there for its rank's container."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.
     gpu_problem: str = ""
     """What nvidia-smi says when no GPU is found, one line; NO_NVIDIA_SMI when it is not there."""

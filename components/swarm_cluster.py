@@ -90,6 +90,7 @@ class SwarmCluster(pulumi.ComponentResource):
                     "connection": worker.args.connection.as_props(),
                     "key": key.public,
                     "script": script,
+                    "found": worker.args.facts.rank_access.get(stack, ""),
                 },
                 pulumi.ResourceOptions(parent=self),
             )

@@ -165,7 +165,7 @@ def deleted(provider: Provider, props: dict[str, Any], key: str = "connection") 
     """Logins of the machines that a delete has to undo: `machines` without those that another resource
     stands for.
     """
-    return [one for one in machines(props, key) if not held(provider, props["stack"], one["host"])]
+    return [one for one in machines(props, key) if not held(provider, props.get("stack", ""), one["host"])]
 
 
 def between(olds: dict[str, Any], news: dict[str, Any], key: str = "connection") -> dict[str, Any]:

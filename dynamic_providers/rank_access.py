@@ -23,19 +23,23 @@ from dynamic_providers.base import (
     warn,
 )
 
-_INPUTS = ("stack", "takeOver", "connection", "key", "script")
+_INPUTS = ("stack", "takeOver", "connection", "key", "script", "found")
 
 
 class RankAccessProvider(Provider):
-    """`stack`, `takeOver`, `connection`, `key` (public), `script` -> nothing more; after an update
-    that failed on its way to another machine `others`, the logins of those that have something of it, too.
+    """`stack`, `takeOver`, `connection`, `key` (public), `script`, `found` (the key that the probe saw
+    there, "" for none) -> nothing more; after an update that failed on its way to another machine `others`,
+    the logins of those that have something of it, too.
     """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another host is another node; how it is reached is not what there should be."""
+        """Another host is another node; how it is reached is not what there should be. A line or a command
+        that somebody removed, or a run that was cut off, is made again.
+        """
         hold(self, _news["stack"], _news["connection"]["host"])
         olds, news = ({**p, "host": p["connection"]["host"]} for p in (_olds, _news))
-        return changed(olds, news, ("host", "key", "script"), replaces=("stack",))
+        olds["found"] = " ".join(str(news["key"]).split()[:2])
+        return changed(olds, news, ("host", "key", "script", "found"), replaces=("stack",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Put the line and the command there; safe to repeat."""
@@ -87,6 +91,6 @@ class RankAccess(Resource, module="trtspark", name="RankAccess"):
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """`props`: stack, takeOver (a stack whose worker it was, "" for none), connection, key (the public
-        half) and script (the command's text, remote/node/rank_exec.sh).
+        half), script (the command's text, remote/node/rank_exec.sh) and found.
         """
         super().__init__(RankAccessProvider(), name, dict(props), opts)

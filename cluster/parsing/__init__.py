@@ -82,6 +82,7 @@ def _parsed(node: str, document: Mapping[str, Any], asked: tuple[float, float] |
         swarm_nodes=dict(document["docker"].get("nodes") or {}),
         configs=dict(document["docker"].get("configs") or {}),
         secrets=dict(document["docker"].get("secrets") or {}),
+        rank_access=dict(document.get("rank_access") or {}),
         gpu_problem=found.problem,
         gpus=found.count,
         gpu_processes=gpu.processes(

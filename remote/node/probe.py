@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 
-from remote.node import cache_folder
+from remote.node import cache_folder, rank_access
 
 COMMANDS = {
     "nvidia-smi": ["nvidia-smi", "--query-gpu=index,name,uuid,driver_version", "--format=csv,noheader"],
@@ -104,6 +104,7 @@ def look(args):
         clock_state=_clock_state(),
         files={path: _file(path) for path in FILES},
         links={path: os.path.realpath(path) for path in PREPARED if os.path.islink(path)},
+        rank_access=rank_access.allowed(os.path.expanduser("~")),
         netplan=_names("/etc/netplan"),
         firewalls=_firewalls(),
         rdma=[_hca(name) for name in _names(RDMA)],

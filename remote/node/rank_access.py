@@ -27,8 +27,7 @@ def main(args):
     text = line = ""
     if args["action"] != "revoke" and args["key"]:
         text = args["script"].replace("@STACK@", args["stack"])
-        kind, key = args["key"].split()[:2]
-        line = 'restrict,command="%s" %s %s %s' % (script, kind, key, comment)
+        line = _line(script, args["key"].split()[:2], comment)
     if args["action"] == "look":
         there = text_of(script) == text and os.access(script, os.X_OK)
         return {
@@ -55,6 +54,27 @@ def main(args):
     if left in ([], [MADE]):
         os.rmdir(folder)
     return {"changed": changed}
+
+
+def allowed(home):
+    """{stack: public key} of the lines of ours in authorized_keys whose command is there."""
+    found = {}
+    try:
+        text = text_of(os.path.join(home, ".ssh", "authorized_keys"))
+    except stop.Stop:
+        return found
+    for line in text.split("\n"):
+        words = line.split(" ")
+        comment = words[-1].partition(MARK + "-")
+        script = os.path.join(home, ".trtspark", "rank-exec-" + comment[2])
+        whole = len(words) == 4 and comment[1] and line == _line(script, words[1:3], words[3])
+        if whole and os.access(script, os.X_OK):
+            found[comment[2]] = " ".join(words[1:3])
+    return found
+
+
+def _line(script, key, comment):
+    return 'restrict,command="%s" %s %s %s' % (script, key[0], key[1], comment)
 
 
 def put_line(path, comment, line):

@@ -179,3 +179,11 @@ def test_nodes_in_another_order_or_fewer(machines, provider, after, monkeypatch)
     for login in after:
         provider().delete("id", at(provider, login))
     assert there == set()
+
+
+@pytest.mark.parametrize(
+    ("found", "changes"), [("ssh-ed25519 A", False), ("", True), ("ssh-ed25519 B", True)]
+)
+def test_a_key_that_is_not_on_the_worker_is_a_change(found, changes):
+    old = at(RankAccessProvider, A, key="ssh-ed25519 A mpi")
+    assert RankAccessProvider().diff("id", old, {**old, "found": found}).changes is changes

@@ -171,3 +171,19 @@ def test_a_look_misses_the_command(home):
     allow()
     (home / ".trtspark" / "rank-exec-dgx").chmod(0o600)
     assert look() == ("ssh-ed25519 AAAAkey", False)
+
+
+def test_the_probe_tells_whose_key_may_log_in(home):
+    assert rank_access.allowed(str(home)) == {}
+    allow("ssh-ed25519 AAAA somebody")
+    allow("ssh-ed25519 BBBB", "two")
+    assert rank_access.allowed(str(home)) == {"dgx": "ssh-ed25519 AAAA", "two": "ssh-ed25519 BBBB"}
+
+
+def test_a_line_that_was_edited_or_whose_command_is_gone_is_none(home):
+    allow("ssh-ed25519 AAAA")
+    allow("ssh-ed25519 BBBB", "two")
+    (home / ".trtspark" / "rank-exec-dgx").unlink()
+    keys = home / ".ssh" / "authorized_keys"
+    keys.write_text(keys.read_text().replace("restrict,", "") + "ssh-ed25519 C trtspark-mpi-\nssh-rsa \x00\n")
+    assert rank_access.allowed(str(home)) == {}

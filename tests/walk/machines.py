@@ -379,6 +379,7 @@ class Machines:
             }
         return replace(
             facts,
+            rank_access=rank_access.allowed(str(self.root / host)),
             docker=replace(facts.docker, swarm=state),
             ranks=tuple((stack, rank, "8355") for stack, rank in ranks),
             specs=ranks,

@@ -101,14 +101,15 @@ class Stack:
                 Registered(
                     f"access-{index}",
                     RankAccessProvider(),
-                    lambda outs, login=login: {  # type: ignore[misc]
+                    lambda outs, login=login, one=one: {  # type: ignore[misc]
                         **stack,
                         "connection": login,
                         "key": outs["key"]["public"],
                         "script": "#!/bin/sh @STACK@",
+                        "found": one.rank_access.get(self.name, ""),
                     },
                 )
-                for index, login in enumerate(logins[1:], start=1)
+                for index, (login, one) in enumerate(zip(logins[1:], facts[1:], strict=True), start=1)
             ]
         program = object_name(self.name, "program", rank0.program())
         found.append(
