@@ -138,7 +138,9 @@ class Image(Job):
         return IMAGE in self.docker.images
 
     def remains(self) -> list[str]:
-        return [*tree(self.node.home), *tree(self.node.temporary)]
+        # Not the file with which Python itself tries a folder for temporary files.
+        files = [line for line in tree(self.node.temporary) if line.startswith("trtspark")]
+        return [*tree(self.node.home), *files]
 
 
 def interrupted(job: Job) -> None:
