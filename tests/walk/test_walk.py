@@ -275,7 +275,7 @@ class Walk(RuleBasedStateMachine):
             assert self.machines.keys(host).read_text() == "ssh-ed25519 AAAA somebody@elsewhere\n"
             assert sorted(os.listdir(self.machines.root / host)) == [".ssh"]
             # A worker whose Swarm lost its only manager has no labels; the model keeps them.
-            if engine.swarm is self._managed() and engine.node_id in engine.swarm.nodes:
+            if engine.swarm and engine.swarm is self._managed() and engine.node_id in engine.swarm.nodes:
                 assert engine.labels().keys() <= {"zone"}, host
         if self.others is not None:
             assert self.machines.engines[HOSTS[0]].swarm is self.others
