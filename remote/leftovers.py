@@ -12,21 +12,22 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
-from cluster.service_spec import kernel_volume
+from cluster.service_spec import kernel_volume, ssh_folder
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
-from remote import fabric_addresses, gpu_runtime, rank_access, services, weights
+from remote import fabric_addresses, gpu_runtime, rank_access, services, ssh_client, weights
 from remote.swarm_nodes import dial
 
 
 def clear(node: Mapping[str, Any], stack: str) -> None:
-    """Remove the stack's containers, its compiled kernels and its MPI key from a machine that has left its
-    Swarm. Raises NodeError, Unreachable among them.
+    """Remove the stack's containers, its compiled kernels, its copy of the ssh client and its MPI key from a
+    machine that has left its Swarm. Raises NodeError, Unreachable among them.
     """
     client = dial(node)
     for container in client.containers(all=True, filters={"label": [f"{STACK_LABEL}={stack}"]}):
         with suppress(APIError):  # just gone
             client.remove_container(container["Id"], force=True)
     services.remove_volume(client, kernel_volume(stack), stack)
+    ssh_client.run({"connection": node["connection"], "folder": ssh_folder(stack)}, "drop")
     rank_access.revoke({"connection": node["connection"], "stack": stack})
 
 

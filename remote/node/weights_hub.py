@@ -236,11 +236,14 @@ class Patience:
 
     def pause(self, error):
         """Seconds to wait after `error`. Raises Stop with its text when it is enough."""
-        if getattr(error, "pause", None) is not None:
+        asked = getattr(error, "pause", None)
+        if asked is not None:
             self._wait_as_asked(error)
         self.check(0.0, ": %s" % error)
+        if asked:
+            return max(asked, 0.25)  # each of many streams is refused once: no reason to wait longer
         self.tries += 1
-        return max(getattr(error, "pause", None) or 0.0, min(15.0, 0.25 * 2 ** min(self.tries, 6)))
+        return min(15.0, 0.25 * 2 ** min(self.tries, 6))
 
     def _wait_as_asked(self, error):
         now = time.monotonic()

@@ -9,7 +9,16 @@ import pytest
 from cluster.errors import NodeError, NotReady, Unreachable
 from dynamic_providers import base
 from dynamic_providers.swarm import SwarmProvider
-from remote import fabric_addresses, gpu_runtime, rank_access, services, swarm, swarm_nodes, weights
+from remote import (
+    fabric_addresses,
+    gpu_runtime,
+    rank_access,
+    services,
+    ssh_client,
+    swarm,
+    swarm_nodes,
+    weights,
+)
 from tests import samples
 from tests.providers.fake_swarm import Engines, refused
 
@@ -37,6 +46,14 @@ def world(monkeypatch):
             made.undone.append((login["host"], props["stack"], name))
 
         monkeypatch.setattr(module, name, undo)
+
+    def client(props, _action):
+        if props["connection"]["host"] in made.unreachable:
+            raise made.unreachable[props["connection"]["host"]]
+        made.clients.discard(props["connection"]["host"])
+
+    made.clients = set()
+    monkeypatch.setattr(ssh_client, "run", client)
     return made
 
 
@@ -611,3 +628,11 @@ def test_a_ledger_of_an_earlier_version_names_the_machine(world, monkeypatch):
     managed.labels["trtspark.ledger"] = f'{{"joined": ["{B}"], "bare": []}}'
     create(A)
     assert [B in text for text in warned] == [True]
+
+
+def test_destroy_takes_the_ssh_client_that_only_a_lost_state_knew(world):
+    """One machine needs none; the pair of before brought it along."""
+    outs = create(A)
+    world.clients.add(A)
+    SwarmProvider().delete("id", outs)
+    assert not world.clients

@@ -54,6 +54,12 @@ def test_what_the_hub_asks_for_is_waited_and_is_no_silence(monkeypatch):
         patience.pause(Broken("the connection broke"))
 
 
+def test_many_streams_that_are_refused_at_once_wait_no_longer_than_told():
+    patience = Patience()
+    assert [patience.pause(Broken("the Hub asks to wait 2 s", 2.0)) for _stream in range(8)] == [2.0] * 8
+    assert patience.pause(Broken("the Hub asks to wait 0 s", 0.0)) > 0
+
+
 def test_there_is_an_end_to_waiting(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -42,7 +42,7 @@ from remote import (
     weights,
 )
 from remote.engine import NodeDocker
-from remote.node import mpi_key, rank_access
+from remote.node import mpi_key, rank_access, ssh_client
 from tests import samples
 from tests.providers.fake_swarm import Engine, Engines, refused
 
@@ -421,4 +421,4 @@ def _keygen(words: list[str], **_: Any) -> Any:
     return SimpleNamespace(returncode=0, stderr="")
 
 
-PROGRAMS = {"mpi_key": mpi_key.main, "rank_access": rank_access.main}
+PROGRAMS = {"mpi_key": mpi_key.main, "rank_access": rank_access.main, "ssh_client": ssh_client.main}
