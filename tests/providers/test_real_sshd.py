@@ -133,7 +133,9 @@ def sshd(tmp_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
 
 #: docker leaves a socket that it could not connect to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("line", ["DisableForwarding yes", "AllowStreamLocalForwarding no"])
+@pytest.mark.parametrize(
+    "line", ["DisableForwarding yes", pytest.param("AllowStreamLocalForwarding no", marks=pytest.mark.long)]
+)
 def test_dockers_api_is_reached_where_sshd_forwards_no_sockets(sshd, line):
     """Three programs that ask four things at a time need one login: none keeps its sessions."""
     node = sshd(line)

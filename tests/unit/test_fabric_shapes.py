@@ -191,7 +191,7 @@ sparks = st.tuples(
 
 
 @given(st.lists(sparks, min_size=2, max_size=8), st.sampled_from(["auto", "rdma", "any"]))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_the_cables(kinds, transport):
     nodes = [
         spark(i, tuple(a.replace("N", str(10 * n + i)) for n, a in enumerate(mine, start=1)), kind)

@@ -101,6 +101,7 @@ def until(true: Any, seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_every_rail_both_ways_and_all_at_once(here):
     found, said = measure(here, "a", "b")
     assert (found.skipped, found.missing) == ("", ())
