@@ -153,3 +153,18 @@ def test_a_paused_rank_is_named_and_is_a_change_that_up_makes_good(stack, lab):
         assert drift(stack) == []
     stack.destroy()
     stacks.same(lab, stack.before)
+
+
+def test_where_sshd_forwards_nothing_docker_is_reached_all_the_same(stack, lab):
+    forbid = "sed -i '1iDisableForwarding yes' /etc/ssh/sshd_config && pkill -HUP -o -x sshd"
+    allow = "sed -i '1{/^DisableForwarding/d}' /etc/ssh/sshd_config && pkill -HUP -o -x sshd"
+    for node in (0, 1):
+        stacks.inside(lab, node, forbid)
+    try:
+        stack.up()
+        serves(stack)
+        stack.destroy()
+    finally:
+        for node in (0, 1):
+            stacks.inside(lab, node, allow)
+    stacks.same(lab, stack.before)
