@@ -58,11 +58,11 @@ def main(args):
 
 def allowed(home):
     """{stack: public key} of the lines of ours in authorized_keys whose command is there."""
-    found = {}
     try:
         text = text_of(os.path.join(home, ".ssh", "authorized_keys"))
     except stop.Stop:
-        return found
+        return {}
+    found = dict[str, str]()
     for line in text.split("\n"):
         words = line.split(" ")
         comment = words[-1].partition(MARK + "-")
