@@ -16,7 +16,8 @@ NCCL_FAILED = "NCCL could not connect the ranks"
 LINK_EVENT = "a link between the ranks went down or changed its addresses"
 _SERVER_LOG = "`trtspark logs`"
 #: What tells who ended a process because memory ran short: programs that watch for it, and the kernel.
-MEMORY_JOURNAL = "`sudo journalctl -u earlyoom -u systemd-oomd -k --since -2h`"
+#: By identifiers, because journalctl shows nothing at all for `-u UNIT -k`: only a unit's kernel messages.
+MEMORY_JOURNAL = "`sudo journalctl -t kernel -t earlyoom -t systemd-oomd --since -2h`"
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ CAUSES: Sequence[Cause] = (
     ),
     Cause(
         "shm-full",
-        r"/dev/shm.*(No space left on device|[Bb]us error)|exited on signal 7 \("
-        r"|unable to (open|mmap|allocate) shared memory",
+        r"/dev/shm.*(No space left on device|[Bb]us error)|No space left on device.*/dev/shm"
+        r"|exited on signal 7 \(|unable to (open|mmap|allocate) shared memory",
         "/dev/shm in a rank's container is full",
         "NCCL, MPI and the engine's processes exchange data there, a few hundred megabytes at most",
         "see what fills it; `docker service update --force trtspark-STACK-rank-N` on the head empties it",

@@ -43,6 +43,16 @@ EXITS: Mapping[int, Exit] = {
         "the server has ended, though nobody asked for it",
         f"if nobody ended it by hand, {MEMORY_JOURNAL} on the head tells who did",
     ),
+    # 128 and a signal: mpirun's, of a rank that ended so, or a program's own.
+    134: Exit("aborted by its own code", "its own error is in the lines before"),
+    135: Exit(
+        "a bus error, most often because /dev/shm is full",
+        "`docker service update --force trtspark-STACK-rank-N` on the head empties it",
+    ),
+    139: Exit(
+        "crashed in its own code (a segmentation fault)",
+        "most often the image: see whether it is known for that (docs/images.md), and set another",
+    ),
     137: Exit(
         "killed, by `docker kill` or by the kernel because memory ran out",
         f"{MEMORY_JOURNAL} on the node tells; then lower gpuMemoryFraction",

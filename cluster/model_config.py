@@ -32,7 +32,8 @@ class Layer:
 @dataclass(frozen=True)
 class Shape:
     """A model's dimensions (counts, not bytes, unless said). `latent`: for multi-head latent attention,
-    the numbers a token leaves in each layer (kv_lora_rank + qk_rope_head_dim); None for keys and values.
+    the numbers a token leaves in each layer (kv_lora_rank + qk_rope_head_dim, and the key of a sparse
+    attention's indexer); None for keys and values.
     """
 
     architecture: str
@@ -74,7 +75,7 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
     head_dim = int(_first(text, "head_dim", "attention_head_dim") or hidden // heads)
     latent = None
     if _first(text, "kv_lora_rank") is not None:
-        latent = int(text["kv_lora_rank"]) + int(text.get("qk_rope_head_dim", 0))
+        latent = int(text["kv_lora_rank"]) + int(text.get("qk_rope_head_dim", 0)) + _indexer(text)
     intermediate = int(_first(text, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden)
     method, kv_bytes = _quantised(config, quantisation)
     return Shape(
@@ -131,13 +132,28 @@ def _positions(text: Mapping[str, Any]) -> int:
     return math.ceil(positions * factor) if isinstance(factor, int | float) and factor >= 1 else positions
 
 
+#: What the published config.json of Gemma 3 leaves to its class in the transformers library.
+_GEMMA_3 = {
+    "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+    "max_position_embeddings": 131072,
+}  # fmt: skip
+
+
 def _language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Models that also see keep their language half under a key of its own."""
     for key in ("text_config", "language_config", "llm_config"):
         inner = config.get(key)
         if isinstance(inner, Mapping) and "hidden_size" in inner:
-            return inner
+            return {**_GEMMA_3, **inner} if inner.get("model_type") == "gemma3_text" else inner
     return config
+
+
+def _indexer(text: Mapping[str, Any]) -> int:
+    """Numbers of the indexer's key of a token: index_head_dim in FP8, and four bytes of scale for every 128.
+    The engine counts them like the latent's numbers when it sizes its cache.
+    """
+    size = int(text.get("index_head_dim") or 0)
+    return size + 4 * (size // 128)
 
 
 def _layers(

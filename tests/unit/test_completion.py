@@ -175,7 +175,7 @@ def test_the_gate_names_an_end_from_outside(server, monkeypatch, log):
     wanted = {**props, "model": "another", "timeout": 60, "service": "s", "network": []}
     with pytest.raises(NotReady) as caught:
         readiness.gate(wanted, lambda _line: None)
-    assert "journalctl -u earlyoom -u systemd-oomd -k --since" in str(caught.value)
+    assert "journalctl -t kernel -t earlyoom -t systemd-oomd --since" in str(caught.value)
     assert "gpuMemoryFraction" in str(caught.value)
 
 

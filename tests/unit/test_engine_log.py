@@ -138,7 +138,7 @@ MACHINES = [
     ("Got async fatal event: port error", "ibdev2netdev"),
     ("Got async event: GID table change", "ip -br addr"),
     ("exited on signal 11", "docs/images.md"),
-    ("exited on signal 15", "journalctl -u earlyoom -u systemd-oomd -k --since"),
+    ("exited on signal 15", "journalctl -t kernel -t earlyoom -t systemd-oomd --since"),
     ("[Errno 28] No space left on device", "df -h"),
     ("[Errno 13] Permission denied: '/root/.cache/huggingface/hub/models--a--b/blobs/0f'", "chown"),
     ("SafetensorError: Error while deserializing header: incomplete metadata", "weights.verify full"),
@@ -204,9 +204,24 @@ def test_what_mpirun_says_while_we_end_the_ranks_is_no_end_from_outside():
     assert "earlyoom" in engine_log.cause([signal, "[trtspark] stopping: a worker's ranks have ended"])
 
 
+def test_the_journal_is_asked_for_the_kernel_and_for_programs_that_watch_memory():
+    """journalctl joins `-k` and `-u` by AND, and then has nothing to show."""
+    words = engine_causes.MEMORY_JOURNAL.strip("`").split()
+    assert {words[at + 1] for at, word in enumerate(words) if word == "-t"} == {
+        "kernel", "earlyoom", "systemd-oomd",
+    }  # fmt: skip
+    assert not {"-k", "-u", "-b"} & set(words)
+
+
+@pytest.mark.parametrize("code", [134, 135, 139])
+def test_a_crash_is_explained_by_its_exit_code(code):
+    assert exits.EXITS[code].todo
+    assert Reader(["spark-1"]).read(f"[trtspark] ended with exit code {code}").level == "error"
+
+
 @pytest.mark.parametrize("code", [137, 143, 78])
 def test_an_end_that_nobody_asked_for_names_who_ends_programs(code):
-    assert "journalctl -u earlyoom -u systemd-oomd -k --since" in exits.explained(code)
+    assert "journalctl -t kernel -t earlyoom -t systemd-oomd --since" in exits.explained(code)
     read = Reader(["spark-1"]).read(f"[trtspark] ended with exit code {code}")
     assert read.known
     assert not read.harmless

@@ -48,6 +48,43 @@ def test_latent_attention():
     assert (found.experts, found.experts_per_token, found.expert_intermediate) == (256, 8, 2048)
 
 
+def test_the_key_of_a_sparse_attentions_indexer_is_kept_beside_the_latent():
+    """DeepSeek-V3.2: 128 numbers and a scale of four bytes more, for each token and layer."""
+    found = shape({**config("DeepSeek-V3"), "model_type": "deepseek_v32", "index_head_dim": 128})
+    assert found.latent == 512 + 64 + 128 + 4
+    assert kv.token_bytes(found) == 61 * 708 * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "heads", "kv_heads", "head_dim"),
+    [
+        ({"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}, 8, 4, 256),
+        (
+            {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48,
+             "num_attention_heads": 16, "num_key_value_heads": 8},
+            16, 8, 256,
+        ),
+    ],
+)  # fmt: skip
+def test_what_gemma_3_leaves_out_is_its_classs_own(said, heads, kv_heads, head_dim):
+    """The 4B and 12B models: their heads are 256 wide, not hidden / heads."""
+    text = {"model_type": "gemma3_text", "sliding_window": 1024, **said}
+    found = shape({"model_type": "gemma3", "text_config": text})
+    assert (found.heads, found.kv_heads, found.head_dim) == (heads, kv_heads, head_dim)
+    assert (found.vocabulary, found.max_positions) == (262208, 131072)
+
+
+def test_a_million_tokens_of_deepseek_v4_pro():
+    """9.62 GiB in BF16, as vLLM's authors publish it for the 61 layers."""
+    asked = {
+        "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "num_hidden_layers": 61,
+        "num_attention_heads": 128, "num_key_value_heads": 1, "head_dim": 512, "index_head_dim": 128,
+        "hidden_size": 7168, "vocab_size": 129280, "sliding_window": 128, "moe_intermediate_size": 3072,
+        "compress_ratios": [128, 128, *([4, 128] * 29), 4, 0],
+    }  # fmt: skip
+    assert round(kv.request_bytes(shape(asked), 1 << 20, 1, 1) / (1 << 30), 2) == 9.62
+
+
 def test_windows_of_alternating_layers():
     assert attention("gpt-oss-120b")[:4] == [128, None, 128, None]
     assert attention("gemma-2-27b-it")[:4] == [4096, None, 4096, None]
