@@ -12,8 +12,9 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from cluster.live.seen import rank_of
 from cluster.service_spec import kernel_volume, ssh_folder
-from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from cluster.swarm_plan import STACK_LABEL
 from remote import fabric_addresses, gpu_runtime, rank_access, services, ssh_client, weights
 from remote.swarm_nodes import dial
 
@@ -48,7 +49,7 @@ def give_back(node: Mapping[str, Any], stack: str) -> None:
 def remove_objects(client: Any, stack: str, ranks: int = 0) -> None:
     """Remove the stack's services from rank `ranks` on; all of them go with its configs and secrets."""
     for service in client.services(filters={"label": f"{STACK_LABEL}={stack}"}):
-        if int((service["Spec"].get("Labels") or {}).get(RANK_LABEL) or 0) >= ranks:
+        if (rank_of(service["Spec"].get("Labels")) or 0) >= ranks:
             with suppress(NotFound):
                 client.remove_service(service["ID"])
     if ranks:

@@ -24,7 +24,8 @@ def ipv4(context: Context) -> Iterator[Finding]:
     """A name that leads to IPv6."""
     for facts in context.nodes:
         if facts.ipv6:
-            known = f" ({facts.address})" if int(facts.address) else ""
+            own = [str(facts.address)] if int(facts.address) else _own(facts)
+            known = f" ({' or '.join(own)})" if own else ""
             yield Finding(
                 "FAIL",
                 facts.node,

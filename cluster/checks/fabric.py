@@ -40,6 +40,8 @@ def transport(context: Context) -> Iterator[Finding]:
     wanted = [node.fabric for node in context.settings.active_nodes]
     if len(context.nodes) > 1 and any(not_its_own(facts) for facts in context.nodes):
         return  # another check's
+    if any(facts.ipv6 and not int(facts.address) for facts in context.nodes):
+        return  # likewise
     try:
         found = fabric.plan(context.nodes, wanted, context.settings.transport)
     except PlanError as error:

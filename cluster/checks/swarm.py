@@ -95,10 +95,10 @@ def address(context: Context) -> Iterator[Finding]:
 
 
 def moved(facts: Facts) -> bool:
-    """Whether the machine has lost the address that its Swarm knows."""
+    """Whether the machine has lost the address that its Swarm knows. Of IPv6 the facts have no list."""
     swarm = facts.docker.swarm
     here = {str(one.ip) for own in facts.interfaces.values() for one in own}
-    known = swarm.state != "inactive" and swarm.address and EXPIRED not in swarm.error
+    known = swarm.state != "inactive" and "." in swarm.address and EXPIRED not in swarm.error
     return bool(known and here and swarm.address not in here)
 
 

@@ -6,6 +6,7 @@ each quota what remains, and in how many seconds it begins anew.
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import re
 import time
@@ -32,6 +33,7 @@ def seconds(headers: Mapping[str, str], now: float | None = None) -> float | Non
 
 def _date(text: str) -> float | None:
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
+        found = email.utils.parsedate_to_datetime(text)
+        return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 import pytest
@@ -287,6 +287,16 @@ def test_an_address_that_the_others_cannot_use_is_refused_with_those_they_can(no
     assert address in said
     assert own in said
     assert "192.168.100" not in said
+
+
+def test_ipv6_is_told_once_and_with_the_addresses_that_there_are():
+    interfaces = {"enP7s7": (), "wlP9s9": (IPv4Interface("192.168.1.5/24"),)}
+    [facts] = samples.facts(1)
+    there = dataclasses.replace(facts, ipv6="fd00::5", address=IPv4Address(0), interfaces=interfaces)
+    [said] = problems([there])
+    assert "fd00::5" in said
+    assert "192.168.1.5" in said
+    assert "0.0.0.0" not in said
 
 
 def test_a_single_machine_may_be_localhost():

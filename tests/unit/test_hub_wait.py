@@ -24,6 +24,8 @@ NOW = 1_795_910_400.0  # Sun, 29 Nov 2026 00:00:00 GMT
         ({"Retry-After": " 240 ", "RateLimit": '"resolvers";r=0;t=211'}, 240),
         ({"Retry-After": "Sun, 29 Nov 2026 00:04:00 GMT"}, 240),
         ({"Retry-After": "Sat, 28 Nov 2026 23:00:00 GMT"}, 0),
+        ({"Retry-After": "Sun, 29 Nov 2026 00:04:00"}, 240),
+        ({"Retry-After": "Sun, 29 Nov 2026 00:04:00 -0000"}, 240),
         ({"Retry-After": "0"}, 0),
         ({"Retry-After": "soon", "RateLimit": '"resolvers";r=0;t=211'}, 211),
         ({"Retry-After": "-5"}, None),

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from unittest import mock
+
+import pytest
 
 from cluster.leftovers import by_hand
+from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from remote import leftovers
 
 
 def test_the_commands_end_what_is_the_stacks_and_nothing_else(tmp_path):
@@ -32,3 +37,19 @@ def test_the_commands_end_what_is_the_stacks_and_nothing_else(tmp_path):
     ]
     assert keys.read_text() == "mine\nssh-ed25519 B trtspark-mpi-dgx2\n"
     assert os.listdir(tmp_path / ".trtspark") == ["rank-exec-dgx2"]
+
+
+@pytest.mark.parametrize(("ranks", "removed"), [(0, ["0", "1", "2", "odd", "none"]), (1, ["1", "2"])])
+def test_services_that_others_gave_our_label_are_in_nobodys_way(ranks, removed):
+    """Only those of ranks that are no more are removed, until the whole stack goes."""
+    labels = {"0": "0", "1": "1", "2": "2", "odd": "first", "none": None}
+    client = mock.Mock(
+        configs=lambda: [],
+        secrets=lambda: [],
+        services=lambda filters: [
+            {"ID": name, "Spec": {"Labels": {STACK_LABEL: "dgx", **({RANK_LABEL: rank} if rank else {})}}}
+            for name, rank in labels.items()
+        ],
+    )
+    leftovers.remove_objects(client, "dgx", ranks)
+    assert [call.args[0] for call in client.remove_service.call_args_list] == removed

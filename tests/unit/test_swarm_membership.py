@@ -76,6 +76,13 @@ def test_an_address_on_another_interface_of_the_machine_is_no_loss():
     assert found(swarm, other, check="swarm.address") == []
 
 
+def test_a_swarm_at_an_ipv6_address_has_not_lost_it():
+    """Of IPv6 addresses the probe's facts have no list to compare with."""
+    head, other = pair()
+    swarm = with_swarm(head, {}, state="active", node_id="h", manager=True, address="fd00::11")
+    assert found(swarm, other, check="swarm.address") == []
+
+
 def test_a_worker_of_somebody_elses_swarm():
     head, other = pair()
     [(node, what)] = found(head, worker(other, managers=("10.9.9.9",)))
