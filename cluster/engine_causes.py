@@ -176,7 +176,8 @@ CAUSES: Sequence[Cause] = (
     ),
     Cause(
         "option",
-        r"No such option|Extra inputs are not permitted|Invalid value for",
+        r"No such option|Extra inputs are not permitted|Invalid value for|Got unexpected extra argument"
+        r"|Option '-[^']*' (requires an argument|does not take a value)",
         "the engine refuses an option",
         "extraArgs has a word that this image does not know",
         "check extraArgs against the image's version",

@@ -123,7 +123,7 @@ def _missing(snapshot, files):
     if index:
         try:
             shards = sorted(set(json.loads(index)["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             problems.append("model.safetensors.index.json cannot be read")
     if not shards:
         problems.append("no safetensors files")
@@ -145,14 +145,14 @@ def _whole_size(path):
                 return None
             header = json.loads(handle.read(length))
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return None
     return 8 + length + max(ends, default=0)
 
 
 def _text(path):
     try:
-        with open(path, encoding="utf-8") as handle:
+        with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read().strip()
     except OSError:
         return ""

@@ -30,7 +30,7 @@ def look(args):
                 name = EXPERT.sub(".experts.*.", name)
                 tensors[name] = tensors.get(name, 0) + size
         config = _json(os.path.join(snapshot, "config.json"))
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return None
     try:
         quantisation = _json(os.path.join(snapshot, "hf_quant_config.json"))

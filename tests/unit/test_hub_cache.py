@@ -85,10 +85,30 @@ def test_a_truncated_shard(cache):
     assert cache.look()["problems"] == [f"model-1.safetensors has {len(whole) - 40} bytes of {len(whole)}"]
 
 
-@pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 64, struct.pack("<Q", 4) + b"nope"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"short",
+        b"\xff" * 64,
+        *(
+            struct.pack("<Q", len(header)) + header
+            for header in (b"nope", b"[]", b'{"t": 1}', b'{"t": {"data_offsets": [0]}}', b"\xff\xfe{}")
+        ),
+    ],
+)
 def test_a_shard_that_is_no_shard(cache, data):
     cache.file("model-1.safetensors", data)
     assert cache.look()["problems"] == [f"model-1.safetensors has {len(data)} bytes of unknown"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"[]", b'{"weight_map": [["a"]]}'])
+def test_a_small_file_that_is_damaged(cache, name, data):
+    cache.file(name, data)
+    assert ("index.json cannot be read" in "".join(cache.look()["problems"])) == ("index" in name)
+    cache.put("refs/main", data)
+    assert cache.look()["commit"] is None
 
 
 def test_a_link_to_nothing(cache):
