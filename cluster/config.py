@@ -85,6 +85,11 @@ class NodeConfig(_Frozen):
     def _key_is_a_public_key(cls, value: str | None) -> str | None:
         return None if value is None else values.host_key(value)
 
+    @field_validator("fabric", mode="before")
+    @classmethod
+    def _fabric_is_text(cls, value: object) -> object:
+        return values.listed_text(value)
+
     @field_validator("fabric")
     @classmethod
     def _fabric_is_of_interfaces(cls, value: tuple[IPv4Address, ...]) -> tuple[IPv4Address, ...]:
@@ -397,6 +402,7 @@ class Settings(_Frozen):
     @classmethod
     def _options_of_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         engine_options.refuse(value)
+        engine_options.refuse_word(value)
         return value
 
     @field_validator("nccl")
@@ -451,7 +457,8 @@ def load(
     if problems := list(values.unprintable(given)):
         raise ConfigError("; ".join(words.about(where, given, why) for where, why in problems[:MAX_NODES]))
     try:
-        return Settings.model_validate(given)
+        # Keys are known as the stack has them alone: hf_token would go past what is asked of hfToken.
+        return Settings.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ConfigError("; ".join(words.of(error, given))) from None
 

@@ -26,6 +26,7 @@ OPTIONS = {
     "max_seq_len": "use the key maxSeqLen",
     "kv_cache_free_gpu_memory_fraction": "use the key gpuMemoryFraction",
     "free_gpu_memory_fraction": "use the key gpuMemoryFraction",
+    "model": "use the key model",
     "tokenizer": "use the key model: its tokenizer comes with it",
     "trust_remote_code": "use the key trustRemoteCode",
     "revision": "use the key revision",
@@ -36,7 +37,6 @@ OPTIONS = {
 }
 #: By path of the options file, for `--set PATH=VALUE` (1.4): what is not in OPTIONS under the same name.
 PATHS = {
-    "model": "use the key model",
     "kv_cache_config.free_gpu_memory_fraction": "use the key gpuMemoryFraction",
     "cuda_graph_config.enable_padding": "use the key cudaGraphPadding",
     "disable_overlap_scheduler": "use the key disableOverlapScheduler",
@@ -50,6 +50,12 @@ def refuse(words: Sequence[str]) -> None:
     """Raises ValueError with every option among `words` that the program sets itself."""
     if found := list(dict.fromkeys(_found(words))):
         raise ValueError("; ".join(found))
+
+
+def refuse_word(words: Sequence[str]) -> None:
+    """Raises ValueError where the first word is none of an option: the engine would end at it."""
+    if words and not words[0].startswith("--"):
+        raise ValueError(f"options of trtllm-serve begin with two hyphens, and {words[0]!r} does not")
 
 
 def _found(words: Sequence[str]) -> Iterator[str]:

@@ -20,12 +20,16 @@ from urllib.parse import urlsplit
 MAX_CHARS = 8192
 #: Linux's own limit is 4096 bytes; the files below the folder need room in it too.
 MAX_PATH_CHARS = 1024
+#: Of one name in a path, as Linux's filesystems have it.
+MAX_NAME_BYTES = 255
 #: An ed25519 public key with its type, as RFC 8709 encodes it; those of the other types are longer.
 ED25519_BYTES = 51
+#: White space at the ends, which is taken off; \x1c to \x1f, which Python counts as such, are none.
+_SPACE = re.compile(r"^[^\S\x1c-\x1f]+|[^\S\x1c-\x1f]+$")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 #: RFC 6750's form of a bearer token, which the Hub's have.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,63}\$?")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?")
 #: The Hub's own rule, without "--" and "..".
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HUB_ID_CHARS = 96
@@ -38,6 +42,7 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BARE_DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 _HOST_KEY_TYPES = re.compile(r"ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)")
 #: The kernel's own, which hold no files.
 _NO_FOLDERS = ("/proc", "/sys", "/dev")
@@ -59,7 +64,7 @@ def unprintable(
             yield from unprintable(value, (*where, index))
     elif isinstance(values, str):
         allowed = "\n\t" if where[:1] == ("extraArgs",) else ""
-        yield from _unprintable(where, values.strip().translate({ord(c): None for c in allowed}), "it ")
+        yield from _unprintable(where, _SPACE.sub("", values).translate({ord(c): None for c in allowed}), "it ")
 
 
 def _unprintable(
@@ -83,6 +88,10 @@ def host(value: str) -> str:
         raise ValueError("IPv6 addresses do not work here; write the IPv4 address")
     if ":" in value:
         raise ValueError("it has a port in it, which belongs under port")
+    if value.endswith(".") and value.strip("."):
+        raise ValueError("it ends with a dot; write it without")
+    if "_" in value:
+        raise ValueError("no host name has _ in it; write its IPv4 address, or another name of it")
     labels = value.split(".")
     if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("it is neither a host name nor an IPv4 address")
@@ -172,6 +181,8 @@ def image(value: str) -> str:
         repository, tag = name, ""
     if colon and not _TAG.fullmatch(tag):
         raise ValueError("after its : there is no tag")
+    if _BARE_DIGEST.fullmatch(value):
+        raise ValueError("it is a digest alone; write the image's name and @ before it")
     if repository != repository.lower() and _REPOSITORY.fullmatch(repository.lower()):
         raise ValueError("Docker wants the part before the tag in lower case")
     if not _REPOSITORY.fullmatch(repository) or len(value) > 512:
@@ -195,6 +206,8 @@ def folder(value: str) -> str:
         raise ValueError("it has .. in it")
     if len(value) > MAX_PATH_CHARS:
         raise ValueError(f"it has {len(value)} characters, and {MAX_PATH_CHARS} at most")
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
+        raise ValueError(f"a name in it is longer than {MAX_NAME_BYTES} bytes, which no file may have")
     # One spelling of each folder, so that another one is no change.
     text = str(path)
     if text == "/" or any(path.is_relative_to(one) for one in _NO_FOLDERS):
@@ -213,9 +226,16 @@ def local_path(value: str) -> str:
 
 def web_address(value: str) -> str:
     """An address of HTTP without a name or password in it."""
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise ValueError("it is not an address of HTTP") from None
     if parts.username or parts.password:
         raise ValueError("it has a user or password in it")
+    try:
+        parts.port  # noqa: B018 - it is read where it is asked for
+    except ValueError:
+        raise ValueError("its port is no number from 0 to 65535") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\\]", value):
         raise ValueError("it is not an address of HTTP")
     return value
@@ -263,6 +283,13 @@ def as_text(value: object, true: str, false: str) -> object:
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else str(value)
+    return value
+
+
+def listed_text(value: object) -> object:
+    """Anything but a list with numbers, which Python takes for addresses."""
+    if isinstance(value, list | tuple) and any(isinstance(one, int) for one in value):
+        raise ValueError("an address is four numbers with dots, in quotation marks")
     return value
 
 

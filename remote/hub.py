@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
-from cluster import fit, hub_files
+from cluster import fit, hub_files, values
 from cluster.config import Settings
 from cluster.hub_files import Resolved
 from cluster.resolution import HubError, HubUnavailable, no_such_model
@@ -58,14 +58,20 @@ T = TypeVar("T")
 
 def endpoint() -> str:
     """The Hub's address: HF_ENDPOINT, the client's own variable, else huggingface.co. Raises HubError."""
-    found = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    if urlsplit(found).username or urlsplit(found).password:
+    found = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).strip().rstrip("/")
+    try:
+        parts = urlsplit(found)
+        named = bool(parts.username or parts.password)
+        if not named:
+            values.web_address(found)
+    except ValueError as error:
+        raise HubError(
+            f"HF_ENDPOINT is {found!r}, which is no address of a Hub ({error}). Set it like "
+            f"{DEFAULT_ENDPOINT}."
+        ) from None
+    if named:
         raise HubError(
             "HF_ENDPOINT holds a name or password, which would be shown and kept. Put a token into hfToken."
-        )
-    if urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname:
-        raise HubError(
-            f"HF_ENDPOINT is {found!r}, which is no address of a Hub. Set it like {DEFAULT_ENDPOINT}."
         )
     return found
 

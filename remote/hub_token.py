@@ -16,6 +16,8 @@ from cluster.resolution import HubError
 
 #: The Hub client's own reading of its variables.
 TRUE = ("1", "ON", "YES", "TRUE")
+#: Where it looks first for a token; the second is the older name.
+VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,7 +29,7 @@ class Token:
 
 
 def find(configured: str | None) -> Token:
-    """`configured` (the stack's hfToken), else what the Hub's client finds here: HF_TOKEN, or the file of
+    """`configured` (the stack's hfToken), else what the Hub's client finds here: VARIABLES, or the file of
     `hf auth login` (HF_TOKEN_PATH, HF_HOME).
 
     Raises HubError for one from here that no request could carry; hfToken's has been checked.
@@ -38,21 +40,28 @@ def find(configured: str | None) -> Token:
         return Token(configured.strip(), "hfToken")
     if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in TRUE:
         return Token(None, "")
-    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
+    source, text = next(((one, os.environ[one]) for one in VARIABLES if os.environ.get(one)), ("", ""))
+    if not text.strip():
+        source, text = "`hf auth login`", _login_file()
     try:
         # The client itself would join the lines of a text, and send that.
-        values.token((os.environ.get("HF_TOKEN") or _login_file()).strip())
+        values.token(text.strip())
     except ValueError as error:
-        todo = "Set it anew" if source == "HF_TOKEN" else "Run it again"
+        todo = "Set it anew" if source in VARIABLES else "Run it again"
         raise HubError(f"The token of {source} cannot be sent: {error}. {todo}.") from None
     return Token(get_token(), source)
 
 
 def _login_file() -> str:
-    """What `hf auth login` left; "" without one."""
+    """What `hf auth login` left; "" without one. Raises HubError where it cannot be read, as by `sudo`."""
     from huggingface_hub import constants
 
     try:
         return Path(constants.HF_TOKEN_PATH).read_bytes().decode("utf-8", "replace")
-    except OSError:
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise HubError(
+            f"The token of `hf auth login` cannot be read from {constants.HF_TOKEN_PATH} ({error.strerror}). "
+            "Make that file yours, set hfToken, or set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to use none."
+        ) from None

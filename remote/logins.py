@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster.config import NodeConfig, Settings
 from cluster.errors import ConfigError, TrtSparkError, Unreachable
 from remote import agent as ssh_agent
-from remote import private_keys, ssh_config
+from remote import local_paths, private_keys, ssh_config
 from remote.ssh import Connection
 from remote.ssh_config import Way
 
@@ -100,8 +100,8 @@ def _host_key(node: NodeConfig, known_hosts: str) -> str:
             f"Put its ed25519 key there, after comparing it on its own screen: `ssh-keyscan -t ed25519 "
             f"-p {node.port} {node.host}`.",
         )
-    path = Path(known_hosts).expanduser()
-    nothing = "nothing in" if path.is_file() else "there is no file"
+    path = local_paths.expanded(known_hosts)
+    nothing = "nothing in" if local_paths.is_file(path) else "there is no file"
     raise Unreachable(
         _name(node.host, node.port),
         f"its host key is not known (no nodes[].hostKey, and {nothing} {known_hosts}).",
@@ -112,8 +112,8 @@ def _host_key(node: NodeConfig, known_hosts: str) -> str:
 
 def known_keys(known_hosts: str, host: str, port: int) -> Sequence[str]:
     """Keys of a host in the file as ssh-keygen finds them: it understands hashed names."""
-    path = Path(known_hosts).expanduser()
-    if not path.is_file():
+    path = local_paths.expanded(known_hosts)
+    if not local_paths.is_file(path):
         return []
     done = subprocess.run(
         ["ssh-keygen", "-F", _name(host, port), "-f", str(path)],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cluster.errors import ConfigError
 from remote import agent as ssh_agent
+from remote import local_paths
 from remote.ssh import Connection
 
 #: In the order in which ssh itself looks for them.
@@ -21,9 +22,9 @@ def identity(configured: str | None) -> str | None:
     """The absolute path of sshKey; None without one. Raises ConfigError where no private key is there."""
     if configured is None:
         return None
-    path = Path(configured).expanduser()
-    if not path.is_file():
-        what = "which is a folder" if path.is_dir() else "and no file is there"
+    path = local_paths.expanded(configured)
+    if not local_paths.is_file(path):
+        what = "which is a folder" if local_paths.is_folder(path) else "and no file is there"
         raise ConfigError(f"sshKey: found {configured!r}, {what}; it may be a private key's path")
     _refuse_public("sshKey", path)
     return str(path.resolve())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cluster.errors import ConfigError
+from remote import local_paths
 
 #: ssh's own, from which it prints the settings without dialling.
 COMMAND = ("ssh", "-G")
@@ -49,7 +49,8 @@ def way(host: str, command: Sequence[str] = COMMAND) -> Way:
             "exec` lines in ~/.ssh/config."
         ) from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+        lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("Pseudo-terminal")]
+        said = (lines or [f"exit code {done.returncode}"])[0].rstrip(".")
         raise ConfigError(
             f"ssh cannot read its settings for {host}: {said}. Correct the line; `ssh -G {host}` checks it."
         )
@@ -69,10 +70,10 @@ def parsed(text: str) -> Way:
         found.get("user", ""),
         found.get("port", "22"),
         next((one for one in through if one not in ("", "none")), ""),
-        tuple(path for path in named if path not in defaults and Path(path).is_file()),
+        tuple(path for path in named if path not in defaults and local_paths.is_file(local_paths.expanded(path))),
         "" if agent in ("none", "SSH_AUTH_SOCK") or agent.startswith("$") else _path(agent),
     )
 
 
 def _path(text: str) -> str:
-    return str(Path(text.strip('"')).expanduser())
+    return str(local_paths.expanded(text.strip('"')))

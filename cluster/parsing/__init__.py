@@ -27,7 +27,7 @@ def parse(node: str, document: Mapping[str, Any], asked: tuple[float, float] | N
     """
     try:
         return _parsed(node, document, asked)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise NotPrepared(
             node,
             f"the probe's answer cannot be understood ({type(error).__name__}: {str(error)[:SAID_CHARS]}).",
@@ -54,7 +54,7 @@ def _parsed(node: str, document: Mapping[str, Any], asked: tuple[float, float] |
     ram = system.memory(files["/proc/meminfo"] or "")
     return Facts(
         node=node,
-        hostname=document["hostname"],
+        hostname=str(document["hostname"]),
         user=document["user"],
         home=document["home"],
         address=address,

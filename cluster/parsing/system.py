@@ -65,10 +65,10 @@ def disks(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Disk]:
         name: Disk(
             path=one["path"],
             mount=one["mount"],
-            total=one["blocks"] * one["frsize"],
-            free=one["bavail"] * one["frsize"],
+            total=int(one["blocks"]) * int(one["frsize"]),
+            free=int(one["bavail"]) * int(one["frsize"]),
             # Filesystems without a fixed number of inodes (btrfs) say that they have none.
-            inodes_free=one["favail"] if one["files"] else 1 << 62,
+            inodes_free=int(one["favail"]) if one["files"] else 1 << 62,
         )
         for name, one in raw.items()
     }

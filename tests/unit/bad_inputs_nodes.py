@@ -54,6 +54,9 @@ DOCUMENTS: tuple[dict[str, Any], ...] = (
     {"links": [1]},
     {"user": None, "files": {}},
     {"time": "now"},
+    {"time": 10**400},
+    {"tcp": [["0.0.0.0", float("inf")]]},
+    {"disks": {"cache": {"path": "/", "mount": "/", "blocks": [1], "frsize": 2, "bavail": 1, "files": 0}}},
 )
 
 

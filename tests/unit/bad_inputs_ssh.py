@@ -9,6 +9,9 @@ RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQD" + "A" * 37
 #: and without an agent that holds nothing.
 KEYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("chmod 644 $KEY", "~/.ssh/mine", ("sshKey", "mode 0644", "chmod 600")),
+    ("true", "~nosuchuser/.ssh/mine", ("sshKey", "~nosuchuser", "no file is there")),
+    ("true", "~/.ssh/" + "a" * 300, ("sshKey", "no file is there")),
+    ("true", "~/.ssh/mine/x", ("sshKey", "no file is there")),
     ("chmod 660 $KEY", "~/.ssh/mine", ("sshKey", "mode 0660", "chmod 600")),
     ("ssh-keygen -q -p -P '' -N secret -f $KEY", "~/.ssh/mine", ("sshKey", "passphrase", "ssh-add")),
     ("true", "~/.ssh/mine.pub", ("sshKey", "public half", ".ssh/mine")),
@@ -46,6 +49,7 @@ SETTINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Host spark-1\n ProxyJump bastion\n", ("spark-1", "'bastion'", "VPN")),
     ("Host *\n ProxyCommand nc -X 5 %h %p\n", ("spark-1", "nc -X 5", "VPN")),
     ("Host spark-1\n ProxyJump a@b:23,c\n HostName 10.0.0.5\n", ("spark-1", "a@b:23,c")),
+    ("Host spark-1\n IdentityAgent ~nosuchuser/x\n", ("spark-1", "nosuchuser", "ssh -G spark-1")),
     ("Hots spark-1\n", ("spark-1", "settings", "ssh -G spark-1")),
     ("Port many\n", ("spark-1", "settings", "ssh -G spark-1")),
 )

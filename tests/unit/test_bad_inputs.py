@@ -71,6 +71,52 @@ def test_tokens_of_the_operators_machine(source, text, part, tmp_path, monkeypat
     assert "hf_a" not in str(caught.value)
 
 
+def test_the_older_variable_of_a_token(monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", raising=False)
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_aé")
+    with pytest.raises(HubError) as caught:
+        hub.token(samples.settings(1))
+    one_sentence(str(caught.value), ("HUGGING_FACE_HUB_TOKEN", "ASCII"))
+    assert "hf_a" not in str(caught.value)
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_a")
+    assert hub.token(samples.settings(1)) == hub.Token("hf_a", "HUGGING_FACE_HUB_TOKEN")
+
+
+def test_a_login_file_that_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(HubError) as caught:
+        hub.token(samples.settings(1))
+    one_sentence(str(caught.value), ("hf auth login", str(tmp_path), "hfToken"))
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://a:99999", "http://a:b", "http://a b", "mirror.lan"])
+def test_addresses_of_a_hub(address, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(HubError) as caught:
+        hub.endpoint()
+    one_sentence(str(caught.value), ("HF_ENDPOINT", repr(address)))
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/known_hosts", "/" + "a" * 300])
+def test_known_hosts_that_cannot_be_there(path, home):
+    settings = Settings.model_validate({"nodes": [{"host": "spark-1"}], "model": "a/b", "knownHosts": path})
+    with pytest.raises(TrtSparkError) as caught:
+        logins.connections(settings)
+    one_sentence(str(caught.value), ("spark-1", path, "host key"))
+
+
+@pytest.mark.parametrize("key", ["~nosuchuser/x", "/" + "a" * 300])
+def test_a_key_of_the_settings_of_ssh_that_cannot_be_there(key, home):
+    """ssh goes on without it, and so do we."""
+    (home / ".ssh" / "config").write_text(f"Host spark-1\n IdentityFile {key}\n")
+    nodes = [{"host": "spark-1", "hostKey": samples.HOST_KEY}]
+    [found] = logins.connections(Settings.model_validate({"nodes": nodes, "model": "a/b"}))
+    assert found.identity is None
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An operator's empty home, in which ssh finds its settings too."""

@@ -70,6 +70,18 @@ def test_what_is_neither_text_nor_number_is_no_variable():
         assert ":nccl.NCCL_A: found" in message(nccl={"NCCL_A": wrong})
 
 
+@pytest.mark.parametrize("user", ["nick", "nick.p", "Nick", "_svc", "svc$", "nick-p_1"])
+def test_users_that_are_taken(user):
+    assert load(raw(nodes=[{"host": "spark-1", "user": user}])).nodes[0].user == user
+
+
+def test_white_space_around_a_value_is_taken_off():
+    settings = load(raw(model="\u00a0a/b\n", hfCache=" /mnt/my models\u2028", hfToken="hf_canary\r\n"))
+    assert (settings.model, settings.hf_cache) == ("a/b", "/mnt/my models")
+    assert settings.hf_token is not None
+    assert settings.hf_token.get_secret_value() == "hf_canary"
+
+
 def test_other_namespaces_are_not_ours():
     assert load({**raw(), "docker:host": "x"}).port == 8355
 
