@@ -64,7 +64,9 @@ def unprintable(
             yield from unprintable(value, (*where, index))
     elif isinstance(values, str):
         allowed = "\n\t" if where[:1] == ("extraArgs",) else ""
-        yield from _unprintable(where, _SPACE.sub("", values).translate({ord(c): None for c in allowed}), "it ")
+        yield from _unprintable(
+            where, _SPACE.sub("", values).translate({ord(c): None for c in allowed}), "it "
+        )
 
 
 def _unprintable(

@@ -70,7 +70,9 @@ def parsed(text: str) -> Way:
         found.get("user", ""),
         found.get("port", "22"),
         next((one for one in through if one not in ("", "none")), ""),
-        tuple(path for path in named if path not in defaults and local_paths.is_file(local_paths.expanded(path))),
+        tuple(
+            path for path in named if path not in defaults and local_paths.is_file(local_paths.expanded(path))
+        ),
         "" if agent in ("none", "SSH_AUTH_SOCK") or agent.startswith("$") else _path(agent),
     )
 

@@ -33,7 +33,7 @@ def hca(
     pci = _pci(raw.get("device", ""), link.get("device", ""), netdev)
     place = _PCI.search(pci)
     return Hca(
-        name=raw["name"],
+        name=str(raw["name"]),
         active="ACTIVE" in raw["state"],
         rate_gbps=_number(raw["rate"]),
         netdev=netdev,

@@ -140,7 +140,11 @@ ROWS: tuple[Row, ...] = (
     ("a node's login", {"nodes": node(hostKey=f"spark-1 {KEY}")}, (":nodes[0].hostKey", "key type")),
     ("a node's login", {"nodes": node(hostKey="-----BEGIN OPENSSH PRIVATE KEY-----")}, ("a private key",)),
     # fabric
-    ("the fabric's addresses", {"nodes": node(fabric=[167772161])}, (":nodes[0].fabric: found", "four numbers")),
+    (
+        "the fabric's addresses",
+        {"nodes": node(fabric=[167772161])},
+        (":nodes[0].fabric: found", "four numbers"),
+    ),
     ("the fabric's addresses", {"nodes": node(fabric=[True])}, (":nodes[0].fabric: found", "four numbers")),
     ("the fabric's addresses", {"nodes": node(fabric=["x"])}, (':nodes[0].fabric[0]: found "x"',)),
     ("the fabric's addresses", {"nodes": node(fabric="192.168.1.1")}, (":nodes[0].fabric: found",)),
