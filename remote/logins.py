@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from cluster.config import NodeConfig, Settings
 from cluster.errors import ConfigError, TrtSparkError, Unreachable

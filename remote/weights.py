@@ -25,7 +25,7 @@ from cluster.service_spec import short
 from cluster.weights_failure import AGAIN, failure
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
-from remote import jobs, node
+from remote import jobs, local_paths, node
 from remote.node import hub_names
 from remote.ssh import Connection, Shell, SshShell
 
@@ -376,7 +376,7 @@ def _job(
 
 def _own(props: Mapping[str, Any], file: Mapping[str, Any]) -> bytes:
     """A file from the operator's folder, checked against its pin before it travels."""
-    path = Path(props["tiktokenFolder"]).expanduser() / Path(file["path"]).name
+    path = local_paths.expanded(props["tiktokenFolder"]) / Path(file["path"]).name
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -22,7 +22,7 @@ from trtspark.questions import Questions
 DEFAULT_USER = "nvidia"
 #: The answer that ends the list of nodes.
 NO_MORE = "-"
-_NODE = re.compile(r"(?:(?P<user>[a-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?")
+_NODE = re.compile(r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def node_of(text: str, user: str) -> dict[str, Any]:
             f"{text!r} is no node: type a host name or an address, as in spark-1a2b.local, 192.168.1.11 or "
             "nvidia@192.168.1.11:2222"
         )
-    entry: dict[str, Any] = {"host": found["host"], "user": found["user"] or user}
+    entry: dict[str, Any] = {"host": found["host"].rstrip("."), "user": found["user"] or user}
     if found["port"] and int(found["port"]) != 22:
         entry["port"] = int(found["port"])
     return entry

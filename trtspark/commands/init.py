@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.errors import TrtSparkError
+from remote import local_paths
 from trtspark import terminal
 from trtspark.project import Choice, Stack
 from trtspark.questions import Questions
@@ -94,7 +95,7 @@ def run(
     )
     plan = setting_up.Plan(before)
     if ssh_key:
-        plan.wanted["sshKey"] = str(Path(ssh_key).expanduser().resolve())
+        plan.wanted["sshKey"] = str(local_paths.expanded(ssh_key).resolve())
     seen = _seen(neighbours) if find and not node and ask.interactive else []
     plan.wanted["nodes"] = setting_up.ask_nodes(ask, flags, plan, seen, setting_up.at_the_cable)
     _tell_of_the_key(flags, plan)
