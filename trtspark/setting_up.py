@@ -22,7 +22,9 @@ from trtspark.questions import Questions
 DEFAULT_USER = "nvidia"
 #: The answer that ends the list of nodes.
 NO_MORE = "-"
-_NODE = re.compile(r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?")
+_NODE = re.compile(
+    r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?"
+)
 
 
 @dataclass(frozen=True)

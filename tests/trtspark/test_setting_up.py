@@ -19,6 +19,7 @@ from trtspark.questions import Questions
         ("192.168.1.11", {"host": "192.168.1.11", "user": "nvidia"}),
         ("me@spark-1a2b.local", {"host": "spark-1a2b.local", "user": "me"}),
         ("me@10.0.0.1:2222", {"host": "10.0.0.1", "user": "me", "port": 2222}),
+        ("Nick@Spark-1.local.", {"host": "Spark-1.local", "user": "Nick"}),
         ("10.0.0.1:22", {"host": "10.0.0.1", "user": "nvidia"}),
     ],
 )
