@@ -22,7 +22,7 @@ from cluster.parsing import parse
 from cluster.registry import Answers
 from cluster.resolution import Found, HubUnavailable
 from cluster.service_spec import PAUSED, SILENT
-from remote import fabric_addresses, live, model, node, registry
+from remote import fabric_addresses, live, model, node, registry, vocabularies
 from remote.ssh import Connection, Result, Shell, SshShell
 
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ def examine(
             session.close()
     if isinstance(resolved, TrtSparkError):
         errors = (*errors, resolved)
+    elif resolved and not errors:
+        errors = tuple(vocabularies.problems(settings, resolved.architecture, caches))
     notes = () if errors else tuple(fit.notes(context))
     return Examination(facts, caches, errors, findings, meant, notes, choice, silent)
 

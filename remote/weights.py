@@ -16,16 +16,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster import weights_plan
-from cluster.errors import ConfigError, NodeError, NotPrepared, NotReady, PlanError, Unreachable
+from cluster.errors import NodeError, NotPrepared, NotReady, PlanError, Unreachable
 from cluster.service_spec import short
 from cluster.weights_failure import AGAIN, failure
 from cluster.weights_plan import Half, Work
 from cluster.weights_progress import Progress
-from remote import jobs, local_paths, node
+from remote import jobs, node, vocabularies
 from remote.node import hub_names
 from remote.ssh import Connection, Shell, SshShell
 
@@ -349,7 +348,7 @@ def _job(
     # Every node counts the files alike: the model's first, the extra ones after them.
     sources = sources[: len(nodes.store(number)["files"])]
     content = {
-        file["path"]: base64.b64encode(_own(nodes.props, file)).decode()
+        file["path"]: base64.b64encode(vocabularies.own(nodes.props["tiktokenFolder"], file)).decode()
         for file, source in zip(files, sources, strict=False)
         if source == "sent"
     }
@@ -372,18 +371,6 @@ def _job(
         "first": FIRST_BYTE_S,
         "install": work is not None,
     }
-
-
-def _own(props: Mapping[str, Any], file: Mapping[str, Any]) -> bytes:
-    """A file from the operator's folder, checked against its pin before it travels."""
-    path = local_paths.expanded(props["tiktokenFolder"]) / Path(file["path"]).name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"tiktoken.folder: {path} cannot be read ({error.strerror})") from None
-    if hashlib.sha256(content).hexdigest() != file["digest"]:
-        raise ConfigError(f"tiktoken.folder: {path} does not have the pinned SHA-256 {file['digest'][:12]}…")
-    return content
 
 
 def _peers(nodes: Nodes, number: int, work: Work, ports: Mapping[int, Sequence[int]]) -> dict[str, Any]:

@@ -247,3 +247,26 @@ def test_without_the_hub_no_other_spelling_is_proposed(model):
             look("dgx", settings, samples.connections(1), shells)
         assert model in str(caught.value)
         assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "parts"),
+    [
+        ("", ("No such file",)),
+        ("mkdir $F", ("o200k_base.tiktoken", "No such file")),
+        ("touch $F", ("Not a directory",)),
+        ("mkdir $F; echo x >$F/o200k_base.tiktoken; mkdir $F/cl100k_base.tiktoken", ("SHA-256", "directory")),
+    ],
+)
+def test_a_folder_of_vocabularies_that_lacks_them(made, parts, tmp_path):
+    """Said at preview, where no node has them; where one has, nothing is taken from the folder."""
+    subprocess.run(["sh", "-c", made], check=True, env={**os.environ, "F": str(tmp_path / "mine")})
+    shells = FakeShells(1)
+    settings = samples.settings(1, tiktoken={"folder": str(tmp_path / "mine")})
+    shells.answers["spark11"] = lambda: shells.healthy("10.24.11.11", tiktoken=False)
+    with pytest.raises(TrtSparkError) as caught:
+        look("dgx", settings, samples.connections(1), shells)
+    for part in ("tiktoken.folder", str(tmp_path / "mine"), *parts):
+        assert part in str(caught.value)
+    shells.answers["spark11"] = lambda: shells.healthy("10.24.11.11", tiktoken=True)
+    look("dgx", settings, samples.connections(1), shells)
