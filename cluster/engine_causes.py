@@ -101,14 +101,6 @@ CAUSES: Sequence[Cause] = (
         "`trtspark doctor`, `free -h` on the nodes",
     ),
     Cause(
-        "killed",
-        r"exited on signal 9 \(Killed\)",
-        "a rank was killed, most often by the kernel because memory ran out",
-        "neither the kernel's killer nor systemd-oomd leaves a word in the container's log",
-        "lower gpuMemoryFraction or maxNumTokens, stop other programs there, or choose a smaller model",
-        f"{MEMORY_JOURNAL} on that node",
-    ),
-    Cause(
         "moe-backend",
         r"Only SM\d+ is supported by FP4 block scale MOE",
         "that MoE backend does not know the Spark's GPU",
@@ -193,7 +185,8 @@ CAUSES: Sequence[Cause] = (
     ),
     Cause(
         "remote-code",
-        r"trust_remote_code=True|contains custom code which must be executed",
+        r"(argument|option|pass|set|setting) [`'\"]?trust_remote_code=True"
+        r"|contains custom code which must be executed",
         "the model brings code of its own, which is not run without your word",
         "trustRemoteCode is false",
         "read that code, then `pulumi config set trustRemoteCode true`",
@@ -293,6 +286,14 @@ CAUSES: Sequence[Cause] = (
         "compare `ip -br addr` on every node; take GLOO_SOCKET_IFNAME out of `nccl` "
         "(`pulumi config rm --path nccl.GLOO_SOCKET_IFNAME`), then `pulumi up`",
         "`ip -br addr` on the nodes",
+    ),
+    Cause(
+        "killed",
+        r"exited on signal 9 \(Killed\)",
+        "a rank was killed, most often by the kernel because memory ran out",
+        "neither the kernel's killer nor systemd-oomd leaves a word in the container's log",
+        "lower gpuMemoryFraction or maxNumTokens, stop other programs there, or choose a smaller model",
+        f"{MEMORY_JOURNAL} on that node",
     ),
     Cause(
         "ended-from-outside",

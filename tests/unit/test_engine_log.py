@@ -171,6 +171,25 @@ def test_what_follows_from_it_does_not_hide_it(line, names):
     assert names in engine_log.cause(["Loading weights: 100%", line, "INFO:     Shutting down"])
 
 
+@pytest.mark.parametrize("signal", ["9 (Killed)", "15 (Terminated)", "11 (Segmentation fault)"])
+@pytest.mark.parametrize(("line", "names"), [one for one in MACHINES if "another image" in one[1]])
+def test_the_signal_that_ends_a_failed_engine_is_no_cause(line, names, signal):
+    """TensorRT-LLM ends its own processes with SIGKILL when one of them has failed."""
+    ended = f"mpirun noticed that process rank 0 with PID 0 on node spark-1 exited on signal {signal}."
+    assert names in engine_log.cause([line, ended])
+
+
+def test_a_rank_that_was_killed_is_the_cause_of_the_others_errors():
+    lost = (
+        "torch.distributed.DistBackendError: NCCL error: remote process exited or there was a network error"
+    )
+    ended = "mpirun noticed that process rank 1 with PID 0 on node spark-2 exited on signal 9 (Killed)."
+    for lines in ([lost, ended], [ended, lost]):
+        assert engine_log.cause(lines).startswith(
+            next(one.means for one in engine_causes.CAUSES if one.id == "killed")
+        )
+
+
 @pytest.mark.parametrize(
     "alarm",
     [line for row, line in recorded() if row in ("autotuner", "client-request", "ucx-device", "log-level")],
@@ -182,6 +201,18 @@ def test_a_false_alarm_is_no_cause_and_hides_none(alarm):
         assert "port" in engine_log.cause(lines)
     assert engine_log.cause([alarm, "KeyError: 'rope_scaling'"]) == "KeyError: 'rope_scaling'"
     assert Reader().read(alarm).harmless
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[11/24/2025-14:08:55] [TRT-LLM] [I] LLM Args: model='a/b' trust_remote_code=True",
+        "[TRT-LLM] [I] Starting the server with trust_remote_code=True",
+    ],
+)
+def test_a_model_whose_code_is_trusted_is_no_cause(line):
+    assert engine_log.cause([line]) == ""
+    assert Reader().read(line).known == ""
 
 
 def test_an_older_driver_is_the_cause_only_when_no_error_follows():
