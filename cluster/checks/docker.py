@@ -71,7 +71,7 @@ def _refusal(said: str, user: str) -> tuple[str, str]:
             f"sudo refuses user {user} ({said!r})",
             f"As an administrator there: `sudo usermod -aG sudo {user}`, and {lines}.",
         )
-    if not said or "password is required" in said:
+    if not said or "password is required" in said or "authentication is required" in said:
         return f"sudo asks user {user} for a password", f"There, {lines}."
     return (
         f"sudo fails for user {user} ({said!r})",

@@ -89,9 +89,10 @@ def places(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
 
 
 def last(command: Mapping[str, Any]) -> str:
-    """The last line that a command said, of its errors first."""
+    """The last line that a command said, of its errors first; sudo's word that it told somebody is none."""
     said = str(command.get("err") or "").strip() or str(command.get("out") or "").strip()
-    return (said.splitlines() or [""])[-1].strip()
+    lines = [line.strip() for line in said.splitlines()]
+    return next((line for line in reversed(lines) if not line.startswith("This incident ")), "")
 
 
 def groups(text: str, user: str, gid: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ def counts() -> Counter[str]:
     found["what ssh says of a machine"] = len(bad_inputs_ssh.SAID)
     found["answers of a node that are none"] = len(bad_inputs_nodes.ANSWERS)
     found["documents of a probe that cannot be understood"] = len(bad_inputs_nodes.DOCUMENTS)
+    found["what sudo says"] = len(bad_inputs_nodes.SUDO)
     return found
 
 

@@ -60,6 +60,30 @@ DOCUMENTS: tuple[dict[str, Any], ...] = (
 )
 
 
+#: (what sudo says to the probe of 10.24.11.11, what the error must name) where Docker is to be prepared.
+SUDO: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("sudo: a password is required\n", ("a password", "--print-sudoers")),
+    ("We trust you have received the usual lecture\n\nsudo: a password is required\n", ("a password",)),
+    (
+        "sudo: unable to resolve host a: Name or service not known\nsudo: a password is required\n",
+        ("a password",),
+    ),
+    ("sudo: interactive authentication is required\n", ("a password", "--print-sudoers")),
+    ("sudo: sorry, you must have a tty to run sudo\n", ("requiretty", "!requiretty")),
+    (
+        "nvidia is not in the sudoers file.\nThis incident has been reported to the administrator.\n",
+        ("not in the sudoers", "usermod -aG sudo nvidia"),
+    ),
+    (
+        "Sorry, user nvidia is not allowed to execute '/usr/bin/true' as root on spark-1.\n",
+        ("not allowed to", "usermod -aG sudo nvidia"),
+    ),
+    ("sh: 1: sudo: not found\n", ("not installed",)),
+    ("sudo: /etc/sudoers is world writable\n", ("world writable", "sudo -n true")),
+    ("\x1b[31mno\x1b[0m\n", ("no", "sudo -n true")),
+)
+
+
 def refused_machines() -> list[tuple[str, list[str]]]:
     """(name, ids of the checks that must speak) of every recorded machine with something wrong."""
     found = []

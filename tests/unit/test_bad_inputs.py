@@ -220,6 +220,13 @@ def test_documents_of_a_probe(change):
     one_sentence(refused(change, None), ("10.24.11.11: ", "the probe's answer"))
 
 
+@pytest.mark.parametrize(("said", "parts"), bad_inputs_nodes.SUDO)
+def test_what_sudo_says(said, parts):
+    commands = FakeShells(1).documents["10.24.11.11"]["commands"]
+    text = refused({"commands": {**commands, "sudo": {"rc": 1, "out": "", "err": said}}}, None)
+    one_sentence(text, ("10.24.11.11: ", *parts))
+
+
 def test_machines_are_refused_by_a_check_that_exists():
     """What each must get is compared in test_facts.py; here is that nothing else than a check speaks."""
     assert {check for _, found in bad_inputs_nodes.refused_machines() for check in found} <= set(CHECKS)
