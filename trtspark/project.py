@@ -7,6 +7,7 @@ state; what changes things goes through the automation API, which takes longer t
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from remote.ssh import Connection
 
 PROJECT = "trtllm-dgx-spark"
+#: How Pulumi says that it knows no backend: with a terminal it would ask.
+_LOGGED_OUT = re.compile(
+    "PULUMI_ACCESS_TOKEN must be set|not logged in|could not determine current backend", re.I
+)
 #: The key by which Pulumi's state marks a value that is encrypted (sig.Key in its SDK).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
@@ -187,7 +192,7 @@ def exists(folder: Path, name: str) -> bool:
     try:
         listed = automation.LocalWorkspace(work_dir=str(folder)).list_stacks()
     except automation.CommandError as error:
-        raise ConfigError(f"{said(error)} (`pulumi login --local` keeps its state on this machine)") from None
+        raise ConfigError(said(error)) from None
     return any(one.name.rpartition("/")[2] == name.rpartition("/")[2] for one in listed)
 
 
@@ -198,7 +203,10 @@ def _selected(folder: Path) -> str:
         raise ConfigError(said(error)) from None
     found = next((one["name"] for one in json.loads(done.stdout) if one.get("current")), None)
     if found is None:
-        raise ConfigError("no stack is selected. `pulumi stack select NAME`, or give one with --stack.")
+        raise ConfigError(
+            "no stack is selected. `trtspark init` makes one, `pulumi stack select NAME` chooses one, and "
+            "--stack NAME names one."
+        )
     return str(found)
 
 
@@ -237,6 +245,8 @@ def _secret(value: Any) -> bool:
 
 def said(error: Exception | str) -> str:
     """The CLI's own last words, without the automation API's frame around them."""
+    if _LOGGED_OUT.search(str(error)):
+        return "Pulumi is not logged in. Run `pulumi login --local`, which keeps its state on this machine."
     lines = [line.strip() for line in str(error).splitlines()]
     words = [line for line in lines if line.startswith("error:")] or [line for line in lines if line]
     return words[-1].removeprefix("error:").strip() if words else "pulumi failed"

@@ -69,3 +69,16 @@ def test_no_selected_stack_and_no_pulumi_are_said(pulumi, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConfigError, match="not on PATH"):
         Choice().open()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "error: PULUMI_ACCESS_TOKEN must be set for login during non-interactive CLI sessions",
+        "error: could not determine current backend: not logged in",
+    ],
+)
+def test_before_a_login_the_command_for_it_is_named(pulumi, words):
+    pulumi.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 255\n")
+    with pytest.raises(ConfigError, match="pulumi login --local"):
+        Choice().open()
