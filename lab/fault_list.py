@@ -291,7 +291,7 @@ FAULTS = (
     Fault(
         "crash-at-load",
         "switch to a model that crashes at load",
-        _bad_model("lab/crash-at-load", "crashed while loading"),
+        _bad_model("lab/crash-at-load", "no kernels for"),
     ),
     Fault(
         "out-of-memory",

@@ -151,7 +151,7 @@ def served(stack) -> list[str]:
     ("model", "parts"),
     [
         ("lab/out-of-memory", ["out of memory", "gpuMemoryFraction"]),
-        ("lab/crash-at-load", ["crashed while loading"]),
+        ("lab/crash-at-load", ["no kernels for"]),
         pytest.param(
             "lab/completions-500",
             ["lists the model but completes nothing", "HTTP 500", "cutlass FP4 gemm"],
