@@ -1,4 +1,4 @@
-"""A random walk of one operator on a real pair: some eight acts, each followed at times by `up`.
+"""A random walk of one operator on a real pair: some six acts, each followed at times by `up`.
 
 After all of them one `up` serves what is configured, a second one changes nothing, and `destroy` gives the
 machines back as they were. The seed is printed; TRTSPARK_LAB_WALK_SEED repeats a walk, TRTSPARK_LAB_WALK_ACTS
@@ -19,9 +19,9 @@ from tests.lab import stack as stacks
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b")
-ACTS = 8
+ACTS = 6
 #: No more acts are begun after so long.
-ENOUGH_S = 240
+ENOUGH_S = 120
 RANKS = "docker ps -q --filter label=trtspark.rank"
 
 
