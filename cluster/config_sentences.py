@@ -17,6 +17,8 @@ from cluster.redaction import Redaction
 SHOWN_CHARS = 120
 #: Its value is never shown, whatever is wrong with it.
 _SECRET = "hfToken"  # the key's name
+#: NAME:PASSWORD@ as somebody pastes it into a host's or an image's name; a tag before a digest is none.
+_LOGIN = re.compile(r"(?<![\w./-])([\w.-]+):[^\s:/@\"]+@(?!sha256:)")
 Where = tuple[str | int, ...]
 
 
@@ -117,7 +119,8 @@ def _shown(where: Where, given: Mapping[str, Any]) -> str:
             found = found[part]
     except (KeyError, IndexError, TypeError):
         found = given.get(str(where[0]))
-    return _printable(Redaction().text(json.dumps(found, ensure_ascii=False, default=str)))
+    text = Redaction().text(json.dumps(found, ensure_ascii=False, default=str))
+    return _printable(_LOGIN.sub(r"\1:[removed]@", text))
 
 
 def _printable(text: str) -> str:

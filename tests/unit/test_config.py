@@ -82,6 +82,19 @@ def test_white_space_around_a_value_is_taken_off():
     assert settings.hf_token.get_secret_value() == "hf_canary"
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"nodes": [{"host": "me:canary@spark-1"}]}, {"image": "me:canary@nvcr.io/a/b:1"}]
+)
+def test_a_password_before_a_host_is_not_shown(wrong):
+    assert "me:[removed]@" in message(**wrong)
+    assert "canary" not in message(**wrong)
+
+
+@pytest.mark.parametrize("image", ["a/b:1.3@sha256:AB", "trt:1.3@sha256:AB"])
+def test_a_tag_before_a_digest_is_shown(image):
+    assert f'"{image}"' in message(image=image)
+
+
 def test_other_namespaces_are_not_ours():
     assert load({**raw(), "docker:host": "x"}).port == 8355
 
