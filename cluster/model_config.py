@@ -97,6 +97,8 @@ def shape(config: Mapping[str, Any], quantisation: Mapping[str, Any] | None = No
     )
 
 
+#: Of a model: the largest have under 200; a listing of more would fill the memory.
+MOST_LAYERS = 10_000
 #: What stands for an architecture that is not named.
 _BY_TYPE = {"gpt_oss": "GptOssForCausalLM"}
 
@@ -164,6 +166,8 @@ def _layers(
     if blocks := text.get("block_configs"):  # Nemotron-NAS
         return tuple(_nas(block, heads) for block in blocks)
     count = _int(text, "num_hidden_layers", "n_layer")
+    if count > MOST_LAYERS:
+        raise UnknownShape(f"config.json says num_hidden_layers {str(count)[:20]}, and no model has so many")
     if ratios := text.get("compress_ratios"):  # DeepSeek-V4; entries beyond the layers are its draft's
         return tuple(_compressed(int(ratio), text, head_dim, kv_bytes) for ratio in ratios[:count])
     if types := text.get("layer_types") or text.get("layers_block_type"):

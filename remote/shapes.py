@@ -59,7 +59,7 @@ def model(known: dict[str, Any]) -> fit.Model | None:
     """The model as the memory estimate wants it; None where its config.json does not say enough."""
     try:
         return fit.Model(shape(known["config"], known.get("quantisation")), known["tensors"])
-    except (UnknownShape, AttributeError, KeyError, TypeError, ValueError):
+    except (UnknownShape, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

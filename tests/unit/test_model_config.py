@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cluster import model_config
 from cluster.fit import kv
 from cluster.model_config import UnknownShape, shape
 from tests.checkpoints import config
@@ -227,3 +228,9 @@ def test_compressed_attention():
     long = 1 << 20
     assert kv.request_bytes(found, long, 1, 1) == window + long * kv.token_bytes(found)
     assert kv.token_bytes(found, tensor=2) == kv.token_bytes(found), "a latent is whole on every rank"
+
+
+def test_layers_without_end_are_no_shape():
+    """They would be listed one by one until the memory is full."""
+    with pytest.raises(model_config.UnknownShape, match="num_hidden_layers"):
+        model_config._layers({"num_hidden_layers": 10**12}, 8, 8, 64, 2)
