@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,9 @@ ACTS: dict[str, tuple[Act, Act]] = {
 }
 
 
-LONG = [(kind, after, 1) for kind in range(3) for after in (False, True)]
+#: With TRTSPARK_WALK every step, else every third.
+STRIDE = 1 if "TRTSPARK_WALK" in os.environ else 3
+LONG = [(kind, after, STRIDE) for kind in range(3) for after in (False, True)]
 #: The quick run takes some steps of half of them.
 QUICK = [(0, False, 8), (1, True, 8), (2, False, 8)]
 
