@@ -103,7 +103,8 @@ def test_a_step_that_the_look_before_the_plan_found_is_a_change():
 
 
 def test_another_login_alone_is_no_change():
-    assert not GpuRuntimeProvider().diff("id", PROPS, {**PROPS, "connection": {}, "group": False}).changes
+    other = {**PROPS["connection"], "user": "somebody", "port": 2222}
+    assert not GpuRuntimeProvider().diff("id", PROPS, {**PROPS, "connection": other, "group": False}).changes
 
 
 def test_refresh_shows_things_as_they_are(monkeypatch):

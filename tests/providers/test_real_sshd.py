@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import http.server
 import os
@@ -129,6 +130,7 @@ def sshd(tmp_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
             process.terminate()
             process.wait()
         server.shutdown()
+    gc.collect()  # what docker left open is told here, not in some later test
 
 
 #: docker leaves a socket that it could not connect to the garbage collector.
