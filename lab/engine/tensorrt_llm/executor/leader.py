@@ -47,7 +47,10 @@ class Leader:
             pause = max(next_step - time.monotonic(), 0) if self._open else None
             ready, _, _ = select.select([self._server], [], [], pause)
             if ready:
-                data = self._server.recv(65536)
+                try:
+                    data = self._server.recv(65536)
+                except ConnectionResetError:  # it died with messages of ours unread
+                    data = b""
                 if not data:
                     self._wait_for_ever()
                 try:
