@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,6 +108,15 @@ def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[
             ) from None
         left = f"{host} cannot be reached and is no longer listed: what is there of ours stays there."
         say(f"{left} {todo}".strip())
+
+
+def undo(
+    logins: Iterable[dict[str, Any]], props: dict[str, Any], how: Callable[[dict[str, Any]], object]
+) -> None:
+    """Call `how` for the resource on each machine of `logins`, within `given_up`."""
+    for login in logins:
+        with given_up(login["host"], warn()):
+            how({**props, "connection": login})
 
 
 @contextmanager

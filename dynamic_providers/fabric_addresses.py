@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from ipaddress import IPv4Interface
 from typing import Any
 
@@ -27,12 +28,11 @@ from dynamic_providers.base import (
     changed,
     deleted,
     elsewhere,
-    given_up,
     hold,
     kept_on_failure,
     leaves,
     progress,
-    warn,
+    undo,
 )
 
 _INPUTS = ("stack", "connection", "addresses", "file", "gids", "repair")
@@ -75,12 +75,11 @@ class FabricAddressesProvider(Provider):
         """Likewise; the old file stays until the new one is confirmed. A machine that another one replaces
         loses it first: it may be the same one under another name.
         """
-        from remote.fabric_addresses import apply
+        from remote.fabric_addresses import apply, remove
 
         moves = bool(elsewhere(_olds, _news))
         with kept_on_failure(_id, {**between(_olds, _news), "file": ""}) if moves else nullcontext():
-            for login in leaves(_olds, _news):
-                _remove({**_olds, "connection": login})
+            undo(leaves(_olds, _news), _olds, partial(remove, say=progress()))
             return UpdateResult(outs=apply(_news, progress()))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -97,15 +96,9 @@ class FabricAddressesProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Our file goes; what the other files say is applied."""
-        for login in deleted(self, _props):
-            _remove({**_props, "connection": login})
+        from remote.fabric_addresses import remove
 
-
-def _remove(props: dict[str, Any]) -> None:
-    from remote.fabric_addresses import remove
-
-    with given_up(props["connection"]["host"], warn()):
-        remove(props, progress())
+        undo(deleted(self, _props), _props, partial(remove, say=progress()))
 
 
 def _stands(address: Any, text: str) -> bool:

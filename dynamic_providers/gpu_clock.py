@@ -16,11 +16,10 @@ from dynamic_providers.base import (
     between,
     changed,
     deleted,
-    given_up,
     hold,
     kept_on_failure,
     leaves,
-    warn,
+    undo,
 )
 
 _INPUTS = ("stack", "takeOver", "connection", "limit", "things", "steps")
@@ -50,12 +49,11 @@ class GpuClockProvider(Provider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Likewise. A node whose place another one took is given back."""
-        from remote.gpu_clock import cap
+        from remote.gpu_clock import cap, give_back
 
         with kept_on_failure(_id, {**between(_olds, _news), "things": {}}):
             cap(_news)
-            for login in leaves(_olds, _news):
-                _give_back({**_olds, "connection": login})
+            undo(leaves(_olds, _news), _olds, give_back)
         return UpdateResult(outs=_news)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -69,15 +67,9 @@ class GpuClockProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Reset the clock and remove the unit."""
-        for login in deleted(self, _props):
-            _give_back({**_props, "connection": login})
+        from remote.gpu_clock import give_back
 
-
-def _give_back(props: dict[str, Any]) -> None:
-    from remote.gpu_clock import give_back
-
-    with given_up(props["connection"]["host"], warn()):
-        give_back(props)
+        undo(deleted(self, _props), _props, give_back)
 
 
 class GpuClock(Resource, module="trtspark", name="GpuClock"):

@@ -16,11 +16,10 @@ from dynamic_providers.base import (
     between,
     changed,
     deleted,
-    given_up,
     hold,
     kept_on_failure,
     leaves,
-    warn,
+    undo,
 )
 
 _INPUTS = ("stack", "takeOver", "gpu", "connection", "group", "things", "steps")
@@ -51,13 +50,12 @@ class GpuRuntimeProvider(Provider):
         """Likewise: what is right already stays. A node whose place another one took is given back, but not
         the same machine (its GPU says so) under another name.
         """
-        from remote.gpu_runtime import prepare
+        from remote.gpu_runtime import give_back, prepare
 
         with kept_on_failure(_id, {**between(_olds, _news), "things": {}}):
             done = _done(prepare(_news))
-            for login in leaves(_olds, _news):
-                if login != _olds["connection"] or _olds["gpu"] != _news["gpu"]:
-                    _give_back({**_olds, "connection": login})
+            same = _olds["connection"] if _olds["gpu"] == _news["gpu"] else None
+            undo([login for login in leaves(_olds, _news) if login != same], _olds, give_back)
         return UpdateResult(outs={**_news, **done})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -72,15 +70,9 @@ class GpuRuntimeProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Put back what was there before, and take out of an edited file what is ours."""
-        for login in deleted(self, _props):
-            _give_back({**_props, "connection": login})
+        from remote.gpu_runtime import give_back
 
-
-def _give_back(props: dict[str, Any]) -> None:
-    from remote.gpu_runtime import give_back
-
-    with given_up(props["connection"]["host"], warn()):
-        give_back(props)
+        undo(deleted(self, _props), _props, give_back)
 
 
 def _done(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from dynamic_providers.base import (
     between,
     changed,
     deleted,
-    given_up,
     hold,
     kept_on_failure,
     leaves,
-    warn,
+    undo,
 )
 
 _INPUTS = ("stack", "takeOver", "connection", "key", "script", "found")
@@ -54,11 +53,10 @@ class RankAccessProvider(Provider):
         """Likewise; a node that is no longer this rank's loses them first: it may be the same machine under
         another name.
         """
-        from remote.rank_access import allow
+        from remote.rank_access import allow, revoke
 
         with kept_on_failure(_id, {**between(_olds, _news), "key": ""}):
-            for login in leaves(_olds, _news):
-                _revoke({**_olds, "connection": login})
+            undo(leaves(_olds, _news), _olds, revoke)
             allow(_news)
         return UpdateResult(outs=_news)
 
@@ -73,15 +71,9 @@ class RankAccessProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""
-        for login in deleted(self, _props):
-            _revoke({**_props, "connection": login})
+        from remote.rank_access import revoke
 
-
-def _revoke(props: dict[str, Any]) -> None:
-    from remote.rank_access import revoke
-
-    with given_up(props["connection"]["host"], warn()):
-        revoke(props)
+        undo(deleted(self, _props), _props, revoke)
 
 
 class RankAccess(Resource, module="trtspark", name="RankAccess"):

@@ -6,6 +6,7 @@ The work is in remote/ssh_client.py, imported when there is some.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -16,10 +17,9 @@ from dynamic_providers.base import (
     between,
     changed,
     elsewhere,
-    given_up,
     kept_on_failure,
     machines,
-    warn,
+    undo,
 )
 
 _INPUTS = ("folder", "connection", "client")
@@ -48,8 +48,7 @@ class SshClientProvider(Provider):
         from remote.ssh_client import run
 
         with kept_on_failure(_id, {**between(_olds, _news), "client": ""}):
-            for login in elsewhere(_olds, _news):
-                _drop({**_olds, "connection": login})
+            undo(elsewhere(_olds, _news), _olds, partial(run, action="drop"))
             return UpdateResult(outs={**_news, "client": run(_news, "bring")})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -63,15 +62,9 @@ class SshClientProvider(Provider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the folder."""
-        for login in machines(_props):
-            _drop({**_props, "connection": login})
+        from remote.ssh_client import run
 
-
-def _drop(props: dict[str, Any]) -> None:
-    from remote.ssh_client import run
-
-    with given_up(props["connection"]["host"], warn()):
-        run(props, "drop")
+        undo(machines(_props), _props, partial(run, action="drop"))
 
 
 class SshClient(Resource, module="trtspark", name="SshClient"):
