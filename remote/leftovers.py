@@ -15,7 +15,7 @@ from docker.errors import APIError, NotFound
 from cluster.live.seen import rank_of
 from cluster.service_spec import kernel_volume, ssh_folder
 from cluster.swarm_plan import STACK_LABEL
-from remote import fabric_addresses, gpu_runtime, rank_access, services, ssh_client, weights
+from remote import fabric_addresses, gpu_clock, gpu_runtime, rank_access, services, ssh_client, weights
 from remote.swarm_nodes import dial
 
 
@@ -43,6 +43,7 @@ def give_back(node: Mapping[str, Any], stack: str) -> None:
     take_over(node, stack)
     props = {"connection": node["connection"], "stack": stack}
     fabric_addresses.remove({**props, "addresses": {}}, lambda _text: None)
+    gpu_clock.give_back(props)
     gpu_runtime.give_back(props)
 
 

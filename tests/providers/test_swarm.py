@@ -11,6 +11,7 @@ from dynamic_providers import base
 from dynamic_providers.swarm import SwarmProvider
 from remote import (
     fabric_addresses,
+    gpu_clock,
     gpu_runtime,
     rank_access,
     services,
@@ -36,6 +37,7 @@ def world(monkeypatch):
         (rank_access, "revoke"),
         (weights, "forget"),
         (fabric_addresses, "remove"),
+        (gpu_clock, "give_back"),
         (gpu_runtime, "give_back"),
     ):
 
@@ -538,7 +540,13 @@ def lost_and_fewer(world: Engines, *hosts: str) -> dict[str, Any]:
     return create(*hosts)
 
 
-UNDONE = {"rank_access.revoke", "weights.forget", "fabric_addresses.remove", "gpu_runtime.give_back"}
+UNDONE = {
+    "gpu_clock.give_back",
+    "rank_access.revoke",
+    "weights.forget",
+    "fabric_addresses.remove",
+    "gpu_runtime.give_back",
+}
 
 
 def undone(world: Engines, host: str) -> set[str]:

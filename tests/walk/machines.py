@@ -31,6 +31,7 @@ from cluster.facts import Facts, SwarmState
 from cluster.service_spec import PAUSED, SILENT, runs, told
 from remote import (
     fabric_addresses,
+    gpu_clock,
     gpu_runtime,
     rank_program,
     services,
@@ -176,7 +177,7 @@ class Machines:
         )
         monkeypatch.setattr("remote.readiness.serving_now", lambda url: self.serves() or "")
         monkeypatch.setattr(rank_access, "os", CountedFiles(self))
-        for module, name in ((weights, "forget"), (fabric_addresses, "remove")):
+        for module, name in ((weights, "forget"), (fabric_addresses, "remove"), (gpu_clock, "give_back")):
             monkeypatch.setattr(module, name, self._undo)
         monkeypatch.setattr(gpu_runtime, "prepare", self._prepare)
         monkeypatch.setattr(gpu_runtime, "give_back", self._give_back)
