@@ -13,7 +13,6 @@ import re
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.errors import LoginRefused, NodeError, Unreachable
+from remote.node.door import Door
 
 CONNECT_TIMEOUT_S = 8
 #: How long an idle shared connection stays, so that the next command needs no new login.
@@ -199,17 +199,12 @@ class SshShell:
         server = socket.socket(socket.AF_UNIX)
         server.bind(str(local))
         server.listen()
-        threading.Thread(target=self._serve, args=(server, command), daemon=True).start()
+        Door(lambda *_: None, lambda connection, _: self._through(connection, command)).open(server)
         return str(local)
-
-    def _serve(self, server: socket.socket, command: str) -> None:
-        while True:
-            connection, _ = server.accept()
-            threading.Thread(target=self._through, args=(connection, command), daemon=True).start()
 
     def _through(self, connection: socket.socket, command: str) -> None:
         argv = [*self._ssh(), self._destination(), command]
-        with connection:
+        with connection, suppress(OSError):  # no descriptor or process left: the connection ends
             child = subprocess.Popen(
                 argv,
                 stdin=connection.fileno(),
@@ -217,7 +212,8 @@ class SshShell:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        child.wait()
+            connection.close()
+            child.wait()
 
     def close(self) -> None:
         """End the shared connection: a new login sees what a shared one does not, like new groups."""

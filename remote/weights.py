@@ -39,6 +39,7 @@ MODULES = (
     "weights_incoming",
     "hub_wait",
     "weights_hub",
+    "door",
     "weights_peer",
     "weights_agent",
     "weights_job",

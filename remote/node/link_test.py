@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 
-from remote.node import link_loss, stop
+from remote.node import door, link_loss, stop
 
 CHUNK = 1 << 20
 TOKEN_CHARS = 32
@@ -109,36 +109,34 @@ def serve(listeners, counting, token, args):
     for number in (0, 1, 2):
         os.dup2(null, number)
     left = threading.Semaphore(0)
+    entrance = door.Door(lambda *met: greet(token, *met), lambda connection, _: receive(connection, left))
     for listener in listeners:
-        threading.Thread(target=accept, args=(listener, token, left), daemon=True).start()
+        entrance.open(listener)
     for receiver in counting:
         threading.Thread(target=link_loss.answer, args=(receiver, token), daemon=True).start()
     for _ in range(args["connections"]):
         left.acquire()
 
 
-def accept(listener, token, served):
-    while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=receive, args=(connection, token, served), daemon=True).start()
+def greet(token, connection, until):
+    """Strangers get nothing."""
+    if not hmac.compare_digest(door.exactly(connection, len(token), until), token):
+        raise ConnectionRefusedError
 
 
-def receive(connection, token, served):
-    """Count what comes until the sender closes its side, and tell it. Strangers get nothing."""
+def receive(connection, served):
+    """Count what comes until the sender closes its side, and tell it."""
     connection.settimeout(CONNECT_S)
-    with connection:
-        try:
-            if not hmac.compare_digest(exactly(connection, len(token)), token):
-                return
-            buffer, total = memoryview(bytearray(CHUNK)), 0
-            while True:
-                size = connection.recv_into(buffer)
-                if not size:
-                    break
-                total += size
-            connection.sendall(struct.pack("!Q", total))
-        except OSError:
-            return
+    try:
+        buffer, total = memoryview(bytearray(CHUNK)), 0
+        while True:
+            size = connection.recv_into(buffer)
+            if not size:
+                break
+            total += size
+        connection.sendall(struct.pack("!Q", total))
+    except OSError:
+        return
     served.release()
 
 
@@ -185,17 +183,7 @@ def stream(args, token, answers):
             while time.monotonic() - begun < args["seconds"]:
                 connection.sendall(chunk)
             connection.shutdown(socket.SHUT_WR)
-            (total,) = struct.unpack("!Q", exactly(connection, 8))
+            (total,) = struct.unpack("!Q", door.exactly(connection, 8, time.monotonic() + CONNECT_S))
             answers.append((total, time.monotonic() - begun, *link_loss.sent_again(connection)))
     except OSError as error:
         answers.append(error.strerror or str(error))
-
-
-def exactly(connection, size):
-    data = b""
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            raise ConnectionResetError(0, "the other end closed the connection")
-        data += part
-    return data

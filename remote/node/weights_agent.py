@@ -94,7 +94,8 @@ class Agent:
                 final = self.store.blob(self.store.files[number])
                 self.incoming[number] = self.arriving.setdefault(final, self._incoming(number))
         if sockets:
-            Server(sockets, bytes.fromhex(job["key"]), self._entry, self._sent, self.finished.add)
+            key = bytes.fromhex(job["key"])
+            Server(sockets, key, self._entry, self._sent, self.finished.add, self._guarded)
 
     def _incoming(self, number):
         file = self.store.files[number] = {**self.store.files[number], "number": number}

@@ -15,8 +15,8 @@ import hmac
 import os
 import socket
 import struct
-import threading
 
+from remote.node import door
 from remote.node.weights_hub import Broken
 
 NONCE = 32
@@ -49,43 +49,39 @@ def listen(address, interface=""):
 
 
 class Server:
-    """Serves `entry(number)` -> (path to open, wait) to readers that know `key`; one thread each.
+    """Serves `entry(number)` -> (path to open, wait) to readers that know `key`; one thread each, in which
+    `guarded(work, *args)` calls what there is to do.
 
     `wait(position, seconds)` returns the end of the bytes that are there from `position` on.
     `sent(number, count)` is called for what has gone out, `finished(reader)` when a reader has everything.
     """
 
-    def __init__(self, sockets, key, entry, sent, finished):
+    def __init__(self, sockets, key, entry, sent, finished, guarded, greeting_s=door.GREETING_S):
         self.key, self.entry, self.sent, self.finished = key, entry, sent, finished
+        entrance = door.Door(self._greet, lambda *known: guarded(self._serve, *known), greeting_s)
         for server in sockets:
-            threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+            entrance.open(server)
 
-    def _accept(self, server):
-        while True:
-            connection, _ = server.accept()
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        with connection:
+    def _serve(self, connection, reader):
+        try:
+            connection.settimeout(None)
             _settle(connection, IDLE_S)
-            try:
-                reader = self._greet(connection)
+            number, start, end = self._request(connection)
+            while number != DONE:
+                self._send(connection, number, start, end)
+                self.sent(number, end - start)
                 number, start, end = self._request(connection)
-                while number != DONE:
-                    self._send(connection, number, start, end)
-                    self.sent(number, end - start)
-                    number, start, end = self._request(connection)
-                self.finished(reader)
-            except (OSError, Refused, Broken, LookupError):
-                return
+            self.finished(reader)
+        except (OSError, Broken, LookupError):
+            return
 
     def _request(self, connection):
         return REQUEST.unpack(_exactly(connection, REQUEST.size))
 
-    def _greet(self, connection):
+    def _greet(self, connection, until):
         nonce = os.urandom(NONCE)
         connection.sendall(nonce)
-        answer = _exactly(connection, NONCE + 32 + FRAME.size)
+        answer = door.exactly(connection, NONCE + 32 + FRAME.size, until)
         client, shown, (reader,) = answer[:NONCE], answer[NONCE:-4], FRAME.unpack(answer[-4:])
         if not hmac.compare_digest(shown, proof(self.key, "client", nonce, client)):
             raise Refused
