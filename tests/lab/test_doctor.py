@@ -278,7 +278,7 @@ def test_lost_packets_on_both_rails_are_named_by_status_and_doctor(stack, lab):
         with ThreadPoolExecutor(1) as pool:
             over = threading.Event()
             asked = pool.submit(busy, stack, over)
-            try:  # a look tells what was lost since the one before, so chance decides which has enough to tell
+            try:  # a look tells what was lost since the one before, so chance decides which has enough
                 stacks.until(lambda: loss_in_status(stack), 90, "status to name the loss")
             finally:
                 over.set()
