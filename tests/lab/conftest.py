@@ -1,4 +1,4 @@
-"""The lab floor's machines: two simulated Sparks for all its tests.
+"""The lab floor's machines: two simulated Sparks for all tests of a process.
 
 LAB_DOCKER=29 gives them Docker 29 and NVIDIA's own runtime, with another image store on each node.
 """
@@ -16,7 +16,8 @@ import pytest
 
 from tests.lab.stack import PREPARED, ROOT
 
-NAME = "test"
+#: One for each process of pytest-xdist.
+NAME = "test" + os.environ.get("PYTEST_XDIST_WORKER", "").replace("gw", "-")
 DOCKER_29 = ("--docker", "29", "--variant", "spark-2:image-store=overlay2")
 
 
