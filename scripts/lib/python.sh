@@ -2,7 +2,7 @@
 # shellcheck disable=SC2034,SC2154 # variables shared with scripts/setup and its other parts
 # The Python environment .venv. Sourced; needs debian.sh.
 
-requirements=("$root/requirements.txt" "$root/requirements-dev.txt")
+lock="$root/requirements.lock" # scripts/lock makes it of requirements.txt and requirements-dev.txt
 
 # The first Python of at least 3.11.
 find_python() {
@@ -19,9 +19,15 @@ find_python() {
   return 1
 }
 
-# What .venv was made from: the requirements, and its place (a moved environment is broken).
+# What .venv was made from: the locked packages, and its place (a moved environment is broken).
 environment_fingerprint() {
-  { cat "${requirements[@]}" "$root/pyproject.toml"; printf '%s' "$root"; } | sha256sum | cut -d ' ' -f 1
+  { cat "$lock" "$root/pyproject.toml"; printf '%s' "$root"; } | sha256sum | cut -d ' ' -f 1
+}
+
+# pip_locked PYTHON LOCK: its packages, each a wheel with one of the hashes there. No source is built, whose
+# build would fetch packages that no lock names.
+pip_locked() {
+  "$1" -m pip install --disable-pip-version-check --require-hashes --only-binary :all: -r "$2"
 }
 
 step_python() {
@@ -34,11 +40,12 @@ step_python() {
   python=$(find_python)
   "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
   "$root/.venv/bin/python" -c 'import pip' 2>/dev/null || "$python" -m venv --clear "$root/.venv"
-  "$root/.venv/bin/python" -m pip install --disable-pip-version-check -r "${requirements[1]}"
-  # The project itself, for its one command: trtspark.
-  "$root/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps --editable "$root"
+  pip_locked "$root/.venv/bin/python" "$lock"
+  # The project itself, for its one command: trtspark. The lock has what builds it.
+  "$root/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+    --editable "$root"
   # A link to `lib`, unused where Python's libraries are there: `pulumi new` cannot copy links to folders.
   if [[ $("$python" -c 'import sys; print(sys.platlibdir)') == lib ]]; then rm -f "$root/.venv/lib64"; fi
   printf '%s' "$wanted" >"$stamp"
-  step_result="$("$root/.venv/bin/python" --version) with $(basename "${requirements[1]}")"
+  step_result="$("$root/.venv/bin/python" --version) with $(basename "$lock")"
 }

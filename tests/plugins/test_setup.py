@@ -1,9 +1,11 @@
 """Which engine and plugins scripts/setup takes, on made-up machines."""
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from functools import partial
@@ -16,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 HARNESS = """
 set -euo pipefail
 root=$1 url=$2
+uname() { case $1 in -s) echo Linux ;; -m) echo aarch64 ;; esac; }
 for part in steps debian python engine plugins; do source "$root/scripts/lib/$part.sh"; done
-installer_url=$url
+archive_url=$url/sdk checksums_url=$url/releases
+if [[ -e $HOME/built ]]; then
+  build_engine() { install -D "$HOME/built" "$cache/pulumi/$pulumi_version/pulumi"; }
+fi
 mkdir -p "$tools"
 steps_begin
 step "engine" step_engine
@@ -33,11 +39,7 @@ case "$1" in
     mkdir -p "$folder" && cp "$from" "$folder/pulumi-resource-$4" ;;
 esac
 """
-INSTALLER = """
-while [ $# -gt 0 ]; do [ "$1" != --install-root ] || target=$2; shift; done
-mkdir -p "$target/bin"
-cp "{pulumi}" "$target/bin/pulumi"
-"""
+VENDORS = "pulumi-v3.259.0-linux-arm64.tar.gz"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -92,10 +94,19 @@ def machine(tmp_path):
 
 @pytest.fixture
 def vendor(machine):
-    """The vendor's server, with an installer."""
-    pulumi = machine.web / "pulumi"
-    machine.put_pulumi(pulumi, "3.300.1")
-    (machine.web / "index.html").write_text(INSTALLER.format(pulumi=pulumi))
+    """The vendor's servers: an archive, and the checksums of a release."""
+    machine.put_pulumi(machine.web / "made/pulumi/pulumi", "3.259.0")
+    archive, sums = (
+        machine.web / "sdk" / VENDORS,
+        machine.web / "releases/v3.259.0/pulumi-3.259.0-checksums.txt",
+    )
+    for file in (archive, sums):
+        file.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as made:
+        made.add(machine.web / "made/pulumi", "pulumi")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    sums.write_text(f"{'0' * 64}  another.tar.gz\n{digest}  {VENDORS}\n")
+    machine.archive = archive
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=machine.web)) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -115,9 +126,24 @@ def test_an_engine_on_the_path_comes_first(machine, vendor):
 def test_an_old_engine_on_the_path_does_not_count(machine, vendor):
     machine.put_pulumi(machine.path / "pulumi", "3.258.9")
     shown = machine.setup(vendor)
-    assert "engine: 3.300.1, by the vendor's installer" in shown
+    assert "engine: 3.259.0, the vendor's" in shown
     assert "plugins: the vendor's" in shown
     assert machine.tool("pulumi").exists()
+    assert not (machine.checkout / ".tools/vendor").exists()
+
+
+@pytest.mark.parametrize("what", ["the archive", "the list"])
+def test_a_vendors_archive_that_is_not_what_its_release_lists_is_not_taken(machine, vendor, what):
+    if what == "the archive":
+        machine.archive.write_bytes(machine.archive.read_bytes() + b"\0")
+    else:
+        machine.archive.rename(machine.archive.with_name("pulumi-v3.259.0-linux-x64.tar.gz"))
+    machine.put_pulumi(machine.home / "built", "3.259.0")
+    shown = machine.setup(vendor)
+    assert "engine: 3.259.0, built from its Go module" in shown
+    log = (machine.checkout / ".lab/setup.log").read_text()
+    assert ("its SHA-256 is" if what == "the archive" else "404") in log
+    assert not (machine.checkout / ".tools/vendor/archive").exists()
 
 
 def test_a_built_engine_comes_with_stand_ins(machine):
