@@ -1,6 +1,7 @@
 """The models we know something about, and the defaults each deserves.
 
-Any other Hub id works too and gets the general defaults. Sizes are the checkpoint's on disk, in GB
+Any other Hub id works too and gets the general defaults. No entry has the model's code trusted: that takes
+the user's word and a commit (weights.pinned in cluster/checks). Sizes are the checkpoint's on disk, in GB
 (10^9 bytes), rounded. Sources: the presets of the shell scripts this project succeeds (batch, tokens,
 fraction), NVIDIA's list of models for the Spark, the model cards (sizes, licences, gating).
 """
@@ -29,7 +30,6 @@ class Model:
     max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
     max_num_tokens: int = DEFAULT_MAX_NUM_TOKENS
     gpu_memory_fraction: float = DEFAULT_GPU_MEMORY_FRACTION
-    trust_remote_code: bool = False
     gated: bool = False
     note: str = ""
     licence: str = "Apache-2.0"
@@ -61,7 +61,7 @@ CATALOG: tuple[Model, ...] = (
     Model(
         "meta-llama/Llama-3.3-70B-Instruct", 141, "BF16", 4, 131072, gated=True, licence="Llama 3.3 Community"
     ),
-    Model("microsoft/phi-4", 29, "BF16", 16, 16384, trust_remote_code=True, licence="MIT"),
+    Model("microsoft/phi-4", 29, "BF16", 16, 16384, licence="MIT"),
     Model(
         "google/gemma-2-27b-it",
         55,

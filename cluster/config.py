@@ -267,9 +267,10 @@ class Settings(_Frozen):
     backend: Literal["pytorch", "_autodeploy"] = Field(
         default="pytorch", description="the engine's backend: pytorch or _autodeploy"
     )
-    trust_remote_code: bool | None = Field(
-        default=None,
-        description="true or false: run Python code that comes with the model (default: the model's, false)",
+    trust_remote_code: bool = Field(
+        default=False,
+        description="true or false: run Python code that comes with the model, whose commit `revision` then "
+        "has to name",
     )
     cuda_graph_padding: bool = Field(
         default=True, description="true or false: pad batches up to the captured CUDA graphs"

@@ -60,9 +60,7 @@ def resolve(settings: Settings, architecture: str = "") -> Engine:
         max_seq_len=settings.max_seq_len,
         gpu_memory_fraction=settings.gpu_memory_fraction or model.gpu_memory_fraction,
         backend=settings.backend,
-        trust_remote_code=(
-            model.trust_remote_code if settings.trust_remote_code is None else settings.trust_remote_code
-        ),
+        trust_remote_code=settings.trust_remote_code,
         cuda_graph_padding=settings.cuda_graph_padding,
         # NVIDIA's playbooks: off on one Spark, the engine's default (on) on two.
         disable_overlap_scheduler=(

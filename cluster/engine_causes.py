@@ -189,7 +189,7 @@ CAUSES: Sequence[Cause] = (
         r"|contains custom code which must be executed",
         "the model brings code of its own, which is not run without your word",
         "trustRemoteCode is false",
-        "read that code, then `pulumi config set trustRemoteCode true`",
+        "read that code, then `pulumi config set trustRemoteCode true`; the preview says which commit to pin",
     ),
     Cause(
         "gated",

@@ -5,6 +5,7 @@ docs/decisions/0065-what-belongs-to-a-model.md says why.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.config import Settings
@@ -18,7 +19,7 @@ _FIELDS = {field.alias or name: name for name, field in Settings.model_fields.it
 
 def with_model(settings: Settings, model: str, **more: Any) -> Settings:
     """The settings with `model`, without what was the old model's own; `more`: other fields by name."""
-    dropped = {_FIELDS[key]: None for key in dropped_keys(settings, model)}
+    dropped = {_FIELDS[key]: _default(key) for key in dropped_keys(settings, model)}
     return settings.model_copy(update={**dropped, "model": model, **more})
 
 
@@ -32,5 +33,15 @@ def kept_limits(settings: Settings, model: str) -> list[str]:
     return _set(settings, LIMITS) if model != settings.model else []
 
 
+def taken_away(written: Mapping[str, Any], model: str) -> dict[str, None]:
+    """The same for a configuration by its keys, as it is written: None for each that goes."""
+    other = model != written.get("model")
+    return {key: None for key in OF_THE_MODEL if other and written.get(key) is not None}
+
+
 def _set(settings: Settings, keys: tuple[str, ...]) -> list[str]:
-    return [key for key in keys if getattr(settings, _FIELDS[key]) is not None]
+    return [key for key in keys if getattr(settings, _FIELDS[key]) != _default(key)]
+
+
+def _default(key: str) -> Any:
+    return Settings.model_fields[_FIELDS[key]].default

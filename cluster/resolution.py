@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import catalog, engine, fit, hub_files
+from cluster import catalog, fit, hub_files
 from cluster.config import Settings
 from cluster.errors import TrtSparkError
 from cluster.hub_files import Resolved
@@ -79,8 +79,7 @@ def _held(settings: Settings, cache: Mapping[str, Any]) -> Resolved:
         ModelFile(path, size, digests.get(path, ""), lfs=len(digests.get(path, "")) == _SHA256)
         for path, size in cache["files"].items()
     ]
-    trust = engine.resolve(settings).trust_remote_code
-    chosen = hub_files.needed(settings.model, files, trust)
+    chosen = hub_files.needed(settings.model, files, settings.trust_remote_code)
     return Resolved(ModelFiles(settings.model, cache["commit"], "", chosen), gated=False)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cluster import engine
 from cluster.config import Settings
 from cluster.errors import TrtSparkError
 from cluster.hub_files import Resolved
@@ -38,8 +37,7 @@ def ask(settings: Settings, hub_of: Callable[[Settings], Hub] = default_hub) -> 
     if not settings.download_weights:
         return HubUnavailable("The Hub is not asked, as downloadWeights is false.")
     try:
-        trust = engine.resolve(settings).trust_remote_code
-        return hub_of(settings).resolve(settings.model, settings.revision, trust)
+        return hub_of(settings).resolve(settings.model, settings.revision, settings.trust_remote_code)
     except HubError as error:
         return error
 

@@ -147,6 +147,30 @@ def revision(context: Context) -> Iterator[Finding]:
 
 
 @check(
+    "weights.pinned",
+    "Where trustRemoteCode is true: `revision` is the commit whose code was read.",
+    "`pulumi config set revision COMMIT` with the commit of the message, once you have read its code.",
+)
+def pinned(context: Context) -> Iterator[Finding]:
+    """A branch or tag is whatever its owner puts there next, and it would run as root at the next `up`."""
+    settings, found = context.settings, context.found
+    if not settings.running or not settings.trust_remote_code or found is None:
+        return
+    if settings.revision == found.commit:
+        return
+    endpoint = found.resolved.files.endpoint
+    where = f" at {endpoint}/{settings.model}/tree/{found.commit}" if endpoint else " on the head"
+    yield Finding(
+        "FAIL",
+        "",
+        f"trustRemoteCode is true and revision is {settings.revision or 'not set'}: whatever code of "
+        f"{settings.model} comes next would run.",
+        f"Read the code{where}, then `pulumi config set revision {found.commit}` and `pulumi up`; or "
+        "`pulumi config set trustRemoteCode false`.",
+    )
+
+
+@check(
     "weights.place",
     "The Hugging Face cache is a folder that the user can write to, or can be made.",
     "`sudo install -d -o USER FOLDER` there, or another folder: `pulumi config set hfCache`.",

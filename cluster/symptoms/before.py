@@ -545,6 +545,13 @@ BEFORE: Sequence[Symptom] = (
         checks=("weights.revision", "weights.deployed"),
     ),
     Symptom(
+        "`whatever code of … comes next would run`",
+        "trustRemoteCode is true, and `revision` is not set or a branch or tag, which its owner can move",
+        "read the code at the commit in the message, then `pulumi config set revision COMMIT`",
+        "the link in the message",
+        checks=("weights.pinned",),
+    ),
+    Symptom(
         "`needs OpenAI's vocabularies`",
         "the gpt-oss models need two files on the head",
         "`downloadWeights: true` fetches them; without internet: `tiktoken.folder`",

@@ -57,7 +57,6 @@ def models() -> str:
     for model in CATALOG:
         notes = [
             "gated" if model.gated else "",
-            "trustRemoteCode" if model.trust_remote_code else "",
             "needs OpenAI's vocabularies" if model.harmony else "",
             model.note,
         ]

@@ -29,7 +29,6 @@ def test_no_entry_is_listed_twice():
 def test_any_other_model_gets_the_general_defaults():
     found = catalog.known("somebody/else")
     assert (found.id, found.max_batch_size, found.max_num_tokens) == ("somebody/else", 4, 32768)
-    assert not found.trust_remote_code
 
 
 @pytest.mark.parametrize(

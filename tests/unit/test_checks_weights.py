@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from cluster import checks
+from cluster import catalog, checks, engine
+from cluster.hub_files import Resolved
+from cluster.resolution import Found
+from cluster.weights_plan import ModelFiles
 from tests import samples
 
 ROOTS = "/home/nvidia/.cache/huggingface/hub/models--openai--gpt-oss-120b"
@@ -78,3 +81,47 @@ def test_nodes_with_one_cache_are_named():
     own = {"shared": {"network": False, "names": ["131073 at 1764000000"]}}
     assert found(nas, own, nas) == [("NOTE", "weights.shared", "")]
     assert found(own, own) == found(nas, own) == []
+
+
+def trusting(endpoint: str = "https://huggingface.co", **settings: Any) -> list[checks.Finding]:
+    files = ModelFiles("openai/gpt-oss-120b", samples.COMMIT, endpoint, ())
+    context = checks.Context(
+        "dgx",
+        samples.settings(1, **settings),
+        samples.facts(1),
+        [samples.cache()],
+        Found(Resolved(files, gated=False)),
+    )
+    return said(context)
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1", samples.COMMIT[:12], samples.COMMIT[::-1]])
+def test_trusted_code_needs_its_commit(revision):
+    """And the message has the commands, with the commit that the model is at now."""
+    [one] = trusting(trustRemoteCode=True, **({"revision": revision} if revision else {}))
+    assert (one.level, one.check) == ("FAIL", "weights.pinned")
+    assert f"https://huggingface.co/openai/gpt-oss-120b/tree/{samples.COMMIT}," in str(one)
+    assert f"`pulumi config set revision {samples.COMMIT}` and `pulumi up`" in str(one)
+
+
+def test_trusted_code_at_the_nodes_commit_where_the_hub_cannot_be_asked():
+    [one] = trusting("", trustRemoteCode=True)
+    assert f"Read the code on the head, then `pulumi config set revision {samples.COMMIT}`" in str(one)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trustRemoteCode": True, "revision": samples.COMMIT},
+        {"trustRemoteCode": False},
+        {"trustRemoteCode": True, "running": False},
+    ],
+)
+def test_pinned_code_and_none_are_fine(settings):
+    assert trusting(**settings) == []
+
+
+def test_no_model_of_the_catalog_has_its_code_trusted():
+    """Without a word of the user: phi-4, which once had, needs none."""
+    for model in catalog.CATALOG:
+        assert not engine.resolve(samples.settings(1, model=model.id)).trust_remote_code

@@ -32,17 +32,17 @@ def words(count: int = 2, **changes: object) -> list[str]:
     [
         ({"model": "openai/gpt-oss-120b"}, 4, 8192, 0.90, False),
         ({"model": "Qwen/Qwen2.5-32B-Instruct"}, 8, 32768, 0.85, False),
-        ({"model": "microsoft/phi-4"}, 16, 16384, 0.90, True),
+        ({"model": "microsoft/phi-4"}, 16, 16384, 0.90, False),
         ({"model": "somebody/else"}, 4, 32768, 0.90, False),
         ({"model": "unsloth/gpt-oss-120b"}, 4, 8192, 0.90, False),
         ({"model": "unsloth/gpt-oss-20b-BF16"}, 8, 8192, 0.90, False),
-        ({"model": "microsoft/phi-4", "trustRemoteCode": False}, 16, 16384, 0.90, False),
+        ({"model": "microsoft/phi-4", "trustRemoteCode": True}, 16, 16384, 0.90, True),
         (
             {"model": "microsoft/phi-4", "maxBatchSize": 1, "maxNumTokens": 64, "gpuMemoryFraction": 0.1},
             1,
             64,
             0.1,
-            True,
+            False,
         ),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from cluster import engine
 from cluster.config import load
-from cluster.other_model import OF_THE_MODEL, dropped_keys, kept_limits, with_model
+from cluster.other_model import OF_THE_MODEL, dropped_keys, kept_limits, taken_away, with_model
 from tests import samples
 from trtspark import fetching
 from trtspark.bench import switching
@@ -29,7 +29,7 @@ SET = {"model": A, "revision": "v1", "trustRemoteCode": True, "maxSeqLen": 4096,
 def test_revision_and_trust_are_the_old_models_and_limits_are_the_services(derive):
     before = samples.settings(2, **SET)
     after = derive(before, B)
-    assert (after.model, after.revision, after.trust_remote_code) == (B, None, None)
+    assert (after.model, after.revision, after.trust_remote_code) == (B, None, False)
     assert not engine.resolve(after).trust_remote_code
     assert (after.max_seq_len, after.max_batch_size) == (4096, 2)
     assert (derive(before, A).revision, derive(before, A).trust_remote_code) == ("v1", True)
@@ -40,6 +40,14 @@ def test_what_goes_and_what_stays_is_named():
     assert dropped_keys(settings, B) == list(OF_THE_MODEL)
     assert kept_limits(settings, B) == ["maxBatchSize", "maxSeqLen"]
     assert dropped_keys(settings, A) == kept_limits(settings, A) == []
+
+
+@pytest.mark.parametrize("trusted", [True, "true"])
+def test_init_takes_the_same_away(trusted):
+    """What `Plan.wanted` gets: None removes a key."""
+    written = {"model": A, "revision": "v1", "trustRemoteCode": trusted, "maxSeqLen": "4096"}
+    assert taken_away(written, B) == dict.fromkeys(OF_THE_MODEL)
+    assert taken_away(written, A) == taken_away({"model": A, "port": 1}, B) == {}
 
 
 def test_the_benchmarks_file_says_the_same_as_its_settings():

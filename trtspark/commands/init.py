@@ -75,6 +75,7 @@ def run(
       trtspark --stack dgx init --node nvidia@192.168.1.11 --node nvidia@192.168.1.12 \\
         --accept-host-key SHA256:… --accept-host-key SHA256:… --model openai/gpt-oss-120b
     """
+    from cluster.other_model import taken_away
     from trtspark import setting_up
     from trtspark.discovery import neighbours
 
@@ -101,8 +102,7 @@ def run(
     _tell_of_the_key(flags, plan)
     facts = _look(name, plan)
     plan.wanted["model"] = _model(ask, flags, plan, name, facts)
-    if plan.wanted["model"] != before.get("model") and before.get("revision") not in (None, "", "auto"):
-        plan.wanted["revision"] = None  # of the other model
+    plan.wanted |= taken_away(before, plan.wanted["model"])
     _judge(ask, flags, plan, name)
     plan.settings()
     _write(ask, folder, name, plan, hf_token_file)
