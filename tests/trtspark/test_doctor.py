@@ -90,7 +90,6 @@ def world(monkeypatch):
     monkeypatch.setattr("remote.engine.connect", lambda _connection: one.docker)
     monkeypatch.setattr("remote.fabric_test.measure_all", one.measure)
     monkeypatch.setattr(gpu_container, "problem", lambda *_: "")
-    monkeypatch.setattr("remote.hub.token", lambda _settings: SimpleNamespace(value=TOKEN, source="hfToken"))
     return one
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from typer.testing import CliRunner
 
 from cluster.errors import ConfigError, NodeError, Unreachable
 from tests import samples
 from trtspark import setting_up, terminal, writing
+from trtspark.cli import app
 from trtspark.discovery import Neighbour
+from trtspark.project import Choice
 from trtspark.questions import Questions
 
 
@@ -197,3 +200,11 @@ def test_options_that_name_one_machine_twice_are_an_error(machines):
     flags, plan = setting_up.Flags(nodes=("spark-a", "alias")), setting_up.Plan({})
     with pytest.raises(NodeError, match=r"alias: .*spark-a"):
         setting_up.ask_nodes(script, flags, plan, (), lambda _: [])
+
+
+def test_a_bad_token_file_is_told_before_anything_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(Choice, "folder", lambda _self: pytest.fail("it went on"))
+    (tmp_path / "token").write_text("hf_first\nhf_second\n")
+    done = CliRunner().invoke(app, ["init", "--hf-token-file", str(tmp_path / "token")])
+    assert "token cannot be sent: it holds a line break" in str(done.exception)
+    assert "hf_" not in str(done.exception)

@@ -10,7 +10,7 @@ from tests.unit import bad_inputs_config, bad_inputs_nodes, bad_inputs_ssh
 def counts() -> Counter[str]:
     """The number of inputs by kind, in the order of the tables."""
     found = Counter(f"configuration: {kind}" for kind, *_ in bad_inputs_config.ROWS)
-    found["tokens of the operator's machine, in HF_TOKEN and in the login file"] = 2 * len(
+    found["tokens, at each of their entrances"] = len(bad_inputs_config.ENTRANCES) * len(
         bad_inputs_config.TOKENS
     )
     found["private ssh keys"] = len(bad_inputs_ssh.KEYS)

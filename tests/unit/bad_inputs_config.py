@@ -335,12 +335,23 @@ ROWS: tuple[Row, ...] = (
 )
 
 #: Tokens that are found on the operator's machine: the text, and what the error must say besides the source.
+ENTRANCES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "hf auth login",
+    "HF_OIDC_RESOURCE",
+    "hfToken",
+    "--hf-token-file",
+)
 TOKENS: tuple[tuple[str, str], ...] = (
     ("hf_a\nhf_b", "line break"),
     ("hf_a\r\nb", "line break"),
     ("hf_é", "ASCII"),
     ("hf_a\u200b", "ASCII"),
     ("hf_a b", "space"),
+    ("hf_a\x00b", "character"),
+    ("hf_a\x1b[31m", "character"),
+    ("\ufeffhf_a", "ASCII"),
     ('"hf_a"', "character"),
     ("token = hf_a", "space"),
 )

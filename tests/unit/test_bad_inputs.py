@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 from cluster.checks import CHECKS
 from cluster.config import Settings, load
 from cluster.errors import ConfigError, TrtSparkError
 from cluster.resolution import HubError
-from remote import hub, logins, private_keys, ssh, ssh_config
+from remote import hub, hub_token, logins, private_keys, ssh, ssh_config
 from remote.node import probe
 from remote.preflight import look
 from remote.ssh import Result
@@ -53,43 +56,101 @@ def test_configuration(kind, values, parts):
     assert "hf_a" not in str(caught.value).replace("--secret hfToken", "")
 
 
-@pytest.mark.parametrize(("text", "part"), bad_inputs_config.TOKENS)
-@pytest.mark.parametrize("source", ["HF_TOKEN", "hf auth login"])
-def test_tokens_of_the_operators_machine(source, text, part, tmp_path, monkeypatch):
-    """None is sent, and none is shown."""
-    path = tmp_path / "token"
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(path))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", raising=False)
-    if source == "HF_TOKEN":
-        monkeypatch.setenv("HF_TOKEN", text)
-    else:
-        path.write_text(text)
-    with pytest.raises(HubError) as caught:
-        hub.token(samples.settings(1))
-    one_sentence(str(caught.value), (source, part))
-    assert "hf_a" not in str(caught.value)
-
-
-def test_the_older_variable_of_a_token(monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", raising=False)
-    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_aé")
-    with pytest.raises(HubError) as caught:
-        hub.token(samples.settings(1))
-    one_sentence(str(caught.value), ("HUGGING_FACE_HUB_TOKEN", "ASCII"))
-    assert "hf_a" not in str(caught.value)
-    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_a")
-    assert hub.token(samples.settings(1)) == hub.Token("hf_a", "HUGGING_FACE_HUB_TOKEN")
-
-
-def test_a_login_file_that_cannot_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+@pytest.fixture
+def no_token(tmp_path, monkeypatch):
+    """This machine has none; the path is the login file's."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in (*hub_token.VARIABLES, hub_token.IDENTITY, "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    return tmp_path / "token"
+
+
+def token_at(entrance, text, path, monkeypatch):
+    """What our code makes of a token that comes by that entrance."""
+    if entrance == "hfToken":  # in the provider; the configuration has rows of its own
+        return hub_token.find(text)
+    if entrance == "--hf-token-file":
+        path.write_text(text)
+        return hub_token.Token(hub_token.of_file(path), str(path))
+    if entrance == "hf auth login":
+        path.write_text(text)
+    elif entrance == "HF_OIDC_RESOURCE":
+        monkeypatch.setenv(entrance, "some/model")
+        monkeypatch.setattr("huggingface_hub.get_token", lambda: text)
+    elif "\0" in text:  # no environment can hold it
+        monkeypatch.setattr(hub_token, "_variable", lambda: (entrance, text))
+    else:
+        monkeypatch.setenv(entrance, text)
+    return hub.token(samples.settings(1))
+
+
+@pytest.mark.parametrize(("text", "part"), bad_inputs_config.TOKENS)
+@pytest.mark.parametrize("entrance", bad_inputs_config.ENTRANCES)
+def test_a_bad_token_is_named_as_the_cause(entrance, text, part, no_token, monkeypatch):
+    """None is sent, and none is shown."""
+    with pytest.raises(HubError) as caught:
+        token_at(entrance, text, no_token, monkeypatch)
+    source = str(no_token) if entrance == "--hf-token-file" else entrance
+    one_sentence(str(caught.value), (f"The token of {source}".replace("of hf auth", "of `hf auth"), part))
+    assert "hf_a" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entrance", bad_inputs_config.ENTRANCES)
+@pytest.mark.parametrize("around", ["{}", "{}\n", " {}\r\n", "\n{}"])
+def test_space_around_a_token_is_none_of_it(entrance, around, no_token, monkeypatch):
+    assert token_at(entrance, around.format("hf_a"), no_token, monkeypatch).value == "hf_a"
+
+
+@limits(max_examples=50)
+@given(st.text(min_size=1).filter(str.strip))
+def test_no_header_is_broken_by_any_token(text):
+    try:
+        found = hub_token.find(text).value
+    except HubError as error:
+        found = text.strip()
+        said = str(error)
+    else:
+        said = ""
+    assert found == text.strip()
+    assert all("!" <= one <= "~" for one in found) or "of hfToken cannot be sent" in said
+
+
+def test_an_identity_that_is_not_exchanged(no_token, monkeypatch):
+    monkeypatch.setenv("HF_OIDC_RESOURCE", "some/model")
+    monkeypatch.delenv("HF_OIDC_ID_TOKEN", raising=False)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_URL", raising=False)
     with pytest.raises(HubError) as caught:
         hub.token(samples.settings(1))
-    one_sentence(str(caught.value), ("hf auth login", str(tmp_path), "hfToken"))
+    one_sentence(str(caught.value), ("HF_OIDC_RESOURCE", "OIDCError", "hfToken"))
+
+
+def test_an_empty_file_of_a_token_and_none(no_token):
+    for text, part in (("\n", "is empty"), (None, "cannot be read")):
+        no_token.unlink(missing_ok=True)
+        if text:
+            no_token.write_text(text)
+        with pytest.raises(HubError) as caught:
+            hub_token.of_file(no_token)
+        one_sentence(str(caught.value), (str(no_token), part))
+
+
+def test_every_token_of_this_machine_is_kept_out_of_a_report(no_token, monkeypatch):
+    """A bad one too, which no request could carry and which stops no report."""
+    no_token.write_text("hf_first\nhf_second\n")
+    monkeypatch.setenv("HF_TOKEN", " hf_aé ")
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_third")
+    assert {"hf_first", "hf_second", "hf_aé", "hf_third"} <= set(hub_token.lines_here())
+    no_token.unlink()
+    no_token.mkdir()
+    assert "hf_third" in hub_token.lines_here()
+
+
+def test_a_login_file_that_cannot_be_read(no_token):
+    no_token.mkdir()
+    with pytest.raises(HubError) as caught:
+        hub.token(samples.settings(1))
+    one_sentence(str(caught.value), ("hf auth login", str(no_token), "hfToken"))
 
 
 @pytest.mark.parametrize("address", ["http://[", "http://a:99999", "http://a:b", "http://a b", "mirror.lan"])

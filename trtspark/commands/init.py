@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.errors import TrtSparkError
-from remote import local_paths
+from remote import hub_token, local_paths
 from trtspark import terminal
 from trtspark.project import Choice, Stack
 from trtspark.questions import Questions
@@ -83,6 +83,7 @@ def run(
     if print_sudoers:
         _print_sudoers(choice, user or setting_up.DEFAULT_USER, user is not None)
         return
+    token = hub_token.of_file(hf_token_file) if hf_token_file else None
     folder, name, before = _stack(ask, choice)
     flags = setting_up.Flags(
         tuple(node or ()),
@@ -105,7 +106,7 @@ def run(
     plan.wanted |= taken_away(before, plan.wanted["model"])
     _judge(ask, flags, plan, name)
     plan.settings()
-    _write(ask, folder, name, plan, hf_token_file)
+    _write(ask, folder, name, plan, token)
     away = f"cd {shlex.quote(str(folder))} && " if folder != Path.cwd() else ""
     terminal.hint("Next:")
     terminal.out.print(f"{away}pulumi up --stack {name}", markup=False)
@@ -257,7 +258,7 @@ def _sudo(
     return found
 
 
-def _write(ask: Questions, folder: Path, name: str, plan: Plan, token: Path | None) -> None:
+def _write(ask: Questions, folder: Path, name: str, plan: Plan, token: str | None) -> None:
     from cluster import catalog
     from trtspark import writing
     from trtspark.project import exists
@@ -274,7 +275,7 @@ def _write(ask: Questions, folder: Path, name: str, plan: Plan, token: Path | No
         terminal.hint(f"{name}: nothing was changed.")
     model = plan.get("model")
     if token is not None:
-        writing.secret(folder, name, writing.SECRET, token.read_text(encoding="utf-8").strip())
+        writing.secret(folder, name, writing.SECRET, token)
         terminal.hint(f"{name}: {writing.SECRET} is set, encrypted.")
     elif catalog.known(model).gated and not plan.before.get(writing.SECRET):
         terminal.hint(f"{model} is gated: it takes a Hugging Face token whose account accepted its licence.")

@@ -67,11 +67,10 @@ def pack(path: Path, files: Mapping[str, str]) -> None:
 
 def _secrets(stack: Stack) -> list[str]:
     """Every value that the configuration keeps secret, and the tokens of this machine's environment."""
-    from remote import hub
+    from remote import hub_token
 
     known = [str(entry.value) for entry in stack.config.values() if entry.secret]
-    token = hub.token(stack.settings).value
-    return [*known, token] if token else known
+    return [*known, *hub_token.lines_here()]
 
 
 def _config(stack: Stack) -> dict[str, Any]:
