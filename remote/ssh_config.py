@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import re
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cluster.errors import ConfigError
 from remote import local_paths
@@ -54,15 +59,16 @@ def way(host: str, command: Sequence[str] = COMMAND) -> Way:
         raise ConfigError(
             f"ssh cannot read its settings for {host}: {said}. Correct the line; `ssh -G {host}` checks it."
         )
-    return parsed(done.stdout)
+    return parsed(done.stdout, host)
 
 
-def parsed(text: str) -> Way:
-    """The part of `ssh -G`'s output that decides how a host is reached."""
+def parsed(text: str, host: str = "") -> Way:
+    """The part of `ssh -G HOST`'s output that decides how a host is reached."""
     lines = [line.partition(" ")[::2] for line in text.splitlines()]
     found = dict(lines)
     through = [found.get(key, "none") for key in ("proxyjump", "proxycommand")]
-    named = [_path(value) for key, value in lines if key == "identityfile"]
+    tokens = _tokens(host, found)
+    named = [_path(value, tokens) for key, value in lines if key == "identityfile"]
     defaults = {_path(f"~/.ssh/{name}") for name in _DEFAULTS}
     agent = found.get("identityagent", "none")
     return Way(
@@ -73,9 +79,35 @@ def parsed(text: str) -> Way:
         tuple(
             path for path in named if path not in defaults and local_paths.is_file(local_paths.expanded(path))
         ),
-        "" if agent in ("none", "SSH_AUTH_SOCK") or agent.startswith("$") else _path(agent),
+        "" if agent in ("none", "SSH_AUTH_SOCK") or agent.startswith("$") else _path(agent, tokens),
     )
 
 
-def _path(text: str) -> str:
-    return str(local_paths.expanded(text.strip('"')))
+def _tokens(host: str, found: Mapping[str, str]) -> dict[str, str]:
+    """What %-tokens stand for in a file's name (ssh_config(5), TOKENS), but for hashes of the connection."""
+    machine = socket.gethostname()
+    return {
+        "%": "%",
+        "d": str(local_paths.expanded("~")),
+        "h": found.get("hostname", host),
+        "i": str(os.getuid()),
+        "k": found.get("hostkeyalias", host),
+        "L": machine.partition(".")[0],
+        "l": machine,
+        "n": host,
+        "p": found.get("port", "22"),
+        "r": found.get("user", ""),
+        "u": getpass.getuser(),
+    }
+
+
+def _path(text: str, tokens: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A file's name as ssh reads it: ~, then ${VARIABLE} and %-tokens; what nobody knows stays as it is."""
+
+    def value(match: re.Match[str]) -> str:
+        variable, token = match.groups()
+        known = os.environ.get(variable) if variable else tokens.get(token)
+        return match[0] if known is None else known
+
+    path = str(local_paths.expanded(text.strip('"')))
+    return re.sub(r"\$\{(\w+)\}|%(.)", value, path)
