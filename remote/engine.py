@@ -17,12 +17,15 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from cluster.errors import NodeError, NotPrepared, Unreachable
+from remote import web
 from remote.ssh import Connection, SshShell
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 #: Docker's own way to an engine by ssh: its API on the command's input and output.
 DIAL = "docker system dial-stdio"
 API_TIMEOUT_S = 60
+#: The longest answer is a log, which may come over a slow line.
+ANSWER_BYTES, ANSWER_S = 256 << 20, 600
 #: The version whose answers this program knows. Newer engines still speak it (29.0 to 29.2 nothing older
 #: than 1.44) and leave out more of what is empty in their own; older ones (20.10: 1.41) get theirs.
 KNOWN_API = "1.44"
@@ -83,7 +86,7 @@ class NodeDocker:
         except APIError as error:
             kind = next(ours for theirs, ours in _REFUSALS.items() if isinstance(error, theirs))
             raise kind(self._node, error) from None
-        except (requests.RequestException, DockerException, OSError) as error:
+        except (requests.RequestException, DockerException, OSError, RecursionError) as error:
             self._client = None
             raise Unreachable(
                 self._node,
@@ -96,6 +99,10 @@ def _kind(error: Exception) -> str:
     """requests' own text is a chain of class names and addresses in memory."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
         return "no answer in time"
+    if isinstance(error, web.TooLong):
+        return str(error)
+    if isinstance(error, requests.JSONDecodeError | RecursionError):
+        return "its answer is no JSON"
     return "the connection broke" if isinstance(error, requests.RequestException | OSError) else str(error)
 
 
@@ -143,15 +150,22 @@ def _dial(connection: Connection) -> Any:
         ) from None
 
 
+class _Client(docker.APIClient):  # type: ignore[misc]  # docker has no types
+    """docker's, which reads no answer beyond `ANSWER_BYTES`; streams are read as they come."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """As requests' own."""
+        answer = super().send(request, **{**options, "stream": True})
+        return answer if options.get("stream") else web.whole(answer, ANSWER_S, ANSWER_BYTES)
+
+
 def client(socket: str) -> Any:
     """A client for the engine behind a local unix socket, in a version of the API that both know."""
     # Given a version it asks for none by itself, so that it is there to be closed whatever happens.
-    with closing(
-        docker.APIClient(base_url=f"unix://{socket}", version=KNOWN_API, timeout=API_TIMEOUT_S)
-    ) as one:
+    with closing(_Client(base_url=f"unix://{socket}", version=KNOWN_API, timeout=API_TIMEOUT_S)) as one:
         about = one.version(api_version=False)
     version = negotiated(about["ApiVersion"], about.get("MinAPIVersion", ""))
-    return docker.APIClient(base_url=f"unix://{socket}", version=version, timeout=API_TIMEOUT_S)
+    return _Client(base_url=f"unix://{socket}", version=version, timeout=API_TIMEOUT_S)
 
 
 def negotiated(newest: str, oldest: str) -> str:

@@ -18,7 +18,7 @@ from cluster.errors import NodeError, NotPrepared, Unreachable
 from cluster.fabric_addresses import Choice, NodeAddresses
 from cluster.fabric_files import Seen, seen
 from cluster.facts import Facts
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, FreshShell, Shell, SshShell
 
 #: How long a node waits for the confirmation before it puts the old network back.
@@ -200,10 +200,9 @@ def _ask(shell: Shell, connection: Connection, timeout: float, **arguments: Any)
     script = node.program(fabric_config="main")
     done = shell.run(node.command({"fabric_config": arguments}), stdin=script, timeout=timeout)
     if done.code:
-        said = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
-        raise NodeError(connection.host, said, "")
+        raise NodeError(connection.host, answers.said(done), "")
     try:
         found: dict[str, Any] = node.answer(done.out)["fabric_config"]
-    except ValueError:
+    except (ValueError, KeyError):
         raise Unreachable(connection.target, "the node's program gave no answer.", "Try it again.") from None
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from cluster import link_report, rail_report
 from cluster.errors import NodeError
 from cluster.rail_report import Rails
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 SECONDS = 0.5
@@ -120,9 +120,10 @@ class Runner:
         try:
             return node.answer(result.out)[self.program]
         except (ValueError, KeyError):
-            said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
             raise NodeError(
-                self.hosts[rank], f"the test of its cables broke off: {said}.", "Try it again."
+                self.hosts[rank],
+                f"the test of its cables broke off: {answers.said(result)}.",
+                "Try it again.",
             ) from None
 
     def everywhere(self, args: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.errors import TrtSparkError
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 TIMEOUT_S = 90
@@ -41,7 +41,6 @@ def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> dic
         node.command({"gpu_clock": dict(order)}), stdin=node.program(gpu_clock="main"), timeout=TIMEOUT_S
     )
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-        raise TrtSparkError(f"{props['connection']['host']}: {said}")
-    answer: dict[str, Any] = node.answer(result.out)["gpu_clock"]
+        raise TrtSparkError(f"{props['connection']['host']}: {answers.said(result)}")
+    answer: dict[str, Any] = answers.part(result, props["connection"]["host"], "gpu_clock")
     return answer

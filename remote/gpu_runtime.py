@@ -8,7 +8,7 @@ from typing import Any
 from cluster import preparation
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.parsing import parse
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 #: Two restarts of Docker with their deadlines (the second puts back what did not work), and some room.
@@ -53,9 +53,10 @@ def look(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, str]:
     try:
         document = node.answer(result.out)["probe"]
     except (ValueError, KeyError):
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
         raise Unreachable(
-            connection.target, f"the probe failed: {said}.", "It needs python3 on the machine."
+            connection.target,
+            f"the probe failed: {answers.said(result)}.",
+            "It needs python3 on the machine.",
         ) from None
     return preparation.found(parse(connection.host, document))
 
@@ -65,7 +66,6 @@ def _run(session: Shell, props: Mapping[str, Any], order: Mapping[str, Any]) -> 
         node.command({"gpu_runtime": dict(order)}), stdin=node.program(gpu_runtime="main"), timeout=TIMEOUT_S
     )
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-        raise TrtSparkError(f"{props['connection']['host']}: {said}")
-    answer: dict[str, Any] = node.answer(result.out)["gpu_runtime"]
+        raise TrtSparkError(f"{props['connection']['host']}: {answers.said(result)}")
+    answer: dict[str, Any] = answers.part(result, props["connection"]["host"], "gpu_runtime")
     return answer

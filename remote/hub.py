@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -45,6 +45,8 @@ DEFAULT_REVISION = "main"
 REQUEST_TIMEOUT_S = 10.0
 #: Seconds for a question as a whole, name service included, which no HTTP time-out covers.
 DEADLINE_S = 12.0
+#: Of one answer: the header of a weight file is the longest. One that is packed may grow a thousand times.
+ANSWER_BYTES, PACKED_BYTES = 64 << 20, 2 << 20
 #: Seconds for the headers of all shards: 160 of them for the largest models.
 HEADERS_DEADLINE_S = 60.0
 #: All that is waited because the Hub asks for it (429), and how often in a row: its quotas are for 300 s.
@@ -174,7 +176,7 @@ class Hub:
 
     def _get(self, url: str) -> Any:
         headers = build_hf_headers(token=self._secret)
-        response = get_session().get(url, headers=headers, timeout=self.timeout)
+        response = _session().get(url, headers=headers, timeout=self.timeout)
         hf_raise_for_status(response)
         return response
 
@@ -184,6 +186,7 @@ class Hub:
         if offline():
             raise HubUnavailable("The Hub is not asked, as HF_HUB_OFFLINE is set.")
         try:
+            _session()
             return self._patiently(deadline, question)
         except HfHubHTTPError as error:
             raise self._refused(model, revision, error) from None
@@ -265,6 +268,39 @@ class Hub:
                 "limit: `pulumi config set --secret hfToken`."
             )
         return HubUnavailable(f"The Hub ({self.address}) failed with HTTP {status}.")
+
+
+class _Limited(httpx2.SyncByteStream):
+    """An answer's bytes, as far as the longest one goes."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, most: int) -> None:
+        self._stream, self._most = stream, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._most
+        for piece in self._stream:
+            left -= len(piece)
+            if left < 0:
+                raise httpx2.ReadError(f"its answer is longer than {self._most >> 20} MB")
+            yield piece
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _limit(response: httpx2.Response) -> None:
+    if isinstance(response.stream, httpx2.SyncByteStream):
+        packed = response.headers.get("Content-Encoding", "identity") != "identity"
+        response.stream = _Limited(response.stream, PACKED_BYTES if packed else ANSWER_BYTES)
+
+
+def _session() -> httpx2.Client:
+    """The Hub client's own HTTP client, which it shares between all its questions; and limits."""
+    client = get_session()
+    hooks = client.event_hooks
+    if _limit not in hooks["response"]:
+        client.event_hooks = {**hooks, "response": [*hooks["response"], _limit]}
+    return client
 
 
 def _file(sibling: Any) -> ModelFile:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.errors import NodeError
-from remote import node
+from remote import answers, node
 from remote.ssh import Shell
 
 CALL_TIMEOUT_S = 60
@@ -33,6 +33,6 @@ def call(
     """`entry(args)` of the last of `modules` on a node. Raises NodeError with its sentence and `todo`."""
     result = shell.run(node.BUNDLE_COMMAND, stdin=node.bundle(modules, entry, args), timeout=CALL_TIMEOUT_S)
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        said = answers.said(result)
         raise NodeError(host, f"{said.rstrip('.')}.", todo)
-    return node.answer(result.out)
+    return answers.whole(result, host)

@@ -12,7 +12,7 @@ import requests
 from cluster import affinity
 from cluster.errors import TrtSparkError
 from cluster.live import Answer, seen
-from remote import node
+from remote import node, web
 from remote.rank0 import completion
 from remote.ssh import Connection, Shell, SshShell
 
@@ -93,9 +93,9 @@ def answer(url: str, model: str, complete: bool, patience_s: float = COMPLETION_
     """
     started = time.monotonic()
     try:
-        listed = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
+        listed = web.get(f"{url}/v1/models", HTTP_TIMEOUT_S)
         listed.raise_for_status()
-        serving = str(listed.json()["data"][0]["id"])
+        serving = str(web.document(listed)["data"][0]["id"])
     except (ValueError, LookupError, TypeError):  # requests' own error for bad JSON is a ValueError, too
         return Answer(said="it is no OpenAI API")
     except requests.RequestException as error:
@@ -105,16 +105,18 @@ def answer(url: str, model: str, complete: bool, patience_s: float = COMPLETION_
     body = completion.body(model or serving, completion.WATCH_TOKENS)
     started = time.monotonic()
     try:
-        said = requests.post(f"{url}/v1/chat/completions", json=body, timeout=patience_s)
+        said = web.post(f"{url}/v1/chat/completions", body, patience_s)
     except requests.RequestException as error:
         return Answer(serving, _short(error), completes=False)
-    if fault := completion.fault(said.status_code, said.text[: completion.MOST_BYTES]):
+    if fault := completion.fault(said.status_code, web.text(said)):
         return Answer(serving, fault, completes=False)
     return Answer(serving, completes=True, seconds=time.monotonic() - started)
 
 
 def _short(error: requests.RequestException) -> str:
     """requests' own sentence is a chain of class names and addresses in memory."""
+    if isinstance(error, web.TooLong):
+        return str(error)
     if isinstance(error, requests.Timeout):
         return LATE
     if isinstance(error, requests.ConnectionError):

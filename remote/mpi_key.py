@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.errors import NodeError
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 #: Three commands of Docker's and ssh-keygen, each with its own limit (remote/node/mpi_key.py).
@@ -37,6 +37,5 @@ def _run(props: Mapping[str, Any], action: str, shell: Dial) -> str:
         node.command({"mpi_key": order}), stdin=node.program(mpi_key="main"), timeout=TIMEOUT_S
     )
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-        raise NodeError(connection.target, f"the MPI key: {said}", "Then run the same again.")
-    return node.public_key(result.out)
+        raise NodeError(connection.target, f"the MPI key: {answers.said(result)}", "Then run the same again.")
+    return str(answers.part(result, connection.target, "mpi_key")["public"])

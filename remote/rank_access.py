@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.errors import NodeError
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 TIMEOUT_S = 30
@@ -42,7 +42,7 @@ def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> dic
         timeout=TIMEOUT_S,
     )
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
+        said = answers.said(result)
         raise NodeError(connection.target, f"its authorized_keys: {said}", "Mend it, then `pulumi up`.")
-    answer: dict[str, Any] = node.answer(result.out)["rank_access"]
+    answer: dict[str, Any] = answers.part(result, connection.target, "rank_access")
     return answer

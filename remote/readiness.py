@@ -15,7 +15,7 @@ from cluster.errors import NodeError, NotReady
 from cluster.load_progress import progress
 from cluster.patience import too_late
 from cluster.service_spec import SPEC_LABEL
-from remote import transport
+from remote import transport, web
 from remote.engine import connect
 from remote.rank0 import completion
 from remote.ssh import Connection
@@ -182,9 +182,9 @@ def _failed(task: Mapping[str, Any]) -> bool:
 def serving_now(url: str) -> str:
     """The model that answers at `url`; "" when none does."""
     try:
-        answer = requests.get(f"{url}/v1/models", timeout=HTTP_TIMEOUT_S)
+        answer = web.get(f"{url}/v1/models", HTTP_TIMEOUT_S)
         answer.raise_for_status()
-        return str(answer.json()["data"][0]["id"])
+        return str(web.document(answer)["data"][0]["id"])
     except (requests.RequestException, ValueError, LookupError, TypeError):
         return ""
 
@@ -237,7 +237,7 @@ class _Completions:
         body = completion.body(self.props["model"], completion.GATE_TOKENS)
         url = f"{self.props['url']}/v1/chat/completions"
         try:
-            answer = requests.post(url, json=body, timeout=COMPLETION_TIMEOUT_S)
+            answer = web.post(url, body, COMPLETION_TIMEOUT_S)
         except requests.RequestException:
             return None
-        return completion.fault(answer.status_code, answer.text[: completion.MOST_BYTES])
+        return completion.fault(answer.status_code, web.text(answer))

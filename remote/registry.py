@@ -7,7 +7,6 @@ nvcr.io gives an anonymous token.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from cluster.facts import Facts
 from cluster.image_name import ImageName
 from cluster.registry import Answer, Answers
 from remote import node
+from remote.node import untrusted
 from remote.ssh import Connection, Shell
 
 #: How long each side is waited for, seconds. A registry answers in less than one.
@@ -191,7 +191,7 @@ class _Registry:
 def _refusal(status: int, text: bytes) -> Answer:
     """What a status means; the text of the registry's first error, if it tells one."""
     try:
-        first = json.loads(text)["errors"][0]
+        first = untrusted.load(text)["errors"][0]
         said = f"{first.get('code', '')}: {first.get('message', '')}"
     except (ValueError, LookupError, TypeError, AttributeError):
         said = f"HTTP status {status}"
@@ -206,7 +206,7 @@ def _refusal(status: int, text: bytes) -> Answer:
 
 
 def _object(text: bytes) -> dict[str, Any]:
-    found = json.loads(text)
+    found = untrusted.load(text)
     if not isinstance(found, dict):
         raise TypeError("not a JSON object")
     return found

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.errors import LoginRefused, NodeError, Unreachable
+from remote import limited
 from remote.node.door import Door
 
 CONNECT_TIMEOUT_S = 8
@@ -142,19 +143,20 @@ class SshShell:
         self.connection = connection
 
     def run(self, command: str, stdin: str = "", timeout: float = 60) -> Result:
-        """Run one command line. Raises Unreachable when there is no session, with the cause."""
+        """Run one command line. Raises Unreachable when there is no session, with the cause, and NodeError
+        for an output without end.
+        """
         try:
-            done = subprocess.run(
-                [*self._ssh(), self._destination(), command],
-                input=stdin,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
+            done = limited.run([*self._ssh(), self._destination(), command], stdin, timeout)
         except subprocess.TimeoutExpired:
             raise silent(self.connection, timeout) from None
+        except limited.TooMuch:
+            raise NodeError(
+                self.connection.target,
+                f"it printed more than {limited.MOST_BYTES >> 20} MB at one command.",
+                "Does its login print without end? "
+                f"`ssh -p {self.connection.port} {self.connection.user}@{self.connection.host} true` tells.",
+            ) from None
         if done.returncode == SSH_FAILED:
             raise explained(self.connection, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)

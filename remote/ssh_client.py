@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.errors import TrtSparkError
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 TIMEOUT_S = 90
@@ -22,6 +22,5 @@ def run(props: Mapping[str, Any], action: str, shell: Dial = SshShell) -> str:
         node.command(order), stdin=node.program(ssh_client="main"), timeout=TIMEOUT_S
     )
     if result.code:
-        said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
-        raise TrtSparkError(f"{connection.host}: {said}")
-    return str(node.answer(result.out)["ssh_client"]["state"])
+        raise TrtSparkError(f"{connection.host}: {answers.said(result)}")
+    return str(answers.part(result, connection.host, "ssh_client")["state"])

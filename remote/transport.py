@@ -12,7 +12,7 @@ import requests
 
 from cluster import transport
 from cluster.errors import TrtSparkError, Unreachable
-from remote import node
+from remote import answers, node, web
 from remote.rank0 import completion
 from remote.ssh import Connection, Shell, SshShell
 
@@ -91,10 +91,9 @@ def counters(shells: Sequence[Shell]) -> list[dict[str, list[int]]]:
         try:
             found: dict[str, list[int]] = node.answer(result.out)["hca_counters"]
         except (ValueError, KeyError):
-            said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1]
             where = getattr(getattr(shell, "connection", None), "host", "a node")
             raise Unreachable(
-                where, f"the RDMA devices' counters cannot be read: {said}.", "Try it again."
+                where, f"the RDMA devices' counters cannot be read: {answers.said(result)}.", "Try it again."
             ) from None
         return found
 
@@ -114,13 +113,14 @@ def _complete(props: Mapping[str, Any], words: int) -> None:
         "max_tokens": 4,
     }
     try:
-        said = requests.post(f"{props['url']}/v1/chat/completions", json=body, timeout=COMPLETION_TIMEOUT_S)
+        said = web.post(f"{props['url']}/v1/chat/completions", body, COMPLETION_TIMEOUT_S)
     except requests.RequestException as error:
         raise TrtSparkError(f"{props['model']}: it answered once, and then no more ({error}).") from None
-    if said.status_code == requests.codes.ok or (said.status_code == 400 and _TOO_LONG.search(said.text)):
+    text = web.text(said)
+    if said.status_code == requests.codes.ok or (said.status_code == 400 and _TOO_LONG.search(text)):
         return
     raise TrtSparkError(
         f"{props['model']}: a completion over a prompt of {words} words failed, after shorter ones did not: "
-        f"HTTP {said.status_code}: {completion.words(said.text[: completion.MOST_BYTES])}. Read the log: "
+        f"HTTP {said.status_code}: {completion.words(text)}. Read the log: "
         f"`trtspark logs`."
     )

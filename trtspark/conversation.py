@@ -6,7 +6,6 @@ versions, `reasoning`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,13 @@ import requests
 
 from cluster.errors import TrtSparkError
 from cluster.plain_text import UNSAFE, plain
+from remote import web
+from remote.node import untrusted
 
 #: Seconds to connect, and between two pieces: a long prompt is read for a while before the first.
 TIMEOUTS = (5.0, 300.0)
+#: An event has some hundred bytes, an error some thousand.
+EVENT_BYTES, ERROR_BYTES = 4 << 20, 1 << 20
 
 
 class AskFailed(TrtSparkError):
@@ -85,27 +88,46 @@ def ask(
 
 
 def _pieces(url: str, response: requests.Response, timing: Timing) -> Iterator[Piece]:
-    # None gives a chunk at a time, but where nothing is chunked all at the end.
-    for line in response.iter_lines(chunk_size=None if response.raw.chunked else 1):
+    for line in _lines(url, response):
         if not line.startswith(b"data:"):
             continue
         data = line[5:].strip()
         if data == b"[DONE]":
             return
         now = time.monotonic()
-        for piece in _of_event(url, data, timing):
+        try:
+            pieces = list(_of_event(url, data, timing))
+        except (AttributeError, TypeError, ValueError, LookupError):
+            raise AskFailed(
+                f"{url}: it sent an event that is no answer. Is it the TensorRT-LLM server?"
+            ) from None
+        for piece in pieces:
             timing.piece(now)
             yield piece
     raise AskFailed(f"{url}: the answer was cut off. `trtspark status` tells whether the server restarted.")
 
 
+def _lines(url: str, response: requests.Response) -> Iterator[bytes]:
+    """requests' own waits for a line's end however long it is."""
+    rest = bytearray()
+    for piece in web.pieces(response):
+        rest += piece
+        if b"\n" in piece:
+            *lines, last = rest.split(b"\n")
+            yield from map(bytes, lines)
+            rest = last
+        if len(rest) > EVENT_BYTES:
+            raise AskFailed(f"{url}: it sends an event without end. Is it the TensorRT-LLM server?")
+    if rest:
+        yield bytes(rest)
+
+
 def _of_event(url: str, data: bytes, timing: Timing) -> Iterator[Piece]:
+    """Raises what Python does where it is not an answer's."""
     try:
-        event = json.loads(data)
+        event = untrusted.load(data)
     except ValueError:
         raise AskFailed(f"{url}: it sent an event that is no JSON. Is it the TensorRT-LLM server?") from None
-    if not isinstance(event, dict):
-        raise AskFailed(f"{url}: it sent an event that is no answer. Is it the TensorRT-LLM server?")
     if "error" in event:
         raise AskFailed(f"{url}: the server gave up: {_message(event)}.")
     if usage := event.get("usage"):
@@ -120,9 +142,13 @@ def _of_event(url: str, data: bytes, timing: Timing) -> Iterator[Piece]:
 
 def _refused(url: str, response: requests.Response) -> str:
     try:
-        said = _message(response.json())
+        answer = web.whole(response, TIMEOUTS[1], ERROR_BYTES)
+    except requests.RequestException as error:
+        return f"{url}: HTTP {response.status_code}, and {error}."
+    try:
+        said = _message(web.document(answer))
     except ValueError:
-        said = response.text.strip().split("\n")[0][:200]
+        said = plain(web.text(answer)).strip().split("\n")[0][:200]
     what = f"{url}: HTTP {response.status_code}: {said or response.reason}"
     todo = " `trtspark status` shows which model it serves." if response.status_code == 404 else ""
     return f"{what.rstrip('.')}.{todo}"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.errors import NodeError, TrtSparkError
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 
 TIMEOUT_S = 60
@@ -29,12 +29,12 @@ def every(
         except TrtSparkError as error:
             return error
         if result.code:
-            said = (result.err.strip().splitlines() or [f"exit code {result.code}"])[-1].rstrip(".")
+            said = answers.said(result).rstrip(".")
             return NodeError(connection.host, f"{said}.", "Nothing else was done there.")
         try:
-            found: dict[str, Any] = node.answer(result.out)[module]
-        except (ValueError, KeyError):
-            return NodeError(connection.host, "it gave no answer.", "Does a plain login print much?")
+            found: dict[str, Any] = answers.part(result, connection.host, module)
+        except NodeError as error:
+            return error
         return found
 
     with ThreadPoolExecutor(max(1, len(connections))) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import subprocess
 import threading
@@ -17,7 +16,8 @@ import requests
 from cluster import vitals
 from cluster.errors import TrtSparkError
 from cluster.vitals import Load, Vitals
-from remote import node
+from remote import limited, node, web
+from remote.node import untrusted
 from remote.rank0 import completion
 from remote.ssh import Connection, explained, options
 
@@ -28,6 +28,8 @@ HTTP_S = 4.0
 COMPLETION_EVERY_S = 30.0
 COMPLETION_S = 60.0
 COMPLETION_WAIT_S = 10.0
+#: Samples that nobody has taken yet: a node gives one for each question.
+WAITING = 16
 
 
 class NodeWatch:
@@ -82,9 +84,11 @@ class NodeWatch:
         if line is None:
             raise self._gone(process)
         try:
-            found: dict[str, Any] = json.loads(line)
+            found = untrusted.load(line)
         except ValueError:
-            raise TrtSparkError(f"{self.connection.target}: its answer is none.") from None
+            found = None
+        if not isinstance(found, dict):
+            raise TrtSparkError(f"{self.connection.target}: its answer is none.")
         return found
 
     def _begin(self) -> subprocess.Popen[str]:
@@ -105,7 +109,7 @@ class NodeWatch:
             errors="replace",
             start_new_session=True,
         )
-        self._process, self._lines = process, queue.Queue()
+        self._process, self._lines = process, queue.Queue(WAITING)
         self.sessions += 1
         assert process.stdin is not None
         threading.Thread(target=_read, args=(process, self._lines), daemon=True).start()
@@ -122,7 +126,7 @@ class NodeWatch:
 
 def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
     with suppress(OSError, ValueError):
-        for line in process.stdout or ():
+        for line in limited.lines(process.stdout) if process.stdout else ():
             if line.startswith("{"):  # whatever a login prints before
                 lines.put(line)
     lines.put(None)
@@ -146,8 +150,8 @@ class EngineWatch:
     def sample(self) -> tuple[str, Load]:
         """The served model's id ("" while nothing answers) and the load since the last sample."""
         try:
-            answer = self._session.get(f"{self.url}/v1/models", timeout=HTTP_S)
-            served = str(answer.json()["data"][0]["id"]) if answer.ok else ""
+            answer = web.get(f"{self.url}/v1/models", HTTP_S, session=self._session)
+            served = str(web.document(answer)["data"][0]["id"]) if answer.ok else ""
         except (requests.RequestException, ValueError, LookupError, TypeError):
             return "", Load()
         return served, self._load()
@@ -163,7 +167,7 @@ class EngineWatch:
         try:
             found = None if self._plain else self._counted(seconds)
             if found is None and self.drain:
-                items = self._session.get(f"{self.url}/metrics", timeout=HTTP_S).json()
+                items = web.document(web.get(f"{self.url}/metrics", HTTP_S, session=self._session))
                 found = vitals.drained(items, seconds) if isinstance(items, list) else None
         except (requests.RequestException, ValueError):
             found = None
@@ -171,8 +175,8 @@ class EngineWatch:
         return found or Load()
 
     def _counted(self, seconds: float) -> Load | None:
-        answer = self._session.get(f"{self.url}/prometheus/metrics/", timeout=HTTP_S)
-        counters = vitals.counters(answer.text) if answer.ok else {}
+        answer = web.get(f"{self.url}/prometheus/metrics/", HTTP_S, session=self._session)
+        counters = vitals.counters(answer.content.decode(errors="replace")) if answer.ok else {}
         found = vitals.counted(counters, self._counters, seconds)
         self._counters, self._plain = counters, found is None
         return found
@@ -207,10 +211,10 @@ class Completions:
     def _ask(self, model: str) -> None:
         body = completion.body(model, completion.WATCH_TOKENS)
         try:
-            said = requests.post(f"{self.url}/v1/chat/completions", json=body, timeout=COMPLETION_S)
+            said = web.post(f"{self.url}/v1/chat/completions", body, COMPLETION_S)
         except requests.RequestException:
             return  # it may wait behind other clients, or the server has just ended: the other looks tell
-        self._fault = completion.fault(said.status_code, said.text[: completion.MOST_BYTES])
+        self._fault = completion.fault(said.status_code, web.text(said))
 
 
 class Watch:

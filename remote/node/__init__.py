@@ -19,6 +19,16 @@ from typing import Any
 #: How a program takes from its neighbours: one line at the top of its text.
 _IMPORT = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
 
+#: A thread that ends by what nobody expected fails the program, which would answer without its part.
+_THREADS = """
+import threading
+ended = []
+threading.excepthook = lambda hooked: ended.append(type(hooked.exc_value).__name__)
+def done():
+    if ended:
+        sys.exit("a part of it ended with " + ended[0])
+"""
+
 _LOAD = """
 import json, sys, types
 for package in ("remote", "remote.node"):
@@ -42,6 +52,7 @@ except Exception as error:
     if type(error).__name__ != "Stop":
         raise
     sys.exit(str(error))
+done()
 print("\\n" + json.dumps(answer, sort_keys=True))
 """
 
@@ -58,7 +69,7 @@ def program(secrets: Mapping[str, Mapping[str, Any]] | None = None, /, **entries
     for name in entries:
         _collect(name, sources)
     hidden = {name: dict(values) for name, values in (secrets or {}).items()}
-    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_LOAD}{_RUN}"
+    return f"SOURCES = {sources!r}\nENTRIES = {entries!r}\nSECRETS = {hidden!r}\n{_THREADS}{_LOAD}{_RUN}"
 
 
 def command(args: dict[str, Any]) -> str:
@@ -108,11 +119,6 @@ def _place(out: str) -> tuple[int, dict[str, Any]]:
     raise ValueError("no answer")
 
 
-def public_key(out: str) -> str:
-    """The public half from mpi_key's answer, "ssh-ed25519 base64"."""
-    return str(answer(out)["mpi_key"]["public"])
-
-
 _BUNDLE = """
 import json, sys, types
 package = sys.modules["remote"] = types.ModuleType("remote")
@@ -128,6 +134,7 @@ except Exception as error:
     if type(error).__name__ != "Stop":
         raise
     sys.exit(str(error))
+done()
 print("\\n" + json.dumps(answer, sort_keys=True))
 """
 
@@ -142,7 +149,7 @@ def bundle(modules: Sequence[str], entry: str, args: Mapping[str, Any]) -> str:
     `args` travel on standard input with the program: they may be secret, and of any length.
     """
     sources = {name: _source(name) for name in modules}
-    return f"SOURCES = {sources!r}\nENTRY = {entry!r}\nARGS = {json.dumps(args)!r}\n{_BUNDLE}"
+    return f"SOURCES = {sources!r}\nENTRY = {entry!r}\nARGS = {json.dumps(args)!r}\n{_THREADS}{_BUNDLE}"
 
 
 #: The command line of a program that answers again and again: its text is the first line of its input.

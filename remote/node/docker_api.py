@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 
-from remote.node import stop
+from remote.node import stop, untrusted
 
 SOCKET = "/var/run/docker.sock"
 ANSWER_S = 60
@@ -35,7 +35,7 @@ def get(path, docker=SOCKET):
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, json.loads(response.read() or b"{}")
+        return response.status, untrusted.load(untrusted.read(response) or b"{}")
     except PermissionError:
         raise stop.Stop("this user may not use Docker's socket (%s)" % docker) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -101,7 +101,7 @@ def _from_helper(helper, server):
         return {}
     if done.returncode:
         return {}
-    found = json.loads(done.stdout)
+    found = untrusted.load(done.stdout)
     if found["Username"] == "<token>":
         return {"identitytoken": found["Secret"], "serveraddress": server}
     return {"username": found["Username"], "password": found["Secret"], "serveraddress": server}

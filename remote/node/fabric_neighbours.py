@@ -1,8 +1,9 @@
 """Who is at the other end of this machine's cables: link-local neighbours, and the host keys they show."""
 
-import json
 import subprocess
 import threading
+
+from remote.node import untrusted
 
 DEAD = {"FAILED", "INCOMPLETE", "NOARP"}
 
@@ -25,7 +26,7 @@ def look(args):
 def _one(interface, found):
     _run(["ping", "-6", "-c", "2", "-i", "0.3", "-w", "2", "ff02::1%" + interface])
     try:
-        rows = json.loads(_run(["ip", "-6", "-j", "neigh", "show", "dev", interface]) or "[]")
+        rows = untrusted.load(_run(["ip", "-6", "-j", "neigh", "show", "dev", interface]) or "[]")
     except ValueError:
         return
     for row in rows:
@@ -40,7 +41,12 @@ def _one(interface, found):
 def _run(command):
     try:
         return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=15, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=15,
+            text=True,
+            errors="replace",
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""

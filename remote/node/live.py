@@ -4,6 +4,7 @@ adapters' error counters, and on the manager what the Swarm says of its nodes, s
 As the plain user; changes nothing. Docker is asked by its socket, side by side.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -35,7 +36,8 @@ def look(args):
     def ask(name):
         answer = probe._ask(asks[name], deadline)
         if answer["rc"] == 0:
-            found[name] = SHORT[name](json.loads(answer["out"]))
+            with contextlib.suppress(LookupError, TypeError, AttributeError):  # not as Docker's are
+                found[name] = SHORT[name](json.loads(answer["out"]))
 
     threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asks]
     for thread in threads:

@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 
-from remote.node import cache_folder, rank_access
+from remote.node import cache_folder, rank_access, untrusted
 
 COMMANDS = {
     "nvidia-smi": ["nvidia-smi", "--query-gpu=index,name,uuid,driver_version", "--format=csv,noheader"],
@@ -322,18 +322,22 @@ def _ask(path, deadline, headers=""):
             connection.settimeout(max(0.1, deadline - time.monotonic()))
             connection.connect(SOCKET)
             connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n%s\r\n" % (path, headers)).encode())
-            pieces = []
-            while True:
-                piece = connection.recv(1 << 20)
-                if not piece:
-                    break
+            pieces, left = [], untrusted.MOST_BYTES
+            while piece := connection.recv(1 << 20):
                 pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    return {"rc": 1, "out": "", "err": "%s: %s" % (SOCKET, untrusted.TooLong())}
     except TimeoutError:
         return _no_answer()
     except OSError as error:
         return {"rc": 1, "out": "", "err": "%s: %s" % (SOCKET, error.strerror or error)}
     head, _, body = b"".join(pieces).decode("utf-8", "replace").partition("\r\n\r\n")
     if head.split(" ")[1:2] == ["200"]:
+        try:
+            untrusted.load(body)
+        except ValueError:
+            return {"rc": 1, "out": "", "err": "%s: its answer is no JSON, or cut off" % SOCKET}
         return {"rc": 0, "out": body, "err": ""}
     return {"rc": 1, "out": "", "err": body.strip() or head.partition("\r\n")[0] or "no answer"}
 

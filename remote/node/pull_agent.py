@@ -5,8 +5,8 @@ process listens. Its state is status.json in the job's folder, for whoever watch
 a pull that is done, as the image is then its own record.
 """
 
+import contextlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-from remote.node import detached, docker_api
+from remote.node import detached, docker_api, untrusted
 from remote.node.stop import Stop
 
 STATUS_S = 0.25
@@ -179,7 +179,7 @@ class Pull:
                 raise _failed(_message(response.read(MESSAGE_BYTES)))
             while line := response.readline(MESSAGE_BYTES):
                 if line.strip():
-                    self._hear(json.loads(line))
+                    self._hear(untrusted.load(line))
         except TimeoutError:
             raise Failed("stalled", self._stalled()) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -234,7 +234,8 @@ class Pull:
 
     def _report(self):
         while self.state == "running":
-            self._publish()
+            with contextlib.suppress(OSError):  # a full disk: the end is told by the log, and by the silence
+                self._publish()
             time.sleep(STATUS_S)
 
     def _publish(self):
@@ -303,7 +304,7 @@ def _manifest(name):
             text=True,
             timeout=MANIFEST_S,
         )
-        found = json.loads(done.stdout) if done.returncode == 0 else {}
+        found = untrusted.load(done.stdout) if done.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
     return found if isinstance(found, dict) else {}
@@ -315,6 +316,6 @@ def _failed(said):
 
 def _message(body):
     try:
-        return str(json.loads(body)["message"])
+        return str(untrusted.load(body)["message"])
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace")

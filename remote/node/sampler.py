@@ -59,7 +59,7 @@ class Gpu:
         words += ["--format=csv,noheader,nounits", "-lms", str(int(self.interval * 1000))]
         try:
             self.process = subprocess.Popen(
-                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
             )
         except OSError:
             self.process = None

@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.parse
 
-from remote.node import affinity, hca_counters
+from remote.node import affinity, hca_counters, untrusted
 
 GPU_FIELDS = ("utilization.gpu", "temperature.gpu", "power.draw", "clocks.sm")
 SMI = ["nvidia-smi", "--query-gpu=" + ",".join(GPU_FIELDS), "--format=csv,noheader,nounits"]
@@ -135,10 +135,10 @@ def _docker(path):
         connection.sock.connect(SOCKET)
         connection.request("GET", path)
         response = connection.getresponse()
-        body = response.read()
+        body = untrusted.read(response)
         if response.status != 200:
             raise ValueError("HTTP %d" % response.status)
-        return json.loads(body)
+        return untrusted.load(body)
     finally:
         connection.close()
 

@@ -41,7 +41,7 @@ def fault(status: int, text: str) -> str:
         choice = json.loads(text)["choices"][0]
         message, reason = choice["message"], choice["finish_reason"]
         said = "".join(str(message.get(name) or "") for name in _FIELDS)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return "HTTP 200 without a completion: %s" % words(text)
     if reason not in _FINISHED:
         return "the answer did not finish (finish_reason %s)" % words(json.dumps(reason))
@@ -61,7 +61,7 @@ def words(text: str) -> str:
             if isinstance(document, dict) and document.get(name):
                 document = document[name]
         found = document if isinstance(document, str) else json.dumps(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = text
     line = " ".join(found.split())[:_WORDS]
     return "".join(letter for letter in line if letter.isprintable()) or "(nothing)"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
+
+from tests.raw_server import Raw
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +16,16 @@ def _no_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
     for name in ("HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[..., Raw]]:
+    made: list[Raw] = []
+
+    def make(*args: Any, **more: Any) -> Raw:
+        made.append(Raw(*args, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.server.close()

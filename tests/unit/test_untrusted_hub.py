@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,47 +23,6 @@ from tests.weights import Cluster
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILE = {"path": "config.json", "size": 5, "digest": "a" * 40, "lfs": False}
 OK = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/5\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class Raw:
-    """Answers every connection with the same bytes, one `pause` after each `step` of them."""
-
-    def __init__(self, text: bytes, step: int = 0, pause: float = 0.0) -> None:
-        self.text, self.step, self.pause = text, step or len(text) or 1, pause
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.recv(65536)
-                for start in range(0, len(self.text), self.step):
-                    connection.sendall(self.text[start : start + self.step])
-                    time.sleep(self.pause)
-            except OSError:
-                return
-
-
-@pytest.fixture
-def raw() -> Iterator[Callable[..., Raw]]:
-    made: list[Raw] = []
-
-    def make(*args: Any, **more: Any) -> Raw:
-        made.append(Raw(*args, **more))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.close()
 
 
 def read(url: str, token: str = "", **more: Any) -> bytes:

@@ -6,7 +6,6 @@ cannot be sampled, the run goes on and the result says so.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Any, Protocol
 import orjson
 import requests
 
-from remote import node
+from remote import limited, node, web
+from remote.node import untrusted
 from remote.ssh import Connection, SshShell
 from trtspark.bench import limits
 from trtspark.bench.load import Run
@@ -30,8 +30,6 @@ INTERVAL_S = 1.0
 MOST_SECONDS = 24 * 3600
 #: Without statistics the engine answers after two seconds.
 ENGINE_TIMEOUT_S = 5
-#: Iterations of a request are this much text at most, and a thousand are kept.
-MOST_BYTES = 32 << 20
 #: A first iteration may take seconds: that of a long prompt.
 MOST_SILENT = 20
 
@@ -56,11 +54,11 @@ class _Node:
         """Until it ends, or until the line after `over`; closing its output tells the other side."""
         assert self.process.stdout is not None
         with self.process.stdout as lines:
-            for line in lines:
+            for line in limited.lines(lines):
                 if over.is_set():
                     break
                 with suppress(ValueError):
-                    sample = json.loads(line)
+                    sample = untrusted.load(line)
                     if isinstance(sample, dict) and "t" in sample:
                         self.lines.append((perf_counter_ns(), sample))
 
@@ -148,8 +146,8 @@ class Sampler:
 
     def _ask_engine(self) -> Sequence[Mapping[str, Any]]:
         """Iterations since the last question: reading takes them away."""
-        answer = requests.get(f"{self.url}/metrics", timeout=ENGINE_TIMEOUT_S)
-        if not answer.ok or len(answer.content) > MOST_BYTES:
+        answer = web.get(f"{self.url}/metrics", ENGINE_TIMEOUT_S)
+        if not answer.ok:
             return []
         found = orjson.loads(answer.content)
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

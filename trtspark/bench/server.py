@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import requests
 
 from cluster.errors import ConfigError, NotReady
+from remote import web
 from trtspark.bench.load import CHAT
 from trtspark.bench.stream import Connections, Target
 
@@ -34,7 +35,7 @@ def target(url: str, key: str = "") -> Target:
 def models(where: Target) -> list[str]:
     """The ids of /v1/models. Raises NotReady with what the server said."""
     try:
-        answer = requests.get(f"{where.url}/v1/models", headers=dict(where.headers), timeout=TIMEOUT_S)
+        answer = web.get(f"{where.url}/v1/models", TIMEOUT_S, where.headers)
     except requests.RequestException as error:
         raise NotReady(
             f"{where.url} does not answer ({_cause(error)}). Is the server up? `trtspark status` tells."
@@ -44,7 +45,7 @@ def models(where: Target) -> list[str]:
             f"{where.url}/v1/models answers HTTP {answer.status_code}. Is it an OpenAI-compatible API?"
         )
     try:
-        return [str(entry["id"]) for entry in answer.json()["data"]]
+        return [str(entry["id"]) for entry in web.document(answer)["data"]]
     except (ValueError, KeyError, TypeError):
         raise NotReady(
             f"{where.url}/v1/models is no list of models. Is it an OpenAI-compatible API?"
@@ -67,8 +68,8 @@ def chosen(where: Target, wanted: str | None) -> str:
 def version(where: Target) -> str | None:
     """What the engine calls itself at /version; None where there is no such page."""
     try:
-        answer = requests.get(f"{where.url}/version", headers=dict(where.headers), timeout=TIMEOUT_S)
-        found = answer.json()["version"] if answer.ok else None
+        answer = web.get(f"{where.url}/version", TIMEOUT_S, where.headers)
+        found = web.document(answer)["version"] if answer.ok else None
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return None
     return str(found) if found else None
@@ -126,6 +127,8 @@ def agreed(where: Target, body: Mapping[str, Any], timeout: float) -> Agreement:
 
 
 def _cause(error: Exception) -> str:
+    if isinstance(error, web.TooLong):
+        return str(error)
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT_S} s"
     if isinstance(error, requests.ConnectionError):

@@ -18,7 +18,7 @@ from cluster.errors import TrtSparkError
 from cluster.facts import Facts
 from cluster.parsing import parse
 from cluster.redaction import Redaction
-from remote import node
+from remote import answers, node
 from remote.ssh import Connection, Shell, SshShell
 from trtspark.bench.results import ClientInfo, SystemInfo
 
@@ -97,15 +97,13 @@ def probe(
             done = shell(connection).run(command, stdin=script, timeout=PROBE_TIMEOUT_S)
             if done.code:
                 return f"{connection.host}: the probe failed"
-            return parse(connection.host, node.answer(done.out)["probe"])
+            return parse(connection.host, answers.part(done, connection.host, "probe"))
         except (TrtSparkError, ValueError) as error:
             return str(error)
 
     with ThreadPoolExecutor(max(1, len(connections))) as pool:
-        answers = list(pool.map(ask, connections))
-    return [one for one in answers if isinstance(one, Facts)], [
-        one for one in answers if isinstance(one, str)
-    ]
+        found = list(pool.map(ask, connections))
+    return [one for one in found if isinstance(one, Facts)], [one for one in found if isinstance(one, str)]
 
 
 def of_facts(facts: Facts) -> dict[str, Any]:
