@@ -37,7 +37,7 @@ class NodeError(TrtSparkError):
 
         What a machine said in them cannot act on the terminal.
         """
-        found = printable(found)
+        found, todo = plain(found), plain(todo)
         super().__init__(f"{node}: {found} {todo}")
         self.node, self.found, self.todo = node, found, todo
 
@@ -60,8 +60,3 @@ class PlanError(TrtSparkError):
 
 class NotReady(TrtSparkError):
     """A wait ended at its deadline."""
-
-
-def printable(text: str) -> str:
-    """`text` without what a terminal would act on; lines stay lines."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in plain(text))

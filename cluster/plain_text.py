@@ -7,6 +7,8 @@ what was shown (OSC, CSI), or bidirectional marks, which show another order than
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 #: Whole sequences: OSC and its like with their text, CSI, and the two-letter ones; in 7 and in 8 bits.
 _SEQUENCES = re.compile(
@@ -27,6 +29,15 @@ def plain(text: str) -> str:
     text = text.replace("\r\n", "\n")
     # Some sequences begin within others: what is left is taken away letter by letter.
     return UNSAFE.sub("", _SEQUENCES.sub("", text).replace("\r", "\n"))
+
+
+def plain_data(value: Any) -> Any:
+    """Plain data whose every text, keys included, is `plain`."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {plain_data(key): plain_data(one) for key, one in value.items()}
+    return [plain_data(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def escaped(text: str) -> str:

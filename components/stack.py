@@ -12,7 +12,7 @@ from cluster import fabric, link_report, nccl_test, weights_plan
 from cluster.checks.fit import serving_context
 from cluster.config import Settings
 from cluster.fabric import Fabric
-from cluster.plain_text import plain
+from cluster.plain_text import plain, plain_data
 from cluster.weights_plan import ModelFile
 from components.spark_node import NOTHING_SET, SparkNode, SparkNodeArgs
 from components.swarm_cluster import SwarmCluster
@@ -29,7 +29,7 @@ def deploy(
     look: Look,
     private_key: str | None,
 ) -> dict[str, Any]:
-    """Register every resource of the stack; the stack's outputs by name."""
+    """Register every resource of the stack; the stack's outputs by name, harmless to a terminal."""
     active = settings.active_nodes
     network = fabric.plan(look.facts, [node.fabric for node in active], settings.transport)
     for warning in look.warnings:
@@ -63,7 +63,7 @@ def deploy(
         stack, settings, network, look.revision, weights, look.served(settings), context, cables.full
     )
     deployment = TrtLlmDeployment("trtllm", args, nodes, cluster)
-    return {
+    outputs = {
         "endpoint": deployment.endpoint,
         "model": deployment.model,
         "revision": look.revision,
@@ -74,6 +74,10 @@ def deploy(
         "readySeconds": deployment.ready_seconds,
         # Without quotes: Pulumi prints those of a string with backslashes, and a paste would send them.
         "tryIt": f"trtspark --stack {stack} chat Hello",
+    }
+    return {
+        name: value.apply(plain_data) if isinstance(value, pulumi.Output) else plain_data(value)
+        for name, value in outputs.items()
     }
 
 

@@ -1,4 +1,6 @@
-"""Errors as people read them: one sentence with the machine, whatever a library raised."""
+"""Errors as people read them: one sentence with the machine, whatever a library raised; and outputs, which
+Pulumi prints, too.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _HOSTS = ("connection", "node", "manager")
 
 
 def plain(provider: type) -> None:
-    """Make every method of `provider` (a class) that works on machines raise our own errors only."""
+    """Make every method of `provider` (a class) that works on machines raise our own errors only, and what it
+    learns on them be harmless to a terminal.
+    """
     for name in METHODS:
         if name in vars(provider):
             setattr(provider, name, _wrapped(vars(provider)[name]))
@@ -31,7 +35,7 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: Any, *args: Any) -> Any:
         try:
-            return method(self, *args)
+            return _harmless(method(self, *args), args)
         except Exception as error:
             message = foreign(error, args)
             if not message:
@@ -41,6 +45,23 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         raise TrtSparkError(message)  # outside of the except clause: Python shows no chain
 
     return call
+
+
+def _harmless(result: Any, args: Sequence[Any]) -> Any:
+    """`result` of a create or an update with plain texts in its outputs. Inputs stay as they were given, for
+    the next comparison, and so does what a read finds: it has to differ where a machine does.
+    """
+    from pulumi.dynamic import CreateResult, UpdateResult
+
+    from cluster.plain_text import plain_data
+
+    if isinstance(result, CreateResult | UpdateResult) and result.outs:
+        given = args[-1] if isinstance(args[-1], Mapping) else {}
+        result.outs = {
+            key: value if key in given and given[key] == value else plain_data(value)
+            for key, value in result.outs.items()
+        }
+    return result
 
 
 def foreign(error: Exception, args: Sequence[Any]) -> str:

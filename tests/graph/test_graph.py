@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cluster import fabric, fabric_addresses, kernel_cache
 from cluster.hub_files import Resolved
+from cluster.plain_text import UNSAFE
 from cluster.resolution import Found
 from cluster.service_spec import SILENT, runs
 from cluster.weights_plan import ModelFile, ModelFiles
@@ -25,6 +26,7 @@ from trtspark import cli
 
 SECRET = "4dabf18193072939515e22adb298388d"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"
+ESCAPE = "\x1b]52;c;eA==\x07\u202e"
 DIGEST = "registry/release@sha256:" + "a" * 64
 
 
@@ -34,6 +36,7 @@ class Recorder(pulumi.runtime.Mocks):
     def __init__(self) -> None:
         self.seen: list[pulumi.runtime.MockResourceArgs] = []
         self.digests: dict[str, str] = {}
+        self.outputs: dict[str, Any] = {}
 
     def new_resource(self, args):
         assert (args.typ, args.name) not in {(r.typ, r.name) for r in self.seen}, "duplicate name"
@@ -47,6 +50,7 @@ class Recorder(pulumi.runtime.Mocks):
             outs["public"] = "ssh-ed25519 PUBLIC"
         if args.typ.endswith(":SwarmService"):
             outs["applied"] = str(hash(json.dumps(outs, default=str)))
+            outs["provenTransport"] = [f"rank 0: {ESCAPE}mlx5_0"]
         if args.typ.endswith(":Swarm"):
             outs["swarmId"] = "swarm-1"
         return f"{args.name}-id", outs
@@ -80,6 +84,7 @@ def run(
         outputs.update(
             deploy("test", settings, samples.connections(active), look or samples.look(active), KEY)
         )
+        pulumi.Output.all(**outputs).apply(recorder.outputs.update)
 
     program()
     return recorder, outputs
@@ -125,6 +130,17 @@ def test_a_pair(preview):
     recorder, outputs = run(preview=preview)
     assert recorder.names() == PAIR
     assert outputs["endpoint"] == "http://10.24.11.11:8355"
+
+
+def test_no_output_of_the_stack_acts_on_a_terminal():
+    """A host's name and a rank's log are a machine's own words."""
+    look = samples.look(2)
+    head = dataclasses.replace(look.facts[0], hostname=f"spark{ESCAPE}")
+    recorder, outputs = run(look=dataclasses.replace(look, facts=(head, *look.facts[1:])))
+    assert recorder.names() == PAIR
+    assert outputs["nodes"][0].startswith("10.24.11.11 (spark, ")
+    assert recorder.outputs["transport"] == ["rank 0: mlx5_0"]
+    assert not UNSAFE.search("".join(map(str, recorder.outputs["nodes"])))
 
 
 def test_one_node_needs_no_way_into_workers():

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pulumi.dynamic import CreateResult, UpdateResult
 from rich.table import Table
 from rich.text import Text
 
 from cluster.errors import ConfigError, NodeError, NotReady, TrtSparkError
 from cluster.plain_text import UNSAFE, escaped, plain
+from dynamic_providers.base import Provider
 from trtspark import terminal
 from trtspark.commands.logs import Printer
 from trtspark.conversation import Timing, _message, _of_event
@@ -183,6 +185,33 @@ def test_what_a_provider_tells_pulumi(text, monkeypatch):
     base.warn()(f"a {text}")
     assert len(told) == 2
     assert all(map(harmless, told))
+
+
+@pytest.mark.parametrize("text", SEQUENCES)
+def test_what_a_provider_learns_is_an_output(text):
+    """A rank's log names devices, a node its adapters; Pulumi prints outputs. Inputs stay as they are."""
+
+    class Learning(Provider):
+        def create(self, props: dict[str, Any]) -> CreateResult:
+            return CreateResult("id", {**props, "lines": [f"a {text}"], "by": {text: (text,)}})
+
+        def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+            return UpdateResult({**_news, "line": text})
+
+    given = {"script": f"printf '{text}'", "connection": {"host": "h"}}
+    for outs in (Learning().create(given).outs, Learning().update("id", {"script": ""}, given).outs):
+        assert outs is not None
+        learnt = [outs.pop(name) for name in ("lines", "by", "line") if name in outs]
+        assert learnt
+        assert harmless("".join(map(str, leaves(learnt))))
+        assert outs == given
+
+
+def leaves(value: Any) -> list[Any]:
+    """Every text of plain data, keys included."""
+    if isinstance(value, dict):
+        return leaves([*value, *value.values()])
+    return [leaf for one in value for leaf in leaves(one)] if isinstance(value, list | tuple) else [value]
 
 
 def test_the_companion_prints_by_one_module_and_the_program_logs_plain_text():
