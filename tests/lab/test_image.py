@@ -79,11 +79,11 @@ def answered_by_both(stack) -> bool:
 
 
 def code_of(stack, container: str) -> int:
-    """The exit code of a container of rank 0 that has ended."""
-    stacks.until(
-        lambda: container not in stacks.inside(stack.lab, 0, "docker ps --quiet --no-trunc"), 60, "its end"
-    )
-    return int(stacks.inside(stack.lab, 0, f"docker inspect --format '{{{{.State.ExitCode}}}}' {container}"))
+    """The exit code of a container of rank 0, by Docker's memory of its end: Swarm may have removed it."""
+    died = f"docker events --since 10m --until 0s --filter container={container} --filter event=die"
+    codes = f"{died} --format '{{{{.Actor.Attributes.exitCode}}}}'"
+    stacks.until(lambda: stacks.inside(stack.lab, 0, codes).split(), 60, "its end")
+    return int(stacks.inside(stack.lab, 0, codes).split()[-1])
 
 
 def log_of(stack, container: str) -> str:
