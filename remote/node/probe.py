@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
+from typing import Any
 
 from remote.node import cache_folder, rank_access, untrusted
 
@@ -193,29 +194,48 @@ def _docker(found, image, deadline):
     Docker's command line would do the same, at twenty times the processor time (it asks its plugins).
     """
     folders = os.environ.get("PATH", os.defpath).split(":")
-    program = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
-    info, version, containers, configs, services, nodes = _ask("/info", deadline), {}, [], {}, [], {}
-    secrets = {}
-    if info["rc"] == 0:
-        found["image"] = _image(image, deadline) if image else None
-        version = _ask("/version", deadline)
-        listed = _ask("/containers/json", deadline)
-        for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
-            containers.append(_container(one, deadline))
-        if (json.loads(info["out"]).get("Swarm") or {}).get("ControlAvailable"):
-            configs, services, nodes = _configs(deadline), _services(deadline), _nodes(deadline)
-            secrets = _secrets(deadline)
-    found.update(
-        program=program,
-        info=info,
-        version=version,
-        containers=containers,
-        configs=configs,
-        secrets=secrets,
-        services=services,
-        nodes=nodes,
-        options=_dockerd_options(),
-    )
+    found["program"] = any(os.access(folder + "/docker", os.X_OK) for folder in folders)
+    info = _ask("/info", deadline)
+    try:
+        more = _more(info, image, deadline)
+    except _NoList as answer:
+        found["info"] = answer.args[0]  # nothing of it can be believed
+        return
+    found.update(more, info=info, options=_dockerd_options())
+
+
+class _NoList(Exception):
+    """Docker gave something else; the answer is the argument."""
+
+
+def _more(info, image, deadline):
+    found: dict[str, Any] = {
+        "version": {},
+        "containers": [],
+        "configs": {},
+        "secrets": {},
+        "services": [],
+        "nodes": {},
+    }
+    if info["rc"]:
+        return found
+    if image:
+        found["image"] = _image(image, deadline)
+    found["version"] = _ask("/version", deadline)
+    found["containers"] = [_container(one, deadline) for one in _list("/containers/json", deadline)]
+    if (json.loads(info["out"]).get("Swarm") or {}).get("ControlAvailable"):
+        found.update(configs=_configs(deadline), services=_services(deadline), nodes=_nodes(deadline))
+        found["secrets"] = _secrets(deadline)
+    return found
+
+
+def _list(path, deadline):
+    """What Docker lists, and nothing where it refuses to. Raises _NoList where it is not to be understood."""
+    answer = _ask(path, deadline)
+    found = json.loads(answer["out"]) if answer["rc"] == 0 else []
+    if answer["err"].startswith(SOCKET) or not isinstance(found, list):
+        raise _NoList({"rc": 1, "out": "", "err": answer["err"] or "%s: it lists nothing" % SOCKET})
+    return found
 
 
 def _image(name, deadline):
@@ -236,8 +256,7 @@ def _image(name, deadline):
 
 def _configs(deadline):
     """{name: id} of the Swarm configs that are ours by their name; only a manager knows any."""
-    listed = _ask("/configs", deadline)
-    found = json.loads(listed["out"]) if listed["rc"] == 0 else []
+    found = _list("/configs", deadline)
     return {one["Spec"]["Name"]: one["ID"] for one in found if one["Spec"]["Name"].startswith("trtspark-")}
 
 
@@ -246,33 +265,30 @@ def _secrets(deadline):
 
     Docker gives nobody a secret's content; the public half is its label (remote/node/mpi_key.py).
     """
-    listed = _ask("/secrets", deadline)
     return {
         one["Spec"]["Name"]: (one["Spec"].get("Labels") or {}).get("trtspark.public-key", "")
-        for one in (json.loads(listed["out"]) if listed["rc"] == 0 else [])
+        for one in _list("/secrets", deadline)
         if one["Spec"]["Name"].startswith("trtspark-")
     }
 
 
 def _nodes(deadline):
     """{id: our labels} of every node that the Swarm lists."""
-    listed = _ask("/nodes", deadline)
     return {
         one["ID"]: {
             key: value
             for key, value in ((one.get("Spec") or {}).get("Labels") or {}).items()
             if key.startswith("trtspark.")
         }
-        for one in (json.loads(listed["out"]) if listed["rc"] == 0 else [])
+        for one in _list("/nodes", deadline)
     }
 
 
 def _services(deadline):
     """What the Swarm wants of our ranks: each service's labels and its number of tasks."""
     ours = urllib.parse.quote(json.dumps({"label": ["trtspark.rank"]}))
-    listed = _ask("/services?filters=" + ours, deadline)
     found = []
-    for one in json.loads(listed["out"]) if listed["rc"] == 0 else []:
+    for one in _list("/services?filters=" + ours, deadline):
         task = one["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
         labels = {**(task.get("Labels") or {}), **(one["Spec"].get("Labels") or {})}
         replicas = (one["Spec"].get("Mode") or {}).get("Replicated", {}).get("Replicas", 1)
@@ -333,13 +349,15 @@ def _ask(path, deadline, headers=""):
     except OSError as error:
         return {"rc": 1, "out": "", "err": "%s: %s" % (SOCKET, error.strerror or error)}
     head, _, body = b"".join(pieces).decode("utf-8", "replace").partition("\r\n\r\n")
+    if not head.startswith("HTTP/"):
+        return {"rc": 1, "out": "", "err": "%s: its answer is no HTTP, or none" % SOCKET}
     if head.split(" ")[1:2] == ["200"]:
         try:
             untrusted.load(body)
         except ValueError:
             return {"rc": 1, "out": "", "err": "%s: its answer is no JSON, or cut off" % SOCKET}
         return {"rc": 0, "out": body, "err": ""}
-    return {"rc": 1, "out": "", "err": body.strip() or head.partition("\r\n")[0] or "no answer"}
+    return {"rc": 1, "out": "", "err": body.strip() or head.partition("\r\n")[0]}
 
 
 def _cgroups(apps):

@@ -213,6 +213,20 @@ def test_what_docker_says_on_a_node_is_json_or_an_error(kind, docker):
         docker_api.get("/info", path)
 
 
+@pytest.mark.parametrize("kind", [*DOCKER, "a list of another kind"])
+def test_a_list_that_docker_does_not_give_whole_is_not_an_empty_one(kind, docker, monkeypatch):
+    """Nothing would be running there, and nothing of ours."""
+    docker(DOCKER.get(kind, HEAD + "{}"))
+    answers_of = {"/info": {"rc": 0, "out": "{}", "err": ""}}
+    ask = probe._ask
+    monkeypatch.setattr(probe, "_ask", lambda path, *more: answers_of.get(path) or ask(path, *more))
+    found = {"program": True, "info": probe._no_answer()}
+    probe._docker(found, None, time.monotonic() + 5)
+    assert found["info"]["rc"] == 1
+    assert found["info"]["err"]
+    assert "containers" not in found
+
+
 def test_what_docker_says_on_a_node_has_an_end(docker, monkeypatch):
     monkeypatch.setattr(untrusted, "MOST_BYTES", 1000)
     monkeypatch.setattr(untrusted.read, "__defaults__", (1000,))
