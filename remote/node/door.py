@@ -14,6 +14,8 @@ import time
 
 GREETING_S = 5.0
 STRANGERS = 64
+#: Of a listener. A shorter queue that overflows keeps a peer out for a second, until TCP tries again.
+BACKLOG = 1024
 #: After the system had no descriptor or no thread left; those of strangers are given up meanwhile.
 PAUSE_S = 0.05
 #: The listener itself is gone.

@@ -83,7 +83,7 @@ def listen(args):
     listeners, counting = {}, {}
     for address in sorted(set(args["addresses"])):
         try:
-            listeners[address] = socket.create_server((address, 0), backlog=64)
+            listeners[address] = socket.create_server((address, 0), backlog=door.BACKLOG)
             counting[address] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             counting[address].bind((address, 0))
         except OSError as error:

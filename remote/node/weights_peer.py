@@ -44,7 +44,7 @@ def listen(address, interface=""):
     server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     _through(server, interface)
     server.bind((address, 0))
-    server.listen(64)
+    server.listen(door.BACKLOG)
     return server
 
 

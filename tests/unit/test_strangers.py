@@ -30,7 +30,7 @@ class Peer:
     def __init__(self, folder: Path, listener: Any = None, **more: Any) -> None:
         self.path = folder / "file"
         self.path.write_bytes(CONTENT)
-        self.listener = listener or socket.create_server((HOST, 0), backlog=64)
+        self.listener = listener or socket.create_server((HOST, 0), backlog=door.BACKLOG)
         self.to = self.listener.getsockname()
         self.finished: list[int] = []
         self.failed: list[BaseException] = []
@@ -76,7 +76,7 @@ class Failing:
     """A listener whose `accept` fails as told, then goes on."""
 
     def __init__(self, *codes: int) -> None:
-        self.inner = socket.create_server((HOST, 0), backlog=64)
+        self.inner = socket.create_server((HOST, 0), backlog=door.BACKLOG)
         self.codes = list(codes)
         self.getsockname = self.inner.getsockname
 
@@ -137,7 +137,7 @@ def test_strangers_that_say_nothing_do_not_keep_a_peer_out(tmp_path, strangers):
 
 def test_strangers_of_one_address_cost_only_each_other(strangers):
     """A peer that waits for a slow greeting stays while another host knocks."""
-    listener = socket.create_server((HOST, 0), backlog=64)
+    listener = socket.create_server((HOST, 0), backlog=door.BACKLOG)
     entrance = door.Door(
         lambda connection, until: door.exactly(connection, 1, until), served := Served(), 5, 4
     )
