@@ -204,8 +204,9 @@ class Liveness:
             with urllib.request.urlopen(self.url + "/health", timeout=HTTP_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError as error:
-            return False if error.code == 503 else None
-        except OSError:
+            with error:
+                return False if error.code == 503 else None
+        except (OSError, ValueError, http.client.HTTPException):
             return None  # not there yet, or busy: the other signs tell
 
     def _ask(self):
@@ -244,7 +245,7 @@ def _fault(request):
     except urllib.error.HTTPError as error:
         with error:
             return completion.fault(error.code, _text(error))
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return None if isinstance(reason, TimeoutError) else "no answer: %s" % reason
 

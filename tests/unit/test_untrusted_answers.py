@@ -22,6 +22,7 @@ from cluster.errors import NodeError, TrtSparkError, Unreachable
 from remote import answers, engine, gpu_clock, hub, jobs, limited, live, mpi_key, node, readiness, web
 from remote.node import docker_api, probe, stop, untrusted
 from remote.rank0 import completion
+from remote.rank0 import server as rank0_server
 from remote.ssh import Result, SshShell
 from tests import samples
 from trtspark import conversation
@@ -359,3 +360,14 @@ def test_the_hubs_answers_are_limited(packed, raw, monkeypatch):
     url = raw(http(body, f"Content-Length: {len(body)}", *([packed] if packed else []))).url
     with pytest.raises(hub.HubUnavailable, match=r"longer than 1 MB|cannot be read|cannot be asked"):
         hub.Hub(url, hub.Token(None, "")).resolve("org/name", None, trust_remote_code=False)
+
+
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"HTTP/1.1 \xb2 OK\r\n\r\n", b"HTTP/1.1 200"]
+)
+def test_a_server_that_speaks_no_http_does_not_end_rank_0s_watch(said, raw):
+    """Nobody would notice then that the engine hangs."""
+    watch: Any = SimpleNamespace(url=raw(said).url, model="m")
+    assert not rank0_server.Liveness._health(watch)
+    fault = rank0_server._fault(rank0_server.urllib.request.Request(watch.url))
+    assert fault is None or fault.startswith("no answer") or "HTTP" in fault
