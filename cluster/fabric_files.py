@@ -21,6 +21,10 @@ class Seen:
     """Whose our file is: the stack that our record names; "" without a record."""
     addresses: Mapping[str, IPv4Interface] = field(default_factory=dict)
     """What the record says that we gave to which interface."""
+    torn: bool = False
+    """Whether our record is there and cannot be understood."""
+    linked: Sequence[str] = ()
+    """Those of our files that somebody put a symbolic link in the place of."""
     file: str = ""
     """The text of our file; "" when it is not there."""
     merged: str = ""
@@ -40,6 +44,8 @@ def seen(document: Mapping[str, Any]) -> Seen:
     return Seen(
         stack=record.get("stack", ""),
         addresses={name: IPv4Interface(text) for name, text in record.get("addresses", {}).items()},
+        torn=bool(document.get("torn")),
+        linked=tuple(document.get("linked") or ()),
         file=document["file"] or "",
         merged="" if merged["rc"] else merged["out"],
         problem=said if merged["rc"] else "",
@@ -50,6 +56,19 @@ def seen(document: Mapping[str, Any]) -> Seen:
 
 def refuse_others(stack: str, facts: Facts, look: Seen, write: Mapping[str, IPv4Interface]) -> None:
     """Raises NotPrepared where writing would override what somebody else has written down."""
+    for path in look.linked:
+        raise NotPrepared(
+            facts.node,
+            f"{path} is a symbolic link, and no file behind a link is changed.",
+            f"Put a file in its place, or `sudo rm {path}` there.",
+        )
+    if look.torn:
+        raise NotPrepared(
+            facts.node,
+            f"{netplan.RECORD}, our record of its addresses, cannot be understood.",
+            f"Look at {netplan.FILE}: where it is this program's, `sudo rm {netplan.FILE} {netplan.RECORD}` "
+            "there, and `sudo netplan apply`.",
+        )
     if look.stack not in ("", stack):
         raise NotPrepared(
             facts.node,

@@ -16,6 +16,8 @@ import yaml
 #: The name NVIDIA's playbook uses begins with 40 too: before NetworkManager's own 90-NM-….yaml.
 FILE_NAME = "40-trtspark-fabric.yaml"
 FILE = f"/etc/netplan/{FILE_NAME}"
+#: On a node: whose the file is, and what it gave to which interface.
+RECORD = "/var/lib/trtspark/fabric.json"
 #: Bytes. The links carry it on both sides of a cable; a switch must be set to as much or more.
 MTU = 9000
 

@@ -38,7 +38,6 @@ def lines(user: str) -> list[str]:
         *[[f"/usr/bin/cp -p {path} {path}{_NEW}"] for path in _REPLACED],
         *[[f"/usr/bin/tee {path}{_NEW}"] for path in _REPLACED],
         *[[f"/usr/bin/mv -f {path}{_NEW} {path}"] for path in _REPLACED],
-        [f"/usr/bin/cat {_RECORD}"],
         [f"/usr/bin/rm -f {path}" for path in (_DAEMON, _DAEMON + _KEPT, _TOML + _KEPT, _RECORD)],
         [f"/usr/bin/rmdir --ignore-fail-on-non-empty {_STATE}"],
         [f"/usr/bin/systemctl {verb} docker" for verb in ("reset-failed", "reload", "restart")],
@@ -56,7 +55,7 @@ def fabric_lines(user: str) -> list[str]:
         [f"/usr/bin/install -m 600 /dev/stdin {_NETPLAN}{_NEW}"],
         [f"/usr/bin/install -m 644 /dev/stdin {_FABRIC}{_NEW}"],
         *[[f"/usr/bin/mv -f {path}{_NEW} {path}"] for path in (_NETPLAN, _FABRIC)],
-        [f"/usr/bin/cat {_NETPLAN}"],
+        [f"/usr/bin/cat {_NETPLAN}", f"/usr/bin/sync {_NETPLAN}{_NEW}"],
         [
             f"/usr/bin/rm -f {_NETPLAN}",
             f"/usr/bin/rm -f {_NETPLAN_RUN}",

@@ -83,11 +83,13 @@ class Ledger:
             found = json.loads(text or "{}")
             parts = [found.get("joined", []), found.get("bare", [])]
             logins = found.get("logins", {})
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return Ledger()
         if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in parts):
             return Ledger()
-        if not isinstance(logins, dict) or not all({*one} >= LOGIN for one in logins.values()):
+        if not isinstance(logins, dict) or not all(
+            isinstance(one, dict) and {*one} >= LOGIN for one in logins.values()
+        ):
             logins = {}
         return Ledger(frozenset(parts[0]), frozenset(parts[1]), logins)
 

@@ -113,10 +113,18 @@ def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[
 def undo(
     logins: Iterable[dict[str, Any]], props: dict[str, Any], how: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Call `how` for the resource on each machine of `logins`, within `given_up`."""
+    """Call `how` for the resource on each machine of `logins`, within `given_up`. Its answer's "notes", what
+    could not be known there, are warnings.
+    """
     for login in logins:
         with given_up(login["host"], warn()):
-            how({**props, "connection": login})
+            say_notes(login["host"], how({**props, "connection": login}), warn())
+
+
+def say_notes(host: str, done: object, say: Callable[[str], None]) -> None:
+    """Tell what could not be known on a machine, if an answer says so."""
+    for note in done.get("notes", []) if isinstance(done, dict) else []:
+        say(f"{host}: {note}")
 
 
 @contextmanager

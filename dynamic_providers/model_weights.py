@@ -12,7 +12,16 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, kept_on_failure, left, progress, warn
+from dynamic_providers.base import (
+    Provider,
+    changed,
+    given_up,
+    kept_on_failure,
+    left,
+    progress,
+    say_notes,
+    warn,
+)
 
 _COMPARED = ("model", "revision", "hfCache", "hosts", "files", "extras", "missing", "deleteOnDestroy")
 #: How it is done, not what there shall be: a change of these alone is no reason for an update.
@@ -130,7 +139,7 @@ def _forget(props: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], delete
 
     def one(connection: Mapping[str, Any]) -> None:
         with given_up(connection["host"], say):
-            forget({**props, "connections": [connection]}, delete)
+            say_notes(connection["host"], forget({**props, "connections": [connection]}, delete), say)
 
     with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(one, nodes))

@@ -19,19 +19,20 @@ from cluster.fabric_addresses import Choice, NodeAddresses
 from cluster.fabric_files import Seen, seen
 from cluster.facts import Facts
 from remote import answers, node
+from remote.node import deadline, fabric_config
 from remote.ssh import Connection, FreshShell, Shell, SshShell
 
 #: How long a node waits for the confirmation before it puts the old network back.
 KEEP_S = 30
 #: Of that, how long it may take until the interfaces have their addresses: NetworkManager takes seconds.
 SETTLE_S = 20
-#: A guard of somebody else's ends within this: its apply, its wait, and apply again.
-GUARD_S = 120
-LOOK_TIMEOUT_S = GUARD_S + 30
-ASK_TIMEOUT_S = 30
+GUARD_S = fabric_config.GUARD_S
+#: A look, and a change's beginning, wait for another's end.
+LOOK_TIMEOUT_S = deadline.operators(deadline.LOCK_S, fabric_config.WORK_S)
 RETRY_S = 0.3
 #: One question waits this long for the guard to get further.
 POLL_S = 0.5
+ASK_TIMEOUT_S = deadline.operators(POLL_S, fabric_config.ASK_S, fabric_config.FINISH_S)
 ENDS = ("kept", "restored", "removed")
 
 Dial = Callable[[Connection], Shell]
@@ -85,12 +86,17 @@ def _looks(connections: Sequence[Connection], facts: Sequence[Facts], shell: Dia
         connection, mine = pair
         at = [half.netdev for half in mine.hcas if half.active and half.netdev] if anyone else []
         answer = _ask(
-            shell(connection), connection, LOOK_TIMEOUT_S, action="look", neighbours=at, wait_s=GUARD_S
+            shell(connection),
+            connection,
+            LOOK_TIMEOUT_S,
+            action="look",
+            neighbours=at,
+            wait_s=deadline.LOCK_S,
         )
         if answer["waited"]:
             raise NotPrepared(
                 connection.host,
-                "a change of its fabric addresses was under way, and has ended just now.",
+                "another run's change of it was under way, and has ended just now.",
                 "Run the same again.",
             )
         return seen(answer)
@@ -113,7 +119,7 @@ def apply(
         "addresses": dict(props["addresses"]),
         "gids": sorted(props["gids"]),
         "mtu": netplan.MTU,
-        "wait_s": GUARD_S,
+        "wait_s": deadline.LOCK_S,
     }
     shell = dial(connection)
     ended = _ask(shell, connection, LOOK_TIMEOUT_S, action="begin", keep_s=keep_s, **arguments)
@@ -131,18 +137,23 @@ def apply(
     return {**props, "mtu": netplan.MTU}
 
 
-def remove(props: Mapping[str, Any], say: Callable[[str], None], dial: Dial = FreshShell) -> None:
-    """Take our file off a node and apply what is left. Raises NodeError when that cannot be done."""
+def remove(props: Mapping[str, Any], say: Callable[[str], None], dial: Dial = FreshShell) -> dict[str, Any]:
+    """Take our file off a node and apply what is left; {"notes": what could not be known}. Raises NodeError
+    when that cannot be done.
+    """
     connection = Connection.from_props(props["connection"])
     arguments = {
         "stack": props["stack"],
         "file": "",
+        "ours": str(props.get("file") or ""),
         "addresses": dict(props["addresses"]),
         "mtu": netplan.MTU,
-        "wait_s": GUARD_S,
+        "settle_s": 0,
+        "wait_s": deadline.LOCK_S,
     }
     shell = dial(connection)
     ended = _ask(shell, connection, LOOK_TIMEOUT_S, action="remove", **arguments)
+    notes = [ended["note"]] if ended.get("note") else []
     if ended["phase"] == "applying":
         say("netplan apply: the interfaces go back to what the other files say")
         ended = _until_ended(shell, connection, KEEP_S, arguments)
@@ -152,6 +163,7 @@ def remove(props: Mapping[str, Any], say: Callable[[str], None], dial: Dial = Fr
             f"our netplan file is removed, but {ended['reason']}.",
             "Run `sudo netplan apply` there, or restart the machine.",
         )
+    return {"notes": notes}
 
 
 def read(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def _until_ended(
                 shell, connection, ASK_TIMEOUT_S, **{**arguments, "action": "outcome", "wait_s": POLL_S}
             )
             if found["phase"] == "waiting":
-                found = _ask(shell, connection, keep_s + GUARD_S, **{**arguments, "action": "confirm"})
+                found = _confirm(shell, connection, arguments)
             if found["phase"] in ENDS:
                 return found
         except Unreachable as error:
@@ -193,6 +205,13 @@ def _until_ended(
                 "Look at the machine itself: a restart brings the old network back.",
             )
         time.sleep(RETRY_S)
+
+
+def _confirm(shell: Shell, connection: Connection, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the addresses kept, or given up, and wait for that."""
+    asking = (arguments["settle_s"], GUARD_S, 2 * fabric_config.ASK_S, fabric_config.FINISH_S)
+    question = {**arguments, "action": "confirm", "wait_s": GUARD_S}
+    return _ask(shell, connection, deadline.operators(*asking), **question)
 
 
 def _ask(shell: Shell, connection: Connection, timeout: float, **arguments: Any) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from cluster.errors import TrtSparkError
 from remote import answers, node
+from remote.node import deadline
+from remote.node import gpu_clock as program
 from remote.ssh import Connection, Shell, SshShell
 
-TIMEOUT_S = 90
+TIMEOUT_S = deadline.operators(deadline.LOCK_S, program.LONGEST_S)
 
 Dial = Callable[[Connection], Shell]
 
@@ -25,9 +27,9 @@ def cap(props: Mapping[str, Any], shell: Dial = SshShell) -> bool:
     return bool(_run(props, order, shell)["changed"])
 
 
-def give_back(props: Mapping[str, Any], shell: Dial = SshShell) -> bool:
-    """Undo `cap`; whether anything was changed."""
-    return bool(_run(props, {"action": "restore", "stack": props["stack"]}, shell)["changed"])
+def give_back(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
+    """Undo `cap`; what was done, with "notes" where something could not be known."""
+    return _run(props, {"action": "restore", "stack": props["stack"]}, shell)
 
 
 def look(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, str]:

@@ -9,10 +9,11 @@ from cluster import preparation
 from cluster.errors import TrtSparkError, Unreachable
 from cluster.parsing import parse
 from remote import answers, node
+from remote.node import deadline
+from remote.node import gpu_runtime as program
 from remote.ssh import Connection, Shell, SshShell
 
-#: Two restarts of Docker with their deadlines (the second puts back what did not work), and some room.
-TIMEOUT_S = 150
+TIMEOUT_S = deadline.operators(deadline.LOCK_S, program.LONGEST_S)
 PROBE_TIMEOUT_S = 45
 
 Dial = Callable[[Connection], Shell]
@@ -36,7 +37,7 @@ def prepare(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
 
 
 def give_back(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
-    """Undo `prepare`; what was done."""
+    """Undo `prepare`; what was done, with "notes" where something could not be known."""
     session = shell(Connection.from_props(props["connection"]))
     done = _run(session, props, {"action": "restore", "stack": props["stack"]})
     if done["login"]:

@@ -15,7 +15,7 @@ from cluster.weights_progress import Progress
 from remote import jobs, node
 from remote.ssh import Connection, Shell, SshShell
 
-MODULES = ("stop", "detached", "untrusted", "docker_api", "pull_agent", "pull_job")
+MODULES = ("stop", "whole_file", "detached", "untrusted", "docker_api", "pull_agent", "pull_job")
 SOCKET = "/var/run/docker.sock"
 #: Docker says something every second or so, unpacking included.
 STALL_S = 600.0

@@ -7,9 +7,11 @@ from typing import Any
 
 from cluster.errors import NodeError
 from remote import answers, node
+from remote.node import deadline
+from remote.node import rank_access as program
 from remote.ssh import Connection, Shell, SshShell
 
-TIMEOUT_S = 30
+TIMEOUT_S = deadline.operators(deadline.LOCK_S, program.LONGEST_S)
 
 Dial = Callable[[Connection], Shell]
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from cluster.errors import TrtSparkError
 from remote import answers, node
+from remote.node import deadline
+from remote.node import ssh_client as program
 from remote.ssh import Connection, Shell, SshShell
 
-TIMEOUT_S = 90
+TIMEOUT_S = deadline.operators(deadline.LOCK_S, 2 * program.TIMEOUT_S)
 
 Dial = Callable[[Connection], Shell]
 

@@ -31,6 +31,7 @@ from remote.ssh import Connection, Shell, SshShell
 #: What `start` needs, and what everything else does.
 MODULES = (
     "stop",
+    "whole_file",
     "detached",
     "cache_folder",
     "shared_folder",
@@ -44,7 +45,16 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = ("stop", "detached", "cache_folder", "shared_folder", "hub_names", "weights_cache", "weights_job")
+LIGHT = (
+    "stop",
+    "whole_file",
+    "detached",
+    "cache_folder",
+    "shared_folder",
+    "hub_names",
+    "weights_cache",
+    "weights_job",
+)
 PAUSE_S = 0.1
 SAY_EVERY_S = 1.0
 ROUNDS = 4
@@ -184,11 +194,14 @@ def damage(
     return answer
 
 
-def forget(props: Mapping[str, Any], delete: bool, shell: Callable[..., Shell] = SshShell) -> None:
-    """Take our records away and, where `delete`, the files that were fetched by this deployment."""
+def forget(props: Mapping[str, Any], delete: bool, shell: Callable[..., Shell] = SshShell) -> dict[str, Any]:
+    """Take our records away and, where `delete`, the files that were fetched by this deployment.
+    {"notes": what could not be known}.
+    """
     nodes = nodes_of(props, shell)
     args = {"stack": short(props["stack"]), "delete": delete}
-    nodes.every("forget", dict.fromkeys(range(len(nodes.shells)), args))
+    done = nodes.every("forget", dict.fromkeys(range(len(nodes.shells)), args))
+    return {"notes": [note for answer in done.values() for note in answer.get("notes", [])]}
 
 
 def _ask(everyone: Nodes) -> tuple[Nodes, dict[int, dict[str, Any]], dict[int, list[int]]]:

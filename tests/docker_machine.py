@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from remote.node import as_root, docker_daemon, gpu_runtime
+from remote.node import as_root, docker_daemon, gpu_runtime, node_lock
 
 TOML = (Path(__file__).parent / "fixtures/files/container-runtime-config.toml").read_text()
 CONFIG = "etc/nvidia-container-runtime/config.toml"
@@ -86,7 +86,7 @@ class Machine:
                 raise AssertionError(words)
         return ""
 
-    def run(self, words: list[str], **_named: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, words: list[str]) -> dict[str, Any]:
         """What the plain user runs."""
         out, err, code = "", "", 0
         match words:
@@ -118,7 +118,7 @@ class Machine:
                     code = 1
             case _:
                 raise AssertionError(words)
-        return subprocess.CompletedProcess(words, code, out, err)
+        return {"rc": code, "out": out, "err": err}
 
     def write(self, text: str) -> None:
         self.daemon.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,8 @@ def install(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("DAEMON", made.daemon), ("TOML", made.toml), ("RECORD", made.record)):
         monkeypatch.setattr(gpu_runtime, name, str(value))
     monkeypatch.setattr(as_root, "sudo", made.sudo)
-    monkeypatch.setattr(docker_daemon.subprocess, "run", _either(made, subprocess.run))
+    monkeypatch.setattr(as_root, "run", _either(made, as_root.run))
+    monkeypatch.setattr(node_lock, "PLACE", str(made.root))
     monkeypatch.setattr(docker_daemon.shutil, "which", lambda *_a, **_n: "/usr/bin/dockerd")
     monkeypatch.setattr(docker_daemon, "command_line", lambda: ["/usr/bin/dockerd", *made.options])
     monkeypatch.setattr(docker_daemon, "RESTART_DEADLINE_S", 0.2)
@@ -144,6 +145,6 @@ def install(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 def _either(machine: Machine, real: Any) -> Any:
     def run(words: Any, **named: Any) -> Any:
         ours = words[0] in ("docker", "systemctl", "/usr/bin/dockerd")
-        return machine.run(list(words), **named) if ours else real(words, **named)
+        return machine.run(list(words)) if ours else real(words, **named)
 
     return run

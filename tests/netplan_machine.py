@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cluster import netplan
-from remote.node import as_root, fabric_config
+from remote.node import as_root, fabric_config, node_lock
 
 HALF0, HALF1 = "enp1s0f0np0", "enP2p1s0f0np0"
 ADDRESSES = {HALF0: "172.16.100.11/24", HALF1: "172.16.101.11/24"}
@@ -48,17 +48,20 @@ class Machine:
         monkeypatch.setattr(self.program, "GUARD", str(root / "home/.trtspark/fabric-guard"))
         monkeypatch.setattr(self.program, "HEAD_START_S", 0)
         monkeypatch.setattr(self.program, "POLL_S", 0.01)
+        monkeypatch.setattr(self.program, "FINISH_S", 0.2)
         monkeypatch.setattr(as_root, "run", self.run)
+        monkeypatch.setattr(node_lock, "PLACE", str(root))
         monkeypatch.setattr(self.program, "detached", self.detached)
         (root / "etc/netplan").mkdir(parents=True)
 
-    def detached(self, work: Any, lock: int) -> None:
+    def detached(self, work: Any) -> None:
         """A thread, with the lock as a child has it."""
-        held = os.dup(lock)
+        held = os.dup(node_lock.descriptor())
 
         def run() -> None:
             try:
-                work()
+                with node_lock.inherited(held):
+                    work()
             finally:
                 os.close(held)
 
@@ -68,6 +71,12 @@ class Machine:
     def ask(self, action: str, **changes: Any) -> dict[str, Any]:
         found: dict[str, Any] = self.program.main({**ARGS, **changes, "action": action})
         return found
+
+    def waits(self) -> None:
+        """Until the guard waits for its confirmation."""
+        self.program.wait_for(
+            lambda: (as_root.record(self.program.GUARD + "/status") or {}).get("phase") == "waiting", 5
+        )
 
     def join(self) -> None:
         for guard in self.guards:

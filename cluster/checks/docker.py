@@ -87,9 +87,11 @@ def _refusal(said: str, user: str) -> tuple[str, str]:
 )
 def settings_link(context: Context) -> Iterator[Finding]:
     """Whoever keeps them elsewhere would find them changed there, or the link gone."""
+    limit = context.settings.gpu_clock_limit
     for facts in context.nodes:
         for path, target in sorted(facts.links.items()):
-            if preparation.steps(facts):
+            capping = limit and gpu_clock.steps(facts, limit)
+            if capping if path == gpu_clock.UNIT else preparation.steps(facts):
                 yield Finding(
                     "FAIL",
                     facts.node,

@@ -161,5 +161,5 @@ def owner(record: str | None) -> str:
     """The stack in our record of what preparing changed; "" without one, or where it cannot be understood."""
     try:
         return str(json.loads(record or "{}").get("stack") or "")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""

@@ -36,7 +36,7 @@ DEPLOYING: Sequence[Symptom] = (
         "`is a symbolic link to`",
         "the file is kept elsewhere, and would be replaced here",
         "put a file in its place",
-        "`ls -l /etc/docker` there",
+        "`ls -l` of it there",
     ),
     Symptom(
         "`dockerd would not start with`",
@@ -45,10 +45,29 @@ DEPLOYING: Sequence[Symptom] = (
         "`sudo dockerd --validate` there",
     ),
     Symptom(
-        "`cannot be understood. Compare`",
-        "our record on the node was edited",
-        "compare the two files by hand, remove the record",
-        "`sudo cat /var/lib/trtspark/gpu-runtime.json` there",
+        "`cannot be understood` with a path in `/var/lib/trtspark`",
+        "our record on the node is torn, as after a power cut, or was edited",
+        "what it says: compare the files by hand, remove the record",
+        "`sudo cat` of the record there",
+    ),
+    Symptom(
+        "`is torn`, `was torn`, `cannot be known`",
+        "the same at `destroy`, which goes on: what is certain was restored",
+        "what it says, by hand",
+        "`ls -l /var/lib/trtspark /etc/docker` there",
+    ),
+    Symptom(
+        "`another run's change of this machine is under way`",
+        "one program at a time changes a node's files, and a change of the fabric's addresses waits for its "
+        "confirmation",
+        "the same again in a minute",
+        "`sudo lslocks` there: the process that holds `/etc`",
+    ),
+    Symptom(
+        "`somebody else just now`",
+        "a file was edited between the look and the change",
+        "the same again: it begins with the file as it is now",
+        "the file itself",
     ),
     Symptom(
         "`this login is from before its user came into group`",

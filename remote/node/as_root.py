@@ -3,36 +3,52 @@
 docs/preparing.md has the sudoers lines for them; a test compares.
 """
 
+import contextlib
 import hashlib
+import json
 import os
 import subprocess
 
-from remote.node import stop
+from remote.node import deadline, node_lock, stop, whole_file
 
-#: Longer than systemd gives Docker to stop and to start.
-TIMEOUT_S = 240
-#: What a file is called until it is whole.
+#: For a command that reads or writes a file; what takes longer says so.
+TIMEOUT_S = 30
+#: What a file is called until it is whole: sudoers lines name it, so it is the same each time, and belongs to
+#: whoever holds the node's lock.
 NEW = ".trtspark-new"
+#: Of a file that only root may read.
+PRIVATE = "600"
+#: Ours are some hundred bytes.
+RECORD_BYTES = 1 << 20
+ANYTHING = whole_file.ANYTHING
 
 
 def run(words, root=False, text=None, timeout=TIMEOUT_S):
     """{"rc", "out", "err"}, never an exception: 127 for a command that is not there, 124 for no answer."""
+    seconds = deadline.left(timeout)
     command = list(words) if not root or os.geteuid() == 0 else ["sudo", "-n", *words]
+    silent = {"rc": 124, "out": "", "err": "no answer within %.0f s" % (seconds or timeout)}
+    if not seconds:
+        return silent
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             command,
-            input=text,
-            stdin=None if text is not None else subprocess.DEVNULL,
-            capture_output=True,
+            stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return {"rc": 124, "out": "", "err": "no answer within %d s" % timeout}
     except OSError as error:
         return {"rc": 127, "out": "", "err": "%s: %s" % (words[0], error.strerror)}
-    return {"rc": done.returncode, "out": done.stdout, "err": done.stderr}
+    try:
+        out, err = child.communicate(text, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        deadline.end(child)
+        deadline.close(child)
+        return silent
+    return {"rc": child.returncode, "out": out, "err": err}
 
 
 def last(done):
@@ -66,18 +82,79 @@ def read(path):
         raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
 
 
-def put(path, text):
-    """The whole text at once, with the file's owner and mode (0644 for a new one); None removes it."""
-    if text is None:
-        sudo("rm", "-f", path)
-        return
-    new = path + NEW
-    os.umask(0o022)  # sudo keeps a stricter one of the user's
-    sudo("mkdir", "-p", os.path.dirname(path))
-    if os.path.exists(path):
-        sudo("cp", "-p", path, new)  # keeps owner and mode
-    sudo("tee", new, text=text)
-    sudo("mv", "-f", new, path)
+def put(path, text, mode="", was=ANYTHING):
+    """The whole text at once, with the file's owner and mode (0644 for a new one; `mode` where it is given);
+    None removes it. It is on the disk before it has its name.
+
+    `was`: the text that `text` was made of (None for no file): raises Stop where somebody else edited the
+    file meanwhile, and for a symbolic link.
+    """
+    with node_lock.held():
+        refuse_link(path)
+        unchanged(path, was)
+        if text is None:
+            sudo("rm", "-f", path)
+            flush(os.path.dirname(path))
+            return
+        new = path + NEW
+        refuse_link(new)
+        os.umask(0o022)  # sudo keeps a stricter one of the user's
+        sudo("mkdir", "-p", os.path.dirname(path))
+        if mode:
+            sudo("install", "-m", mode, "/dev/stdin", new, text=text)
+        else:
+            if os.path.exists(path):
+                sudo("cp", "-p", path, new)  # keeps owner and mode
+            sudo("tee", new, text=text)
+        if mode == PRIVATE:
+            sudo("sync", new)
+        else:
+            flush(new)
+        unchanged(path, was)
+        refuse_link(path)
+        sudo("mv", "-f", new, path)
+        flush(os.path.dirname(path))
+
+
+def refuse_link(path):
+    """Raises Stop for a symbolic link: what it leads to is somebody's, and elsewhere."""
+    if os.path.islink(path):
+        raise stop.Stop(
+            "%s is a symbolic link to %s. Put a file in its place." % (path, os.path.realpath(path))
+        )
+
+
+def unchanged(path, was):
+    """Raises Stop where the file no longer has the text `was`."""
+    if was is not ANYTHING and content(path) != was:
+        raise stop.Stop(
+            "%s was edited by somebody else just now. It was not touched; run the same again." % path
+        )
+
+
+def content(path):
+    """As `read`, also of a file that only root may read and that sudoers lines let it show."""
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        return sudo("cat", path)
+    return read(path)
+
+
+def flush(path):
+    """Have a file or a folder on the disk; one that this user may not open is left to the kernel."""
+    with contextlib.suppress(OSError):
+        whole_file.flush(path)
+
+
+def record(path):
+    """A record of ours: None where there is none (`null` is none), {} where it is torn, or no JSON object."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        text = content(path)
+        found = json.loads(text) if text is not None and len(text) <= RECORD_BYTES else {}
+    except (stop.Stop, ValueError, RecursionError):
+        return {}
+    return found if found is None or isinstance(found, dict) else {}
 
 
 def tidy(path, blank="{}\n"):

@@ -15,6 +15,8 @@ import threading
 import time
 import traceback
 
+from remote.node import whole_file
+
 END_S = 10.0
 
 
@@ -49,7 +51,7 @@ def end(folder):
         if lock is not None:
             os.close(lock)
             return
-        pid = read_json(os.path.join(folder, "status.json")).get("pid")
+        pid = number(read_json(os.path.join(folder, "status.json")).get("pid"))
         if pid and pid != asked:
             os.kill(pid, signal.SIGTERM)
             asked = pid
@@ -59,6 +61,11 @@ def end(folder):
             time.sleep(0.2)
             return
         time.sleep(0.05)
+
+
+def number(pid):
+    """A process's number; None for what is none, like -1, which stands for all of them."""
+    return pid if isinstance(pid, int) and pid > 1 else None
 
 
 def detach(folder, job, work, close=()):
@@ -117,19 +124,15 @@ def read_json(path):
     try:
         with open(path, encoding="utf-8") as handle:
             found = json.load(handle)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def write_json(path, document):
-    """All of it or nothing, readable by its owner alone."""
+def write_json(path, document, lasting=False):
+    """All of it or nothing, readable by its owner alone. `lasting`: after a power cut too."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    draft = path + ".new"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as handle:
-        json.dump(document, handle)
-    os.replace(draft, path)
+    whole_file.write(path, json.dumps(document).encode(), 0o600, lasting=lasting)
 
 
 def unlink(path):

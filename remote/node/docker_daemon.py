@@ -9,17 +9,18 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 
-from remote.node import as_root, stop
+from remote.node import as_root, deadline, stop
 
 PID_FILE = "/var/run/docker.pid"
 RESTART_DEADLINE_S = 60
 #: A reload is over in milliseconds; it says nothing when it fails.
 RELOAD_DEADLINE_S = 10
 POLL_S = 0.05
+#: For a question to Docker, its daemon or systemd.
+ASK_S = 15
 #: `dockerd --validate` came with Docker 23.
 VALIDATES_SINCE = 23
 
@@ -29,12 +30,12 @@ def look():
 
     None when it does not answer this user.
     """
-    done = subprocess.run(["docker", "info", "--format", "{{json .}}"], capture_output=True, text=True)
+    done = as_root.run(["docker", "info", "--format", "{{json .}}"], timeout=ASK_S)
     try:
-        info = json.loads(done.stdout)
-    except ValueError:
+        info = json.loads(done["out"])
+    except (ValueError, RecursionError):
         return None
-    if not info.get("ServerVersion"):
+    if not isinstance(info, dict) or not info.get("ServerVersion"):
         return None
     specs = [entry.get("NamedResourceSpec") or {} for entry in info.get("GenericResources") or []]
     return {
@@ -73,7 +74,7 @@ def refusal(text, words):
     program = shutil.which("dockerd", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
     if program is None:
         return ""
-    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    version = as_root.run([program, "--version"], timeout=ASK_S)["out"]
     found = re.search(r"version v?(\d+)", version)
     if found is None or int(found.group(1)) < VALIDATES_SINCE:
         return ""
@@ -81,10 +82,10 @@ def refusal(text, words):
         handle.write(text)
         handle.flush()
         command = [program, *words[1:], "--validate", "--config-file", handle.name]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        said = (done.stderr.strip().splitlines() or [""])[-1]
+        done = as_root.run(command, timeout=ASK_S)
+        said = (done["err"].strip().splitlines() or [""])[-1]
         # Any other failure is not about the settings: it may want to be root.
-        if done.returncode and handle.name in said:
+        if done["rc"] and handle.name in said:
             return said.replace(handle.name, "it").removeprefix("unable to configure the Docker daemon with ")
     return ""
 
@@ -92,38 +93,37 @@ def refusal(text, words):
 def reload(wanted):
     """Have the settings read again; True when `wanted(look())` came true in time."""
     as_root.sudo("systemctl", "reload", "docker")
-    deadline = time.monotonic() + RELOAD_DEADLINE_S
-    while True:
-        seen = look()
-        if seen is not None and wanted(seen):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
+    end = time.monotonic() + RELOAD_DEADLINE_S
+    with deadline.within(RELOAD_DEADLINE_S):
+        while True:
+            seen = look()
+            if seen is not None and wanted(seen):
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL_S)
 
 
 def restart():
-    """Raises Stop when it does not come back in time."""
-    # A counted start is not a crash: an `up` right after a `destroy` must not meet systemd's limit.
-    as_root.sudo("systemctl", "reset-failed", "docker")
-    as_root.sudo("systemctl", "restart", "docker")
-    deadline = time.monotonic() + RESTART_DEADLINE_S
-    while True:
-        done = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True
-        )
-        # A socket that only says no has a daemon behind it.
-        if done.returncode == 0 or "permission denied" in done.stderr:
-            return
-        if time.monotonic() > deadline:
-            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise stop.Stop(
-                "Docker did not answer within %d s of its restart: %s" % (RESTART_DEADLINE_S, said)
-            )
-        time.sleep(POLL_S)
+    """Raises Stop when it does not come back in time; systemd may still be at it then."""
+    end = time.monotonic() + RESTART_DEADLINE_S
+    with deadline.within(RESTART_DEADLINE_S):
+        # A counted start is not a crash: an `up` right after a `destroy` must not meet systemd's limit.
+        as_root.sudo("systemctl", "reset-failed", "docker")
+        as_root.sudo("systemctl", "restart", "docker")
+        while True:
+            done = as_root.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=ASK_S)
+            # A socket that only says no has a daemon behind it.
+            if done["rc"] == 0 or "permission denied" in done["err"]:
+                return
+            if time.monotonic() > end:
+                said = (done["err"].strip().splitlines() or ["nothing"])[-1]
+                raise stop.Stop(
+                    "Docker did not answer within %d s of its restart: %s" % (RESTART_DEADLINE_S, said)
+                )
+            time.sleep(POLL_S)
 
 
 def is_active():
     """Whether systemd keeps Docker running."""
-    done = subprocess.run(["systemctl", "is-active", "docker"], capture_output=True, text=True)
-    return done.stdout.strip() == "active"
+    return as_root.run(["systemctl", "is-active", "docker"], timeout=ASK_S)["out"].strip() == "active"

@@ -4,19 +4,20 @@ A new file is tried first: as /run/netplan/… (gone after a power cut), checked
 applied by a process of its own that outlives the ssh session. Only a `confirm` over a new connection makes
 it last; without one the file is removed and the old state applied again. `netplan apply` drops the
 management address for about a second (field reports), and may for good: nobody need be there.
-Runs as the plain user; sudo is used for netplan, install, mv, cat, rm, mkdir, rmdir and ip only.
+A change holds the node's lock until its guard has ended. Runs as the plain user; sudo is used for netplan,
+install, sync, mv, cat, rm, mkdir, rmdir and ip only.
 """
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 
-from remote.node import as_root, stop
+from remote.node import as_root, deadline, node_lock, stop, whole_file
 
 NAME = "40-trtspark-fabric.yaml"
 FILE = "/etc/netplan/" + NAME
@@ -28,9 +29,23 @@ HEAD_START_S = 0.5
 #: netplan apply restarts NetworkManager; recorded: some seconds.
 APPLY_S = 60
 APPLY_TRIES = 3
+#: The old network comes back within this.
+BACK_S = 90
+#: A guard ends within this and the time that it waits for its confirmation.
+GUARD_S = APPLY_S + BACK_S + 5
+#: Beyond what it waits for: an action that asks, and one that writes files and has netplan look at them.
+ASK_S, WORK_S = 20, 90
+#: From a guard's last word to its end.
+FINISH_S = 1
 DEFAULT_MTU = 1500
 POLL_S = 0.1
 ENDS = ("kept", "restored", "removed")
+TORN = "%s, our record of the fabric's addresses, was torn: what Pulumi's state has of them was taken back."
+NOT_KNOWN = (
+    "%s, our record of the fabric's addresses, is torn, and %s is not as this stack wrote it: whose it is "
+    "cannot be known, and it stays. Where nothing needs it: `sudo rm %s %s; sudo netplan apply` there."
+)
+ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}")
 
 
 def main(args):
@@ -39,27 +54,41 @@ def main(args):
     return {action.__name__: action for action in actions}[args["action"]](args)
 
 
+def recorded():
+    """Our record, None where there is none; {} where it cannot be understood."""
+    found = as_root.record(RECORD)
+    if not found:
+        return found
+    stack, addresses = found.get("stack"), found.get("addresses")
+    whole = isinstance(stack, str) and isinstance(addresses, dict)
+    return found if whole and all(ADDRESS.fullmatch(str(one)) for one in addresses.values()) else {}
+
+
 # --- looking -----------------------------------------------------------------------------------------
 
 
 def look(args):
     """What is written down, and who answers at the interfaces of `neighbours` (needs no root)."""
-    waited = busy()
+    waited = node_lock.busy()
     if waited:
-        wait_for(lambda: not busy(), args["wait_s"])
-    merged = as_root.run(["netplan", "get"], root=True, timeout=APPLY_S)
-    return {
-        "waited": waited,
-        "record": json.loads(text_of(RECORD) or "null"),
-        "file": ours(),
-        "netplan": merged,
-        "neighbours": neighbours(args["neighbours"]),
-        "dynamic": sorted(
-            name
-            for name, link in links().items()
-            if any(row.get("dynamic") for row in link["addr_info"] if row.get("family") == "inet")
-        ),
-    }
+        wait_for(lambda: not node_lock.busy(), args["wait_s"])
+    with deadline.within(WORK_S):
+        record = recorded()
+        merged = as_root.run(["netplan", "get"], root=True, timeout=APPLY_S)
+        return {
+            "waited": waited,
+            "record": record,
+            "torn": record == {},
+            "linked": [path for path in (FILE, RECORD) if os.path.islink(path)],
+            "file": ours(),
+            "netplan": merged,
+            "neighbours": neighbours(args["neighbours"]),
+            "dynamic": sorted(
+                name
+                for name, link in links().items()
+                if any(row.get("dynamic") for row in link["addr_info"] if row.get("family") == "inet")
+            ),
+        }
 
 
 def neighbours(netdevs):
@@ -78,8 +107,7 @@ def neighbours(netdevs):
         try:
             ping.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            ping.kill()
-            ping.wait()
+            deadline.end(ping)
     found = {}
     for name in netdevs:
         shown = as_root.run(["ip", "-j", "-6", "neigh", "show", "dev", name])["out"]
@@ -90,13 +118,14 @@ def neighbours(netdevs):
 
 def read(args):
     """Our file's text and what the interfaces `netdevs` really have, as the resource states them."""
-    there = links()
-    addresses = {}
-    for name in args["netdevs"]:
-        found = ipv4(there.get(name))
-        if found:
-            addresses[name] = ", ".join(sorted(found))
-    return {"file": ours() or "", "addresses": addresses}
+    with deadline.within(ASK_S):
+        there = links()
+        addresses = {}
+        for name in args["netdevs"]:
+            found = ipv4(there.get(name))
+            if found:
+                addresses[name] = ", ".join(sorted(found))
+        return {"file": ours() or "", "addresses": addresses}
 
 
 def links():
@@ -151,75 +180,94 @@ def begin(args):
     """Try `file` for `stack`: {"phase": "kept"} where nothing needs applying, else a guard takes over.
 
     Also: `addresses` {interface: "a.b.c.d/24"}, `mtu`, `gids` (interfaces whose address needs one);
-    `wait_s` for another's guard to end, `keep_s` for the confirmation to come.
+    `wait_s` for another's change to end, `keep_s` for the confirmation to come.
     """
-    with locked(args["wait_s"]) as lock:
-        return attempt(args, lock)
+    with node_lock.held(args["wait_s"]), deadline.within(WORK_S):
+        forget()
+        return attempt(args)
 
 
-def attempt(args, lock):
+def attempt(args):
     """The change itself, one at a time."""
+    for path in (FILE, TRIAL, RECORD):
+        as_root.refuse_link(path)
     new = json.dumps({"stack": args["stack"], "addresses": args["addresses"]}, sort_keys=True)
     before = text_of(RECORD)
     if before != new:
-        put(RECORD, new, "644")
+        as_root.put(RECORD, new, "644")
     if ours() == args["file"] and not lacking(args):
-        finish()
         return {"phase": "kept", "reason": ""}
-    as_root.sudo("mkdir", "-p", os.path.dirname(TRIAL))
-    as_root.sudo("install", "-m", "600", "/dev/stdin", TRIAL, text=args["file"])
-    done = as_root.run(["netplan", "generate"], root=True, timeout=APPLY_S)
-    if done["rc"]:
+    previous = ours()
+    try:
+        as_root.sudo("mkdir", "-p", os.path.dirname(TRIAL))
+        as_root.sudo("install", "-m", as_root.PRIVATE, "/dev/stdin", TRIAL, text=args["file"])
+        generate()
+        if not lacking(args):  # the addresses are there, the file is not: nothing to apply
+            keep(args["file"], previous)
+            return {"phase": "kept", "reason": ""}
+        status(args, "applying")
+        detached(lambda: guard(args, before, previous))
+    except Exception:  # no trial without its guard
         drop_trial()
         put_back(before)
-        finish()
-        raise stop.Stop("netplan does not take the new file: %s. Nothing was changed." % as_root.last(done))
-    if not lacking(args):  # the addresses are there, the file is not: nothing to apply
-        keep(args["file"])
-        finish()
-        return {"phase": "kept", "reason": ""}
-    status("applying")
-    detached(lambda: guard(args, before), lock)
+        forget()
+        raise
     return {"phase": "applying", "reason": ""}
 
 
-def guard(args, before):
-    """Apply, wait for the verdict, and end as kept or restored."""
-    previous = ours()
+def generate():
+    """Raises Stop where netplan does not take its files as they are now."""
+    done = as_root.run(["netplan", "generate"], root=True, timeout=APPLY_S)
+    if done["rc"]:
+        raise stop.Stop("netplan does not take the new file: %s. Nothing was changed." % as_root.last(done))
+
+
+def guard(args, before, previous):
+    """Apply, wait for the verdict, and end as kept or restored: the old network is back in any case."""
+    try:
+        verdict = tried(args, previous)
+    except Exception as error:
+        verdict = str(error) if isinstance(error, stop.Stop) else "its guard met %s" % type(error).__name__
+    if not verdict:
+        status(args, "kept")
+        return
+    with deadline.within(BACK_S):
+        drop_trial()
+        with contextlib.suppress(stop.Stop):  # a disk that takes nothing more
+            file_back(previous if ours() == args["file"] else ours())
+        for _ in range(APPLY_TRIES):
+            done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
+            if done["rc"] == 0:
+                break
+            time.sleep(1)
+        if before is None:
+            give_back(args["addresses"], args["mtu"])
+        try:
+            put_back(before)
+        finally:
+            status(args, "restored", verdict)
+
+
+def tried(args, previous):
+    """Apply it and keep it when that is confirmed; "", or why it was not kept."""
     time.sleep(HEAD_START_S)
     done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
     if done["rc"]:
-        verdict = "`netplan apply` failed: %s" % as_root.last(done)
-    else:
-        status("waiting")
-        verdict = wait_for(lambda: text_of(GUARD + "/verdict"), args["keep_s"]) or "nobody confirmed it"
-    if verdict == "keep":
-        try:
-            keep(args["file"])
-        except stop.Stop as error:
-            verdict = str(error)
-        else:
-            status("kept")
-            return
-    drop_trial()
-    with contextlib.suppress(stop.Stop):  # a disk that takes nothing more
-        file_back(previous)
-    for _ in range(APPLY_TRIES):
-        done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
-        if done["rc"] == 0:
-            break
-        time.sleep(1)
-    if before is None:
-        give_back(args["addresses"], args["mtu"])
-    try:
-        put_back(before)
-    finally:
-        status("restored", verdict)
+        return "`netplan apply` failed: %s" % as_root.last(done)
+    status(args, "waiting")
+    said = wait_for(lambda: text_of(GUARD + "/verdict"), args["keep_s"]) or "nobody confirmed it"
+    if said != "keep":
+        return said
+    with deadline.within(ASK_S):
+        keep(args["file"], previous)
+    return ""
 
 
-def keep(text):
-    """From a trial to a file that lasts; the text is the same, so there is nothing to apply."""
-    put(FILE, text, "600")
+def keep(text, previous):
+    """From a trial to a file that lasts, in the place of `previous`; the text is the trial's, so there is
+    nothing to apply.
+    """
+    as_root.put(FILE, text, as_root.PRIVATE, was=previous)
     drop_trial()
 
 
@@ -233,9 +281,10 @@ def confirm(args):
     """Keep it when the interfaces have what they should within `settle_s`, else give it up. Returns as
     `outcome`. To be asked over a connection that was made while the guard was waiting already.
     """
-    if phase()["phase"] == "waiting":
-        wait_for(lambda: not lacking(args), args["settle_s"])
-        verdict(lacking(args) or "keep")
+    with deadline.within(args["settle_s"] + ASK_S):
+        if phase(args)["phase"] == "waiting":
+            wait_for(lambda: not lacking(args), args["settle_s"])
+            verdict(lacking(args) or "keep")
     return outcome(args)
 
 
@@ -243,57 +292,72 @@ def outcome(args):
     """How far it is after `wait_s` at most: {"phase": applying | waiting | kept | restored | removed,
     "reason"}. Once told of an end the guard forgets it, and what is there tells.
     """
-    wait_for(lambda: phase()["phase"] in ENDS or not busy(), args["wait_s"])
-    found = phase()
+    wait_for(lambda: phase(args)["phase"] in ENDS or not node_lock.busy(), args["wait_s"])
+    found = phase(args)
     if found["phase"] in ENDS:
         finish()
-    elif not busy():
-        if args["file"]:
-            done, end = ours() == args["file"] and not lacking(args), "restored"
-        else:
-            done, end = not os.path.exists(RECORD), "removed"  # the record goes last
-            if done:
-                put_back(None)
-        end = "kept" if done and args["file"] else end
-        found = {"phase": end, "reason": "" if done else "its guard is gone"}
+    elif not node_lock.busy():
+        with deadline.within(ASK_S):
+            found = told_by_what_is_there(args)
         finish()
     return found
 
 
+def told_by_what_is_there(args):
+    """The end of a change whose guard did not live to tell it, or has been heard already."""
+    if args["file"]:
+        done, end = ours() == args["file"] and not lacking(args), "kept"
+    else:
+        done, end = not os.path.exists(RECORD), "removed"  # the record goes last
+        if done:
+            put_back(None)
+    if done:
+        return {"phase": end, "reason": ""}
+    return {"phase": "restored" if args["file"] else end, "reason": "its guard is gone"}
+
+
 def remove(args):
     """Take our file away, and only ours: another stack's record means that the file is its."""
-    with locked(args["wait_s"]) as lock:
-        return removal(args, lock)
+    with node_lock.held(args["wait_s"]), deadline.within(WORK_S):
+        forget()
+        return removal(args)
 
 
-def removal(args, lock):
-    """The removal itself; what is not there needs none."""
-    record = json.loads(text_of(RECORD) or "null")
+def removal(args):
+    """The removal itself; what is not there needs none. With a torn record, what Pulumi's state has of our
+    file (`ours`, its text, and `addresses`) says whether it is ours: "note" is a sentence about that.
+    """
+    record, end = recorded(), {"phase": "removed", "reason": ""}
     if record is None:  # at most what a run that was cut off left
         file_back(ours())
         put_back(None)
-    if record is None or record.get("stack") != args["stack"]:
-        finish()
-        return {"phase": "removed", "reason": ""}
-    there = [path for path in (FILE, TRIAL) if os.path.exists(path)]
+    if record == {}:
+        if ours() not in (None, args.get("ours") or None):
+            return {**end, "note": NOT_KNOWN % (RECORD, FILE, FILE, RECORD)}
+        end["note"] = TORN % RECORD
+        record = {"stack": args["stack"], "addresses": args["addresses"]}
+    if record is None or record["stack"] != args["stack"]:
+        return end
+    as_root.refuse_link(FILE)
+    there = [path for path in (FILE, TRIAL) if os.path.lexists(path)]
     file_back(None)
     if TRIAL in there:
         drop_trial()
     if not there and not any(ipv4(link) & set(record["addresses"].values()) for link in links().values()):
         put_back(None)
-        finish()
-        return {"phase": "removed", "reason": ""}
-    status("applying")
-    detached(lambda: taking_back(record["addresses"], args["mtu"]), lock)
-    return {"phase": "applying", "reason": ""}
+        return end
+    status(args, "applying")
+    detached(lambda: taking_back(args, record["addresses"]))
+    return {**end, "phase": "applying"}
 
 
-def taking_back(addresses, mtu):
+def taking_back(args, addresses):
     time.sleep(HEAD_START_S)
     done = as_root.run(["netplan", "apply"], root=True, timeout=APPLY_S)
-    give_back(addresses, mtu)
-    put_back(None)
-    status("removed", "`netplan apply` failed: %s" % as_root.last(done) if done["rc"] else "")
+    with deadline.within(BACK_S):
+        give_back(addresses, args["mtu"])
+        put_back(None)
+    status(args, "removed", "`netplan apply` failed: %s" % as_root.last(done) if done["rc"] else "")
 
 
 def give_back(addresses, mtu):
@@ -312,18 +376,18 @@ def give_back(addresses, mtu):
 def file_back(text):
     """Our file with this text, None for no file, and nothing half-written beside it."""
     if os.path.exists(FILE + as_root.NEW) or (text is not None and ours() != text):
-        put(FILE, text or "", "600")
-    if text is None and os.path.exists(FILE):
+        as_root.put(FILE, text or "", as_root.PRIVATE)
+    if text is None and os.path.lexists(FILE):
         as_root.sudo("rm", "-f", FILE)
 
 
 def put_back(record):
     """The record as it was; None for none."""
     if record is not None:
-        put(RECORD, record, "644")
+        as_root.put(RECORD, record, "644")
         return
     if os.path.exists(RECORD + as_root.NEW):  # of a run that was cut off
-        put(RECORD, "null", "644")
+        as_root.put(RECORD, "null", "644")
     if os.path.exists(RECORD):
         as_root.sudo("rm", "-f", RECORD)
     if os.path.isdir(os.path.dirname(RECORD)):
@@ -333,45 +397,34 @@ def put_back(record):
 # --- the guard's own files ---------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def locked(wait_s):
-    """The lock that one change at a time holds, its guard included: a file descriptor."""
-    os.makedirs(GUARD, mode=0o700, exist_ok=True)
-    lock = os.open(GUARD + "/lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        if not wait_for(lambda: try_lock(lock), wait_s):
-            raise stop.Stop("Another change of the fabric is under way here. Try the same again in a minute.")
-        for name in ("status", "verdict"):
-            if os.path.exists(GUARD + "/" + name):
-                os.remove(GUARD + "/" + name)
-        yield lock
-    finally:
-        os.close(lock)
+def forget():
+    """What an earlier change told of itself; to be called by whoever holds the lock."""
+    shutil.rmtree(GUARD, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(GUARD))
 
 
-def try_lock(lock):
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def finish():
+    """`forget`, unless another change is under way: then it is that one's."""
+    with contextlib.suppress(stop.Stop), node_lock.held(FINISH_S):
+        forget()
 
 
-def busy():
-    """Whether a change is under way."""
-    try:
-        with open(GUARD + "/lock") as lock:
-            return not try_lock(lock)
-    except OSError:
-        return False
+def name_of(args):
+    """What tells one change from another: whose it is, and the text it is about."""
+    return as_root.checksum(json.dumps([args["stack"], args["file"]]))
 
 
-def phase():
-    return json.loads(text_of(GUARD + "/status") or '{"phase": "", "reason": ""}')
+def phase(args):
+    """How far this change is, by its guard's word: {"phase", "reason"}; "" where it says nothing."""
+    found = as_root.record(GUARD + "/status") or {}
+    if found.get("of") != name_of(args):
+        return {"phase": "", "reason": ""}
+    return {"phase": found["phase"], "reason": found["reason"]}
 
 
-def status(name, reason=""):
-    write(GUARD + "/status", json.dumps({"phase": name, "reason": reason}))
+def status(args, name, reason=""):
+    write(GUARD + "/status", json.dumps({"of": name_of(args), "phase": name, "reason": reason}))
 
 
 def verdict(text):
@@ -379,21 +432,13 @@ def verdict(text):
 
 
 def write(path, text):
-    with open(path + ".new", "w") as handle:
-        handle.write(text)
-    os.rename(path + ".new", path)
+    os.makedirs(GUARD, mode=0o700, exist_ok=True)
+    whole_file.write(path, text.encode(), 0o600, lasting=False)
 
 
-def finish():
-    """The guard's folder goes; ours around it too when nothing else is in it."""
-    shutil.rmtree(GUARD, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(GUARD))
-
-
-def detached(work, _lock):
-    """Run `work` in a session of its own, so that the end of ours does not end it. It holds the lock too:
-    a child has its parent's files, and a lock lasts until the last of them is closed.
+def detached(work):
+    """Run `work` in a session of its own, so that the end of ours does not end it. It holds the node's lock
+    too: a child has its parent's files, and a lock lasts until the last of them is closed.
     """
     if os.fork():
         return
@@ -402,6 +447,7 @@ def detached(work, _lock):
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)
+        deadline.anew()
         work()
     finally:
         os._exit(0)
@@ -431,10 +477,3 @@ def text_of(path):
             return handle.read()
     except OSError:
         return None
-
-
-def put(path, text, mode):
-    """A file of root's, whole or not at all; netplan does not read names that end otherwise."""
-    as_root.sudo("mkdir", "-p", os.path.dirname(path))
-    as_root.sudo("install", "-m", mode, "/dev/stdin", path + as_root.NEW, text=text)
-    as_root.sudo("mv", "-f", path + as_root.NEW, path)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 
-from remote.node import as_root, stop
+from remote.node import as_root, deadline, node_lock, stop
 
 NAME = "trtspark-gpu-clock.service"
 FOLDER = "/etc/systemd/system"
@@ -20,6 +20,8 @@ RECORD = "/var/lib/trtspark/gpu-clock.json"
 #: A GPU's clock is a multiple of a step: a cap may be missed by less than this.
 STEP_MHZ = 15
 SMI_TIMEOUT_S = 10
+#: systemd's start of the unit, and all that a run does.
+START_S, LONGEST_S = 30, 90
 TEXT = """[Unit]
 Description=Cap on the GPU's clock, set by trtspark
 After=nvidia-persistenced.service
@@ -40,13 +42,16 @@ def main(args):
     """`args`: {"action": "apply", "limit": MHz, "stack": name, "take_over": name or ""},
     {"action": "restore", "stack": name} or {"action": "read"}.
 
-    Answers {"changed": bool}, or for "read" {"unit", "boot", "now"} (see `read`).
+    Answers {"changed": bool} and, for "restore" with a torn record, "notes": sentences; for "read" {"unit",
+    "boot", "now"} (see `read`).
     """
-    if args["action"] == "apply":
-        return apply(args["limit"], args["stack"], args.get("take_over", ""))
-    if args["action"] == "restore":
+    if args["action"] == "read":
+        with deadline.within(LONGEST_S):
+            return read()
+    with node_lock.held(), deadline.within(LONGEST_S):
+        if args["action"] == "apply":
+            return apply(args["limit"], args["stack"], args.get("take_over", ""))
         return restore(args["stack"])
-    return read()
 
 
 def read():
@@ -76,9 +81,14 @@ def limit_of(text):
 
 def apply(limit, stack, take_over=""):
     record = recorded()
+    if record == TORN:
+        raise stop.Stop(
+            "%s, our record of the GPU's clock, cannot be understood. Remove it and %s." % (RECORD, UNIT)
+        )
     if record and record["stack"] not in (stack, take_over):
         raise stop.Stop("its GPU's clock was capped by stack %s, which still owns it." % record["stack"])
-    if not record and os.path.exists(UNIT):
+    found = as_root.read(UNIT)
+    if not record and os.path.lexists(UNIT):
         raise stop.Stop("%s is there, and this program has no record of writing it. Remove it." % UNIT)
     refuse_others()
     most = number("clocks.max.sm")
@@ -92,11 +102,12 @@ def apply(limit, stack, take_over=""):
         return {"changed": False}
     # What was there before: no unit of ours, and the driver's own clocks. A lock cannot be read.
     as_root.put(RECORD, json.dumps({"stack": stack, "before": None}, sort_keys=True))
-    as_root.put(UNIT, text)
+    as_root.put(UNIT, text, was=found)
     as_root.sudo("systemctl", "daemon-reload")
     as_root.sudo("systemctl", "enable", NAME)
     try:
-        as_root.sudo("systemctl", "restart", NAME)
+        with deadline.within(START_S):
+            as_root.sudo("systemctl", "restart", NAME)
     except stop.Stop as error:
         withdraw()
         raise stop.Stop(
@@ -121,17 +132,25 @@ def refuse_others():
 
 def restore(stack):
     record = recorded()
-    if not record or record["stack"] != stack:
+    if not record or record["stack"] not in (stack, None):
         return {"changed": False}
-    if limit_of(as_root.read(UNIT)) in ("none", "edited"):
+    found = as_root.read(UNIT)
+    if limit_of(found) in ("none", "edited"):
         # Without its own ExecStop the lock would stay: write the unit once more, and stop that.
-        as_root.put(UNIT, TEXT % (number("clocks.max.sm") or 0))
+        as_root.put(UNIT, TEXT % (number("clocks.max.sm") or 0), was=found)
         as_root.sudo("systemctl", "daemon-reload")
     if systemctl("is-active") != "active":
-        with contextlib.suppress(stop.Stop):  # a GPU that is gone has no lock either
+        # A GPU that is gone has no lock either.
+        with contextlib.suppress(stop.Stop), deadline.within(START_S):
             as_root.sudo("systemctl", "restart", NAME)
     withdraw()
-    return {"changed": True}
+    if record != TORN:
+        return {"changed": True}
+    note = (
+        "%s, our record of the GPU's clock, was torn: whose cap it was cannot be known. It is taken back; a "
+        "stack that still wants one sets it at its next `pulumi up`." % RECORD
+    )
+    return {"changed": True, "notes": [note]}
 
 
 def withdraw():
@@ -143,15 +162,16 @@ def withdraw():
     as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
 
 
+#: A record that does not say whose it is.
+TORN = {"stack": None}
+
+
 def recorded():
-    """Our record, None where there is none."""
-    try:
-        found = json.loads(as_root.read(RECORD) or "null")
-        return found and {"stack": str(found["stack"]), "before": found["before"]}
-    except (ValueError, KeyError, TypeError):
-        raise stop.Stop(
-            "%s, our record of the GPU's clock, cannot be understood. Remove it and %s." % (RECORD, UNIT)
-        ) from None
+    """Our record; None where there is none, TORN where it cannot be understood."""
+    found = as_root.record(RECORD)
+    if found is None:
+        return None
+    return {"stack": found["stack"]} if isinstance(found.get("stack"), str) else TORN
 
 
 def systemctl(verb, name=NAME):

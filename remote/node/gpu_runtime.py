@@ -12,7 +12,16 @@ import json
 import os
 import pwd
 
-from remote.node import as_root, config_toml, daemon_json, docker_daemon, stop
+from remote.node import (
+    as_root,
+    config_toml,
+    daemon_json,
+    deadline,
+    docker_daemon,
+    gpu_record,
+    node_lock,
+    stop,
+)
 
 DAEMON = "/etc/docker/daemon.json"
 TOML = "/etc/nvidia-container-runtime/config.toml"
@@ -20,6 +29,10 @@ RECORD = "/var/lib/trtspark/gpu-runtime.json"
 KEPT = ".before-trtspark"
 NO_RECORD = '{"files": {}, "group": "", "stack": ""}'
 GROUP = "docker"
+#: Looking, and writing files.
+WORK_S = 40
+#: All of it: a reload, a restart, and a second one that puts back what did not work.
+LONGEST_S = WORK_S + docker_daemon.RELOAD_DEADLINE_S + 2 * docker_daemon.RESTART_DEADLINE_S + 20
 
 
 def main(args):
@@ -27,17 +40,31 @@ def main(args):
     {"action": "restore", "stack": name}. A machine that another stack prepared is that stack's: "apply"
     refuses it, unless it is the one to take over, and "restore" leaves it alone.
 
-    Answers {"changed": paths, "docker": "restarted", "reloaded" or "", "login": bool}. With "login" this
-    user has other groups now, which a new login sees: "apply" is to be repeated there.
+    Answers {"changed": paths, "docker": "restarted", "reloaded" or "", "login": bool}, and for "restore" with
+    a torn record "notes": what cannot be known, sentences. With "login" this user has other groups now, which
+    a new login sees: "apply" is to be repeated there.
     """
-    if args["action"] == "apply":
-        return apply(args["gpu"], args["stack"], args.get("take_over", ""), args.get("group", False))
-    if args["action"] == "restore":
+    if args["action"] not in ("apply", "restore"):
+        raise stop.Stop("unknown action %r." % args["action"])
+    with node_lock.held(), deadline.within(LONGEST_S):
+        if args["action"] == "apply":
+            return apply(args["gpu"], args["stack"], args.get("take_over", ""), args.get("group", False))
         return restore(args["stack"])
-    raise stop.Stop("unknown action %r." % args["action"])
 
 
 def apply(gpu, stack, take_over="", group=False):
+    """Prepare it."""
+    with deadline.within(WORK_S):
+        need, files = prepared(gpu, stack, take_over, group)
+    if need is None:
+        return {"changed": [], "docker": "", "login": True}
+    return {"changed": sorted(files), "docker": take(need, gpu, files), "login": False}
+
+
+def prepared(gpu, stack, take_over, group):
+    """The files as they should be: (what the running Docker needs to have it, {path: as `changes` has it});
+    (None, {}) where this user came into the group just now.
+    """
     record = recorded()
     if record["stack"] not in ("", stack, take_over):
         raise stop.Stop("it was prepared by stack %s, which still owns it." % record["stack"])
@@ -47,7 +74,8 @@ def apply(gpu, stack, take_over="", group=False):
         as_root.put(RECORD, json.dumps(record, sort_keys=True))
     files = changes(gpu, record)
     if group and not in_group() and not let_in_otherwise():
-        return join_group(record)
+        join_group(record)
+        return None, {}
     seen = docker_daemon.look()
     if seen is None:
         raise stop.Stop(unanswered())
@@ -57,13 +85,13 @@ def apply(gpu, stack, take_over="", group=False):
     if need or DAEMON in files:
         accept(files[DAEMON][1] if DAEMON in files else as_root.read(DAEMON))
     remember(record, files)
-    for path, (_before, after, _changes) in files.items():
-        as_root.put(path, after)
-    return {"changed": sorted(files), "docker": take(need, gpu, files), "login": False}
+    for path, (_before, after, _changes, found) in files.items():
+        as_root.put(path, after, was=found)
+    return need, files
 
 
 def changes(gpu, record):
-    """{path: (the owner's text, the new one, what was changed)} of the files that must change.
+    """{path: (the owner's text, the new one, what was changed, what is there)} of the files that must change.
 
     Raises Stop, before anything is touched, for one that cannot be understood.
     """
@@ -71,16 +99,13 @@ def changes(gpu, record):
     daemon, toml = as_root.read(DAEMON), as_root.read(TOML)
     if daemon_json.merged(daemon, DAEMON, gpu)[1]:
         mine = owners(DAEMON, daemon, record)
-        files[DAEMON] = (mine, *daemon_json.merged(mine, DAEMON, gpu))
+        files[DAEMON] = (mine, *daemon_json.merged(mine, DAEMON, gpu), daemon)
     if toml is not None and config_toml.OURS not in config_toml.names(toml):
         mine = owners(TOML, toml, record)
         after, was = config_toml.merged(mine, TOML)
-        files[TOML] = (mine, after, {"was": was})
+        files[TOML] = (mine, after, {"was": was}, toml)
     for path in files:
-        if os.path.islink(path):
-            raise stop.Stop(
-                "%s is a symbolic link to %s. Put a file in its place." % (path, os.path.realpath(path))
-            )
+        as_root.refuse_link(path)
     return files
 
 
@@ -148,41 +173,55 @@ def restart_with(text):
 
 
 def restore(stack):
-    record = recorded()
+    """Give it back, as far as it can be known what was there before."""
+    record, notes = gpu_record.read(RECORD, DAEMON, TOML, KEPT, GROUP)
     if record["stack"] not in ("", stack):
         return {"changed": [], "docker": "", "login": False}
+    for path in record["files"]:
+        as_root.refuse_link(path)
     files = {path: as_root.read(path) for path in sorted(record["files"])}
     wanted = {path: owners(path, text, record) for path, text in files.items()}
     changed = [path for path in wanted if wanted[path] != files[path]]
     done = ""
     if DAEMON in files:
-        done = give_back(record, wanted[DAEMON])
+        done = give_back(record, files[DAEMON], wanted[DAEMON])
     if TOML in changed:
-        as_root.put(TOML, wanted[TOML])
+        as_root.put(TOML, wanted[TOML], was=files[TOML])
     if done == "restart":
         restart_with(wanted[DAEMON])
         done = "restarted"
-    for path in (DAEMON, TOML):
-        if os.path.exists(path + KEPT):
-            as_root.sudo("rm", "-f", path + KEPT)
     left = leave_group(record)
+    unknown = record.get("unknown", [])
+    for path in (DAEMON, TOML):
+        if path not in unknown and os.path.exists(path + KEPT):
+            as_root.sudo("rm", "-f", path + KEPT)
     # Half-written files of a run that was cut off; the record goes last.
     for path in (DAEMON, TOML, DAEMON + KEPT, TOML + KEPT):
-        as_root.tidy(path)
+        if path.removesuffix(KEPT) not in unknown:
+            as_root.tidy(path)
+    if not unknown:
+        forget()
+    answer = {"changed": changed, "docker": done, "login": left}
+    return {**answer, "notes": notes} if notes else answer
+
+
+def forget():
+    """Our record goes, and our folder with the last one."""
     as_root.tidy(RECORD, NO_RECORD)
-    if os.path.exists(RECORD):
+    if os.path.lexists(RECORD):
         as_root.sudo("rm", "-f", RECORD)
     if os.path.isdir(os.path.dirname(RECORD)):
         as_root.sudo("rmdir", "--ignore-fail-on-non-empty", os.path.dirname(RECORD))
-    return {"changed": changed, "docker": done, "login": left}
 
 
-def give_back(record, text):
-    """Put the owner's daemon.json back; "restart" where the daemon needs one to forget ours."""
+def give_back(record, found, text):
+    """Put the owner's daemon.json in the place of `found`; "restart" where the daemon needs one to forget
+    ours.
+    """
     entry = record["files"][DAEMON]
     seen = docker_daemon.look()
     if not docker_daemon.is_active():
-        settle(text)  # it reads it when it is started
+        settle(text, found)  # it reads it when it is started
         return ""
     left = {"resources"}
     if seen is not None:
@@ -194,18 +233,18 @@ def give_back(record, text):
                 "dockerd would not start with %s as you left it: %s. Mend it; it was not touched."
                 % (DAEMON, said)
             )
-        settle(text)
+        settle(text, found)
         return "restart"
     if not left:
-        settle(text)
+        settle(text, found)
         return ""
     # A run cut off between the two finds our text, and puts the owner's back.
     outright = daemon_json.said_outright(text, entry["changes"])
     entry["after"] = as_root.checksum(outright)
     as_root.put(RECORD, json.dumps(record, sort_keys=True))
-    settle(outright)
+    settle(outright, found)
     taken = docker_daemon.reload(lambda seen: not still_ours(entry["changes"], seen, text))
-    settle(text)
+    settle(text, outright)
     return "reloaded" if taken else "restart"
 
 
@@ -223,10 +262,10 @@ def still_ours(changes, seen, text):
     return found
 
 
-def settle(text):
-    """daemon.json with this text; it is not touched where it has it."""
-    if as_root.read(DAEMON) != text:
-        as_root.put(DAEMON, text)
+def settle(text, found):
+    """daemon.json with this text in the place of `found`; it is not touched where it has it."""
+    if found != text:
+        as_root.put(DAEMON, text, was=found)
 
 
 def owners(path, current, record):
@@ -265,10 +304,12 @@ def earlier(entry, current):
 
 def remember(record, files):
     """Keep the owner's texts beside, and what we are about to change, before it is changed."""
-    for path, (before, after, changed) in files.items():
+    for path, (before, after, changed, _found) in files.items():
         current = as_root.read(path)
         if before is not None and before == current:
+            as_root.refuse_link(path + KEPT)
             as_root.sudo("cp", "-p", path, path + KEPT)
+            as_root.flush(path + KEPT)
         elif before is not None and before != as_root.read(
             path + KEPT
         ):  # with the owner's edits since an earlier change of ours
@@ -284,16 +325,14 @@ def remember(record, files):
 
 
 def recorded():
-    if not os.path.exists(RECORD):
-        return json.loads(NO_RECORD)
-    try:
-        found = json.loads(as_root.sudo("cat", RECORD))
-        return {"files": found["files"], "group": found["group"], "stack": found.get("stack", "")}
-    except (ValueError, KeyError, TypeError):
+    """Our record. Raises Stop for a torn one: what was here before must not be forgotten by a new one."""
+    record, notes = gpu_record.read(RECORD, DAEMON, TOML, KEPT, GROUP)
+    if notes:
         raise stop.Stop(
             "%s, our record of what was here before, cannot be understood. Compare %s with %s%s by hand and "
             "remove the record." % (RECORD, DAEMON, DAEMON, KEPT)
-        ) from None
+        )
+    return record
 
 
 def user():
@@ -328,7 +367,6 @@ def join_group(record):
     record["group"] = user()
     as_root.put(RECORD, json.dumps(record, sort_keys=True))
     as_root.sudo("usermod", "-aG", GROUP, user())
-    return {"changed": [], "docker": "", "login": True}
 
 
 def leave_group(record):

@@ -54,7 +54,12 @@ FILES = (
     "/proc/sys/kernel/osrelease",
 )
 #: Files that preparing changes. It replaces no symbolic link.
-PREPARED = ("/etc/docker/daemon.json", "/etc/nvidia-container-runtime/config.toml")
+PREPARED = (
+    "/etc/docker/daemon.json",
+    "/etc/nvidia-container-runtime/config.toml",
+    OUR_RECORD,
+    CLOCK_UNIT,
+)
 #: Firewalls that start with the machine leave a link in one of systemd's folders.
 UNITS = "/etc/systemd/system"
 FIREWALLS = ("nftables.service", "firewalld.service", "netfilter-persistent.service")
@@ -134,9 +139,10 @@ def _hide(document):
     files["/etc/dgx-release"] = re.sub(r"(?m)^DGX_SERIAL_NUMBER=.*\n?", "", release) or None
     record = files[OUR_RECORD]
     if record:
-        with contextlib.suppress(ValueError, AttributeError):
-            record = json.dumps({"stack": json.loads(record).get("stack", "")})
-        files[OUR_RECORD] = record
+        stack = ""
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            stack = str(json.loads(record).get("stack", ""))
+        files[OUR_RECORD] = json.dumps({"stack": stack})
     for path in ("/etc/docker/daemon.json", "/proc/cmdline"):
         if files[path]:
             files[path] = re.sub(r"://[^/@\s\"]+@", "://***@", files[path])

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 
-from remote.node import hca_counters
+from remote.node import deadline, hca_counters
 
 RDMA = "/sys/class/infiniband"
 TOOL = "ib_write_bw"
@@ -86,8 +86,7 @@ def watch(argv, output, deadline_s):
     try:
         process.wait(deadline_s)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        deadline.end(process)
     os.write(output, ENDED)
 
 
@@ -110,8 +109,8 @@ def write(args):
     try:
         out, err = process.communicate(timeout=int(args["seconds"]) + MARGIN_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        deadline.end(process)
+        deadline.close(process)
         return {"rc": 124, "out": "", "err": "no end within %d s" % (int(args["seconds"]) + MARGIN_S)}
     return {"rc": process.returncode, "out": out[-MOST_OUTPUT:], "err": err[-MOST_OUTPUT:]}
 

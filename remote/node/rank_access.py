@@ -6,19 +6,26 @@ Leaves every other byte of authorized_keys as it was. What was not there before 
 import os
 import stat
 
-from remote.node import stop
+from remote.node import node_lock, stop, whole_file
 
 MARK = "trtspark-mpi"
 #: In our folder while authorized_keys is a file that we made.
 MADE = "made-authorized-keys"
-#: Behind a file's name while its new content is written.
-NEW = ".trtspark-new"
+#: All of it, but for the wait for the node's lock.
+LONGEST_S = 10
 
 
 def main(args):
     """`args`: {"action": "allow" | "revoke", "stack", "key", "script"}; {"changed": bool}. With "look"
     {"key", "script"}: each as it is in `args`, or "" where the machine has it otherwise, or not at all.
     """
+    if args["action"] == "look":
+        return act(args)
+    with node_lock.held():
+        return act(args)
+
+
+def act(args):
     home = os.path.expanduser("~")
     folder = os.path.join(home, ".trtspark")
     script = os.path.join(folder, "rank-exec-" + args["stack"])
@@ -42,7 +49,8 @@ def main(args):
         return {"changed": put_line(keys, comment, line) or changed}
     changed = put_line(keys, comment, None)
     # With what a run that was cut off in the middle of `write` has left.
-    for path in (script, *(one + NEW for one in (script, keys, os.path.join(folder, MADE)))):
+    made = os.path.join(folder, MADE)
+    for path in (script, *(draft for one in (script, keys, made) for draft in whole_file.drafts(one))):
         if os.path.exists(path):
             os.unlink(path)
             changed = True
@@ -90,7 +98,8 @@ def put_line(path, comment, line):
         new = line + "\n" + new
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
-    write(path, new, mode)
+    was = text.encode("utf-8", errors="surrogateescape") if os.path.exists(path) else None
+    write(path, new, mode, was)
     return True
 
 
@@ -110,8 +119,8 @@ def text_of(path):
         raise stop.Stop("%s cannot be read (%s)." % (path, error.strerror)) from None
 
 
-def write(path, text, mode):
-    """Atomically; whether anything changed."""
+def write(path, text, mode, was=whole_file.ANYTHING):
+    """Atomically; whether anything changed. `was`: as whole_file.write has it."""
     data = text.encode("utf-8", errors="surrogateescape")
     try:
         with open(path, "rb") as handle:
@@ -119,10 +128,5 @@ def write(path, text, mode):
                 return False
     except FileNotFoundError:
         pass
-    new = path + NEW
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as handle:
-        os.fchmod(handle.fileno(), mode)
-        handle.write(data)
-    os.replace(new, path)
+    whole_file.write(path, data, mode, was)
     return True

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from remote.node import hca_counters
+from remote.node import deadline, hca_counters
 
 FIELDS = ["power.draw", "temperature.gpu", "utilization.gpu", "clocks.sm", "clocks_event_reasons.active"]
 #: The last field is new; drivers of before know it by another name, which is worth no second try.
@@ -91,8 +91,7 @@ class Gpu:
     def end(self):
         """No nvidia-smi stays behind."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+            deadline.end(self.process)
 
 
 def cpu(text):

@@ -10,9 +10,8 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 
-from remote.node import stop
+from remote.node import as_root, node_lock, stop
 
 TIMEOUT_S = 30
 LOADER = "ld.so"
@@ -32,6 +31,11 @@ _MISSING = re.compile(r"^\s*(\S+) => not found$", re.M)
 
 
 def main(args):
+    with node_lock.held():
+        return act(args)
+
+
+def act(args):
     """`args`: {"action": "bring" | "look" | "drop", "folder": below the home folder}; {"state"}: "current",
     "older" than the system's client, "missing".
     """
@@ -61,8 +65,7 @@ def parts():
     ssh = shutil.which("ssh", path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
     if ssh is None:
         raise stop.Stop("there is no ssh client. Run there `sudo apt-get install openssh-client`.")
-    done = subprocess.run(["ldd", ssh], capture_output=True, text=True, timeout=TIMEOUT_S)
-    return linked(ssh, done.stdout)
+    return linked(ssh, as_root.run(["ldd", ssh], timeout=TIMEOUT_S)["out"])
 
 
 def linked(ssh, text):
@@ -100,13 +103,10 @@ def bring(folder, name, files):
     with open(os.path.join(new, "ssh"), "w", encoding="utf-8") as handle:
         handle.write(START)
     os.chmod(os.path.join(new, "ssh"), 0o755)
-    tried = subprocess.run(
-        [os.path.join(new, "ssh"), "-V"], capture_output=True, text=True, timeout=TIMEOUT_S
-    )
-    if tried.returncode:
+    tried = as_root.run([os.path.join(new, "ssh"), "-V"], timeout=TIMEOUT_S)
+    if tried["rc"]:
         shutil.rmtree(new)
-        said = (tried.stderr.strip().splitlines() or ["exit code %d" % tried.returncode])[-1]
-        raise stop.Stop("the copy of the ssh client does not start: %s." % said)
+        raise stop.Stop("the copy of the ssh client does not start: %s." % as_root.last(tried))
     shutil.rmtree(place, ignore_errors=True)
     os.rename(new, place)
     link = os.path.join(folder, "current.new")

@@ -88,7 +88,7 @@ class Agent:
         # Two files of one content are one blob, and come once.
         self.incoming: dict[int, Incoming] = {}
         self.arriving: dict[str, Incoming] = {}
-        self.journal = cache.read_json(self._path("journal.json"))
+        self.journal = cache.of_files(cache.read_json(self._path("journal.json")))
         for number, source in enumerate(job["sources"]):
             if source is not None:
                 final = self.store.blob(self.store.files[number])
@@ -412,7 +412,7 @@ class Agent:
                 self.journal[incoming.final] = {"digest": incoming.file["digest"], "spans": spans}
             elif incoming.whole:
                 self.journal.pop(incoming.final, None)
-        cache.write_json(self._path("journal.json"), self.journal)
+        cache.write_json(self._path("journal.json"), self.journal, lasting=True)
 
     def _path(self, name):
         return os.path.join(self.store.folder, name)

@@ -9,7 +9,7 @@ size and modification time (weights.json in this program's state folder), so tha
 import hashlib
 import os
 
-from remote.node import hub_names
+from remote.node import hub_names, whole_file
 from remote.node.cache_folder import expand
 from remote.node.detached import read_json as read_json
 from remote.node.detached import unlink as unlink
@@ -65,7 +65,7 @@ class Store:
 
     def states(self):
         """[(path, state, bytes found)] of all files, from the records alone."""
-        known, answer = read_json(self.records).get("files", {}), []
+        known, answer = recorded(self.folder)["files"], []
         for file in self.files:
             path, state, size = self.find(file)
             if path and not file["digest"]:
@@ -81,12 +81,12 @@ class Store:
 
     def remember(self, entries, fetched):
         """Put files on record as whole: [(path, file)]; `fetched`: they were not there before."""
-        document = read_json(self.records)
-        files = document.setdefault("files", {})
+        document = recorded(self.folder)
+        files = document["files"]
         for path, file in entries:
             before = files.get(path, {}).get("fetched", False)
             files[path] = {"stamp": stamp(path, file), "fetched": fetched or before}
-        write_json(self.records, document)
+        write_json(self.records, document, lasting=True)
 
     def install(self):
         """Make every file findable where the engine looks, and the commit the one in use."""
@@ -122,6 +122,30 @@ class Store:
 def state_folder(stack):
     """This program's own folder on the node, of one deployment."""
     return os.path.join(os.path.expanduser("~/.local/state/trtspark"), stack)
+
+
+def recorded(folder):
+    """The records in a state folder, as far as they can be understood:
+    {"files": {path: {"stamp", "fetched"}}, "made": [folders]}.
+    """
+    document = read_json(os.path.join(folder, "weights.json"))
+    files, made = document.get("files"), document.get("made")
+    return {
+        "files": of_files(files),
+        "made": [one for one in made if isinstance(one, str)] if isinstance(made, list) else [],
+    }
+
+
+def of_files(found):
+    """The entries of a record by absolute paths, as far as they are that."""
+    entries = found.items() if isinstance(found, dict) else ()
+    return {path: entry for path, entry in entries if os.path.isabs(path) and isinstance(entry, dict)}
+
+
+def torn(folder):
+    """Whether the records are there and say nothing."""
+    path = os.path.join(folder, "weights.json")
+    return os.path.lexists(path) and not read_json(path)
 
 
 def stamp(path, file):
@@ -167,7 +191,10 @@ def read_text(path):
 
 def write_text(path, text):
     """All of it or nothing."""
-    draft = path + ".trtspark"
-    with open(draft, "w", encoding="utf-8") as handle:
-        handle.write(text)
-    os.replace(draft, path)
+    whole_file.write(path, text.encode(), 0o666 & ~_umask())
+
+
+def _umask():
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

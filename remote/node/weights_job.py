@@ -9,11 +9,15 @@ import contextlib
 import os
 import signal
 
-from remote.node import detached, shared_folder
+from remote.node import detached, shared_folder, whole_file
 from remote.node import weights_cache as cache
 
 #: What stays from one job to the next.
 KEPT = ("weights.json", "journal.json")
+TORN = (
+    "%s, our record of the weights, was torn: which files were fetched here cannot be known, and all stay. "
+    "`trtspark models prune` takes a model away."
+)
 
 
 def look(args):
@@ -81,25 +85,30 @@ def forget(args):
     """Leave no trace of ours: records, half-fetched files and, where `delete`, what was fetched here.
 
     `args`: stack, delete. What lay in the cache before stays in any case.
+    {"removed": n, "notes": what cannot be known}.
     """
     folder = cache.state_folder(args["stack"])
+    path = os.path.join(folder, "weights.json")
+    notes = [TORN % path] if cache.torn(folder) else []
+    document, begun = cache.recorded(folder), cache.read_json(os.path.join(folder, "journal.json"))
     end(args)
-    document = cache.read_json(os.path.join(folder, "weights.json"))
-    for final in cache.read_json(os.path.join(folder, "journal.json")):
+    for final in cache.of_files(begun):
         cache.unlink(final + ".trtspark-incomplete")
         _prune(os.path.dirname(final))
     removed = 0
-    for path, known in document.get("files", {}).items():
+    for path, known in document["files"].items():
         if args["delete"] and known.get("fetched"):
             removed += _remove(path)
-    drafts = [name + ".new" for name in ("status.json", "ports.json", "peers.json", *KEPT)]  # of one cut off
-    for name in (*KEPT, *drafts):
+    for name in ("status.json", "ports.json", "peers.json", *KEPT):
+        for left in whole_file.drafts(os.path.join(folder, name)):  # of a run that was cut off
+            cache.unlink(left)
+    for name in KEPT:
         cache.unlink(os.path.join(folder, name))
     # The folder of all deployments is ours too, also where a run was cut off before it was on record.
-    made = [*document.get("made", []), folder, os.path.dirname(folder)]
+    made = [*document["made"], folder, os.path.dirname(folder)]
     for place in sorted(set(made), key=len, reverse=True):
         _rmdir(place)
-    return {"removed": removed}
+    return {"removed": removed, "notes": notes}
 
 
 def _work(args, sockets):
@@ -118,7 +127,7 @@ def _make(folder):
         place = os.path.dirname(place)
     if missing:
         os.makedirs(folder, mode=0o700)
-        cache.write_json(os.path.join(folder, "weights.json"), {"made": missing})
+        cache.write_json(os.path.join(folder, "weights.json"), {"made": missing}, lasting=True)
 
 
 def _remove(path):

@@ -29,7 +29,7 @@ OURS = {"etc/netplan/40-trtspark-fabric.yaml", "var/lib/trtspark/fabric.json"}
 
 def configure(machine: Machine) -> None:
     assert machine.ask("begin")["phase"] == "applying"
-    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.waits()
     assert machine.ask("confirm") == {"phase": "kept", "reason": ""}
 
 
@@ -52,7 +52,7 @@ def test_unconfirmed_the_old_state_comes_back(machine):
 def test_while_it_is_unconfirmed_a_power_cut_would_take_it_away(machine):
     """It is in /run only."""
     machine.ask("begin", keep_s=0.5)
-    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.waits()
     assert not os.path.exists(machine.program.FILE)
     assert os.path.exists(machine.program.TRIAL)
 
@@ -71,7 +71,7 @@ def test_an_older_file_of_ours_comes_back_when_a_new_one_is_not_confirmed(machin
 def test_addresses_that_do_not_come_are_not_kept(machine, monkeypatch):
     monkeypatch.setattr(machine, "apply", lambda: None)
     machine.ask("begin")
-    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.waits()
     ended = machine.ask("confirm", settle_s=0.1)
     assert (ended["phase"], ended["reason"]) == (
         "restored",
@@ -106,7 +106,7 @@ def test_a_removed_file_comes_back_without_touching_the_network(machine):
 def test_an_interrupted_change_is_waited_for(machine):
     machine.ask("begin", keep_s=0.3)
     assert machine.ask("begin")["phase"] == "applying", "the first guard has ended by now"
-    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.waits()
     assert machine.ask("confirm")["phase"] == "kept"
 
 
@@ -118,7 +118,7 @@ def test_another_change_that_does_not_end_is_said(machine):
 
 def test_a_killed_guard_is_told_from_what_is_there(machine):
     machine.ask("begin")
-    machine.program.wait_for(lambda: machine.program.phase()["phase"] == "waiting", 5)
+    machine.waits()
     machine.program.verdict("keep")
     machine.join()
     machine.program.finish()

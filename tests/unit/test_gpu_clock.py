@@ -10,7 +10,7 @@ import pytest
 
 from cluster import gpu_clock as plan
 from cluster import sudoers
-from remote.node import as_root, gpu_clock, stop
+from remote.node import as_root, gpu_clock, node_lock, stop
 
 MOST = 3003
 
@@ -101,6 +101,7 @@ def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
     for name, path in (("UNIT", made.unit), ("RECORD", made.record), ("FOLDER", made.unit.parent)):
         monkeypatch.setattr(gpu_clock, name, str(path))
+    monkeypatch.setattr(node_lock, "PLACE", str(tmp_path))
     monkeypatch.setattr(as_root, "sudo", made.sudo)
     monkeypatch.setattr(as_root, "run", made.run)
     return made

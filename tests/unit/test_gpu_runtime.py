@@ -220,10 +220,10 @@ def test_a_file_broken_in_between_is_said_and_not_touched(machine):
 def test_restore_after_an_apply_that_was_cut_off_leaves_the_file_as_it_is(machine, monkeypatch):
     machine.write('{"debug":true}')
 
-    def cut_off(path, text):
+    def cut_off(path, text, **more):
         if path == str(machine.daemon):
             raise KeyboardInterrupt
-        whole(path, text)
+        whole(path, text, **more)
 
     whole = as_root.put
     with monkeypatch.context() as patched:

@@ -43,7 +43,7 @@ from remote import (
     weights,
 )
 from remote.engine import NodeDocker
-from remote.node import mpi_key, rank_access, ssh_client
+from remote.node import mpi_key, rank_access, ssh_client, whole_file
 from tests import samples
 from tests.providers.fake_swarm import Engine, Engines, refused
 
@@ -177,6 +177,7 @@ class Machines:
         )
         monkeypatch.setattr("remote.readiness.serving_now", lambda url: self.serves() or "")
         monkeypatch.setattr(rank_access, "os", CountedFiles(self))
+        monkeypatch.setattr(whole_file, "os", CountedFiles(self))
         for module, name in ((weights, "forget"), (fabric_addresses, "remove"), (gpu_clock, "give_back")):
             monkeypatch.setattr(module, name, self._undo)
         monkeypatch.setattr(gpu_runtime, "prepare", self._prepare)

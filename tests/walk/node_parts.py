@@ -254,7 +254,7 @@ class Netplan(Part):
             with suppress(Killed, Cut, stop.Stop):
                 work()
 
-        return lambda work, lock: begin(lambda: quiet(work), lock)
+        return lambda work: begin(lambda: quiet(work))
 
     def first(self) -> dict[str, Any]:
         return {**self._addresses("172.16.100.11/24"), "stack": "dgx", "connection": LOGIN.as_props()}
@@ -307,10 +307,9 @@ class CarriedClient(Part):
         files = ("makedirs", "rename", "replace", "symlink", "unlink", "rmdir", "chmod")
         monkeypatch.setattr(ssh_client, "os", Counted(self, os, *files))
         import shutil
-        import subprocess
 
         monkeypatch.setattr(ssh_client, "shutil", Counted(self, shutil, "copyfile", "rmtree"))
-        monkeypatch.setattr(ssh_client, "subprocess", Counted(self, subprocess, "run"))
+        monkeypatch.setattr(ssh_client, "as_root", Counted(self, as_root, "run"))
 
     def first(self) -> dict[str, Any]:
         return {"folder": ".trtspark/ssh-dgx", "connection": LOGIN.as_props(), "client": "current"}
