@@ -78,20 +78,30 @@ class Ledger:
 
     @staticmethod
     def parse(text: str | None) -> Ledger:
-        """From a label's value; an empty ledger from what is none."""
+        """From a label's value; of what is torn, whatever can be understood."""
+        return Ledger._read(text)[0]
+
+    @staticmethod
+    def is_torn(text: str | None) -> bool:
+        """Whether a label's value does not say all that a ledger says; there is none where it is None."""
+        return text is not None and not Ledger._read(text)[1]
+
+    @staticmethod
+    def _read(text: str | None) -> tuple[Ledger, bool]:
         try:
             found = json.loads(text or "{}")
-            parts = [found.get("joined", []), found.get("bare", [])]
-            logins = found.get("logins", {})
-        except (ValueError, AttributeError, RecursionError):
-            return Ledger()
-        if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in parts):
-            return Ledger()
-        if not isinstance(logins, dict) or not all(
-            isinstance(one, dict) and {*one} >= LOGIN for one in logins.values()
-        ):
-            logins = {}
-        return Ledger(frozenset(parts[0]), frozenset(parts[1]), logins)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            return Ledger(), False
+        lists = [found.get("joined", []), found.get("bare", [])]
+        sound = [isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists]
+        joined, bare = (frozenset(part if right else ()) for part, right in zip(lists, sound, strict=True))
+        logins = found.get("logins", {})
+        known = logins.items() if isinstance(logins, dict) else ()
+        logins_known = {name: one for name, one in known if isinstance(one, dict) and {*one} >= LOGIN}
+        whole = all(sound) and logins_known == logins and (not text or "joined" in found)
+        return Ledger(joined, bare, logins_known), whole
 
 
 @dataclass(frozen=True)

@@ -91,15 +91,16 @@ def left(host: str) -> bool:
 
 
 @contextmanager
-def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[None]:
+def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[Callable[[object], None]]:
     """For undoing something on a node: one that cannot be reached, and that the configuration no longer
     lists, is left as it is, with a warning that ends with `todo`. One that is listed comes back: the error
-    stands.
+    stands. The block is given a function that takes an answer: its "notes", what could not be known there,
+    are warnings.
     """
     from cluster.errors import Unreachable
 
     try:
-        yield
+        yield lambda done: _say_notes(host, done, say)
     except Unreachable as error:
         hosts = _LISTED["hosts"]
         if hosts is None or host in hosts:
@@ -113,15 +114,13 @@ def given_up(host: str, say: Callable[[str], None], todo: str = "") -> Iterator[
 def undo(
     logins: Iterable[dict[str, Any]], props: dict[str, Any], how: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Call `how` for the resource on each machine of `logins`, within `given_up`. Its answer's "notes", what
-    could not be known there, are warnings.
-    """
+    """Call `how` for the resource on each machine of `logins`, within `given_up`."""
     for login in logins:
-        with given_up(login["host"], warn()):
-            say_notes(login["host"], how({**props, "connection": login}), warn())
+        with given_up(login["host"], warn()) as tell:
+            tell(how({**props, "connection": login}))
 
 
-def say_notes(host: str, done: object, say: Callable[[str], None]) -> None:
+def _say_notes(host: str, done: object, say: Callable[[str], None]) -> None:
     """Tell what could not be known on a machine, if an answer says so."""
     for note in done.get("notes", []) if isinstance(done, dict) else []:
         say(f"{host}: {note}")

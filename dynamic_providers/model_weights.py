@@ -19,7 +19,6 @@ from dynamic_providers.base import (
     kept_on_failure,
     left,
     progress,
-    say_notes,
     warn,
 )
 
@@ -138,8 +137,8 @@ def _forget(props: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], delete
     say = warn()
 
     def one(connection: Mapping[str, Any]) -> None:
-        with given_up(connection["host"], say):
-            say_notes(connection["host"], forget({**props, "connections": [connection]}, delete), say)
+        with given_up(connection["host"], say) as tell:
+            tell(forget({**props, "connections": [connection]}, delete))
 
     with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(one, nodes))

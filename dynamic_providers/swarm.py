@@ -73,10 +73,11 @@ class SwarmProvider(Provider):
         """Leave what we joined, end what we made, take our labels off what we adopted."""
         from remote.swarm_end import dissolve
 
-        dissolve(_props, _given_up(_props))
+        for note in dissolve(_props, _given_up(_props))["notes"]:
+            warn()(note)
 
 
-def _given_up(props: Mapping[str, Any]) -> Callable[[str], AbstractContextManager[None]]:
+def _given_up(props: Mapping[str, Any]) -> Callable[[str], AbstractContextManager[Callable[[object], None]]]:
     from cluster.leftovers import by_hand
 
     return lambda host: given_up(host, warn(), by_hand(props["stack"]))

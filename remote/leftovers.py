@@ -32,19 +32,22 @@ def clear(node: Mapping[str, Any], stack: str) -> None:
     rank_access.revoke({"connection": node["connection"], "stack": stack})
 
 
-def take_over(node: Mapping[str, Any], old: str) -> None:
+def take_over(node: Mapping[str, Any], old: str) -> dict[str, Any]:
     """`clear` of a stack whose machine this one's becomes, and its records of the weights; the files stay."""
     clear(node, old)
-    weights.forget({"stack": old, "connections": [node["connection"]]}, delete=False)
+    return weights.forget({"stack": old, "connections": [node["connection"]]}, delete=False)
 
 
-def give_back(node: Mapping[str, Any], stack: str) -> None:
-    """`clear`, and undo what the machine's own resources did, which no state knows any more. Likewise."""
-    take_over(node, stack)
+def give_back(node: Mapping[str, Any], stack: str) -> dict[str, Any]:
+    """`clear`, and undo what the machine's own resources did, which no state knows any more. Likewise.
+    {"notes": what could not be known}.
+    """
+    done = [take_over(node, stack)]
     props = {"connection": node["connection"], "stack": stack}
-    fabric_addresses.remove({**props, "addresses": {}}, lambda _text: None)
-    gpu_clock.give_back(props)
-    gpu_runtime.give_back(props)
+    done.append(fabric_addresses.remove({**props, "addresses": {}}, lambda _text: None))
+    done.append(gpu_clock.give_back(props))
+    done.append(gpu_runtime.give_back(props))
+    return {"notes": [note for one in done for note in one.get("notes", [])]}
 
 
 def remove_objects(client: Any, stack: str, ranks: int = 0) -> None:

@@ -29,6 +29,13 @@ def of_swarm(client: Any, head: Member) -> Ledger:
     return Ledger.parse(made.get(LEDGER_LABEL)) | Ledger.parse(adopted.get(LEDGER_LABEL))
 
 
+def torn(client: Any, head: Member) -> bool:
+    """Whether a ledger in the Swarm is there and cannot be understood."""
+    labels = (client.inspect_swarm().get("Spec") or {}).get("Labels") or {}
+    adopted = client.inspect_node(head.node_id)["Spec"].get("Labels") or {}
+    return any(Ledger.is_torn(one.get(LEDGER_LABEL)) for one in (labels, adopted))
+
+
 def note(client: Any, ledger: Ledger) -> None:
     """Write the ledger of a Swarm of ours."""
     found = client.inspect_swarm()

@@ -14,12 +14,16 @@ from cluster.swarm_plan import STACK_LABEL, Ledger, Member
 from remote import leftovers
 from remote.leftovers import remove_objects
 from remote.services import pause
-from remote.swarm_books import machines, made_for, of_state, of_swarm
+from remote.swarm_books import machines, made_for, of_state, of_swarm, torn
 from remote.swarm_nodes import dial, forget, leave, parallel, unlabel
 
-#: For undoing something on the machine of that name: whether one that cannot be reached may be given up
-#: (dynamic_providers/base.py).
-GivenUp = Callable[[str], AbstractContextManager[None]]
+#: For undoing something on the machine of that name: whether one that cannot be reached may be given up, and
+#: who is told what could not be known there (dynamic_providers/base.py).
+GivenUp = Callable[[str], AbstractContextManager[Callable[[object], None]]]
+TORN = (
+    "the Swarm's note of what was done to its machines was torn: one that is in neither `nodes` nor Pulumi's "
+    "state keeps what is there of ours. Listed again, the next `pulumi up` finds it."
+)
 
 
 def let_go(
@@ -49,8 +53,10 @@ def _pause_server(olds: Mapping[str, Any], head: Mapping[str, Any]) -> None:
         pause(client, {"name": service_name(olds["stack"], 0), "node": head["connection"]})
 
 
-def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
-    """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels."""
+def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> dict[str, Any]:
+    """Undo `ensure`. A Swarm with services of others is left to them, without our nodes' labels.
+    {"notes": what could not be known}.
+    """
 
     def away(node: Mapping[str, Any]) -> None:
         with given_up(node["name"]):
@@ -63,7 +69,7 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
         about = client.info()["Swarm"]
         if not about.get("ControlAvailable"):
             _dissolve_without_manager(props, about, given_up)
-            return
+            return {"notes": []}
     except (TrtSparkError, DockerException) as error:
         raise NodeError(
             head["name"],
@@ -71,7 +77,8 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
             "Bring it back, or forget the Swarm with `pulumi state delete`.",
         ) from None
     made = props.get("made") or made_for(client, props["stack"])
-    noted = of_swarm(client, Member("active", about["NodeID"], manager=True))
+    member = Member("active", about["NodeID"], manager=True)
+    noted, notes = of_swarm(client, member), [TORN] if torn(client, member) else []
     ledger = noted | of_state(props)
     joined, bare = [node for node in nodes[1:] if node["name"] in ledger.joined], ledger.bare
     foreign = [
@@ -91,7 +98,7 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
         parallel(away, leaving)
         leave(head, bare)
         _clear_all(props, given_up)
-        return
+        return {"notes": notes}
     ours = {one for one, labels in listed.items() if labels.get(STACK_LABEL) == props["stack"]}
     for node_id in ours | set(known.values()):
         unlabel(client, node_id)
@@ -99,6 +106,7 @@ def dissolve(props: Mapping[str, Any], given_up: GivenUp) -> None:
         away(node)
         forget(head, ids[node["name"]])
     _clear_all(props, given_up)
+    return {"notes": notes}
 
 
 def _clear_all(props: Mapping[str, Any], given_up: GivenUp) -> None:
@@ -146,7 +154,7 @@ def give_back(
     """
     done = set()
     for name in sorted(strays):
-        with given_up(name):
+        with given_up(name) as tell:
             if name not in ledger.logins:
                 raise Unreachable(name, "an earlier version took it in, and left no login.", "List it again.")
             login = {**ledger.logins[name], "identity": head["connection"].get("identity", "")}
@@ -154,7 +162,7 @@ def give_back(
             if leaving and name in ledger.joined:
                 _out(node, head, ledger.bare)
             for stack in sorted(stacks):
-                leftovers.give_back(node, stack)
+                tell(leftovers.give_back(node, stack))
             done.add(name)
     return done
 

@@ -16,8 +16,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-#: How a program takes from its neighbours: one line at the top of its text.
-_IMPORT = re.compile(r"(?m)^from remote\.node import ([\w, ]+)$")
+#: How a program takes from its neighbours, at the top of its text: in one line, or in parentheses.
+_IMPORT = re.compile(r"(?m)^from remote\.node import (?:([\w, ]+)$|\(([\w,\s]+)\))")
 
 #: A thread that ends by what nobody expected fails the program, which would answer without its part.
 _THREADS = """
@@ -83,8 +83,8 @@ def _collect(name: str, sources: dict[str, str]) -> None:
         return
     text = _source(name)
     for names in _IMPORT.findall(text):
-        for other in names.split(","):
-            _collect(other.strip(), sources)
+        for other in filter(None, (name.strip() for name in "".join(names).split(","))):
+            _collect(other, sources)
     sources[name] = text
 
 

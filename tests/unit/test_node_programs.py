@@ -44,7 +44,7 @@ def test_a_program_really_sent(tmp_path):
 
 def test_what_a_module_takes_from_others_is_sent_with_it(tmp_path):
     text = node.program(gpu_runtime="main")
-    for name in ("as_root", "config_toml", "daemon_json", "docker_daemon", "json_text", "stop"):
+    for name in ("as_root", "config_toml", "daemon_json", "docker_daemon", "json_text", "node_lock", "stop"):
         assert f"{name!r}: " in text
     done = sent(tmp_path, {"gpu_runtime": {"action": "unheard of"}}, gpu_runtime="main")
     assert (done.returncode, done.stderr) == (1, "unknown action 'unheard of'.\n")

@@ -23,6 +23,7 @@ from tests.netplan_machine import Machine as NetplanMachine
 from tests.unit import test_gpu_clock
 
 GPU = "GPU-8a4f3c6e-5d2b-4e8a-9c1f-000000000001"
+LOGIN = {"host": "a", "user": "u", "port": 22, "hostKey": "k"}
 DEEP = "[" * 200_000
 #: What a power cut, a full disk or a person leaves of a record.
 TORN = ["", "\0" * 40, '{"files": {"/etc/doc', "[]", "7", '"text"', DEEP, '{"a":' * 100_000, "{}"]
@@ -265,9 +266,18 @@ def test_no_number_of_a_torn_status_is_sent_a_signal(tmp_path, monkeypatch, pid)
     assert sent == []
 
 
-@pytest.mark.parametrize("text", [*TORN, '{"logins": {"a": 7}}', '{"joined": 3}'], ids=lambda text: text[:40])
-def test_a_torn_ledger_of_the_swarm_is_an_empty_one(text):
+@pytest.mark.parametrize("text", [*TORN[1:], '{"logins": {"a": 7}}', '{"joined": 3}'], ids=lambda t: t[:40])
+def test_a_torn_ledger_of_the_swarm_is_an_empty_one_and_is_told_from_one(text):
     assert Ledger.parse(text) == Ledger()
+    assert Ledger.is_torn(text)
+
+
+def test_of_a_ledger_with_a_torn_part_the_rest_is_known():
+    text = json.dumps({"joined": ["b"], "bare": 7, "logins": {"b": [], "a": LOGIN}})
+    assert Ledger.parse(text) == Ledger(frozenset("b"), frozenset(), {"a": LOGIN})
+    assert Ledger.is_torn(text)
+    for whole in (None, "", Ledger().text(), Ledger(frozenset("b"), frozenset(), {"a": LOGIN}).text()):
+        assert not Ledger.is_torn(whole)
 
 
 @pytest.mark.parametrize("text", TORN, ids=lambda text: text[:40])

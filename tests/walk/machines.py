@@ -202,12 +202,12 @@ class Machines:
 
     # a machine's shell
 
-    def _undo(self, props: Mapping[str, Any], *_more: Any, **_options: Any) -> None:
+    def _undo(self, props: Mapping[str, Any], *_more: Any, **_options: Any) -> dict[str, Any]:
         """What is no part of the walk is undone by a step that does nothing."""
         if _host(props) in self.engines.unreachable:
             raise self.engines.unreachable[_host(props)]
         with self.faults.step():
-            pass
+            return {}
 
     def _prepare(self, props: Mapping[str, Any]) -> dict[str, Any]:
         """As remote/node/gpu_runtime.py does: the record says whose machine it is."""
@@ -218,10 +218,11 @@ class Machines:
         self.owners[host] = props["stack"]
         return {"changed": [], "docker": ""}
 
-    def _give_back(self, props: Mapping[str, Any]) -> None:
+    def _give_back(self, props: Mapping[str, Any]) -> dict[str, Any]:
         self._undo(props)
         if self.owners.get(_host(props)) == props["stack"]:
             del self.owners[_host(props)]
+        return {}
 
     def _run(self, host: str, command: str, stdin: str = "", timeout: float = 0) -> ssh.Result:
         if host in self.engines.unreachable:
