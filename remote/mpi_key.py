@@ -7,10 +7,12 @@ from typing import Any
 
 from cluster.errors import NodeError
 from remote import answers, node
+from remote.node import deadline
+from remote.node import mpi_key as program
 from remote.ssh import Connection, Shell, SshShell
 
-#: Three commands of Docker's and ssh-keygen, each with its own limit (remote/node/mpi_key.py).
-TIMEOUT_S = 130
+#: Three commands of Docker's, and ssh-keygen.
+TIMEOUT_S = deadline.operators(4 * program.TIMEOUT_S)
 
 Dial = Callable[[Connection], Shell]
 
