@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -42,9 +42,9 @@ POLL_S = 0.05
 SWARM_PORT = 2377
 
 
-def _strict(_host: str) -> AbstractContextManager[None]:
-    """Give no machine up."""
-    return nullcontext()
+def _strict(_host: str) -> AbstractContextManager[Callable[[object], None]]:
+    """Give no machine up, and tell nobody."""
+    return nullcontext(lambda _done: None)
 
 
 def ensure(

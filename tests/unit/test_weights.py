@@ -22,7 +22,9 @@ MODEL = "lab/bulk-3x4M"
 
 
 @pytest.fixture
-def hub():
+def hub(monkeypatch):
+    # The client reads HF_HUB_OFFLINE when it is imported, which may be by the first test.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with Hub() as hub:
         yield hub
 
