@@ -362,9 +362,7 @@ def test_the_hubs_answers_are_limited(packed, raw, monkeypatch):
         hub.Hub(url, hub.Token(None, "")).resolve("org/name", None, trust_remote_code=False)
 
 
-@pytest.mark.parametrize(
-    "said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"HTTP/1.1 \xb2 OK\r\n\r\n", b"HTTP/1.1 200"]
-)
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"HTTP/1.1 \xb2 OK\r\n\r\n"])
 def test_a_server_that_speaks_no_http_does_not_end_rank_0s_watch(said, raw):
     """Nobody would notice then that the engine hangs."""
     watch: Any = SimpleNamespace(url=raw(said).url, model="m")
