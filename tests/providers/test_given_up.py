@@ -65,6 +65,14 @@ def test_a_replaced_node_loses_the_key_or_is_let_go(gone, monkeypatch):
     assert gone == [A["host"]]
 
 
+def test_what_could_not_be_known_on_a_node_is_a_warning(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(base, "warn", lambda: said.append)
+    monkeypatch.setattr(gpu_runtime, "give_back", lambda _props: {"changed": [], "notes": ["it was torn."]})
+    GpuRuntimeProvider().delete("id", {"connection": B, "stack": "dgx"})
+    assert said == [f"{B['host']}: it was torn."]
+
+
 def test_a_configuration_that_cannot_be_read_lets_nobody_go():
     assert base.listed(None, None) is None
     assert base.listed("[{}]", "false") is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster import checks, preparation
+from cluster import checks, gpu_clock, preparation
 from cluster.checks.docker import FLAGS
 from cluster.facts import Container, Facts, SwarmState, Toolkit
 from remote.node import config_toml, daemon_json
@@ -306,3 +306,10 @@ def test_a_cap_on_the_clock_needs_sudo_until_it_is_there():
     assert "2200 MHz" in text
     assert not said("gpu.clock", denied(sudo=False, clock_limit=2200), gpuClockLimit="2200")
     assert not said("gpu.clock", prepared)
+
+
+def test_a_link_in_the_place_of_the_clocks_unit_counts_where_a_cap_is_to_be_set():
+    facts = prepared(links={gpu_clock.UNIT: "/dev/null"})
+    assert said("docker.settings-link", facts) == []
+    [text] = said("docker.settings-link", facts, gpuClockLimit="2200")
+    assert f"{gpu_clock.UNIT} is a symbolic link to /dev/null" in text
