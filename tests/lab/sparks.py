@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from lab.state import Lab
 from tests.lab.stack import ROOT
 
 DEADLINE_S = 240
+#: Docker 29 and NVIDIA's own runtime, with another image store on each node.
+DOCKER_29 = ("--docker", "29", "--variant", "spark-2:image-store=overlay2")
 
 
 def lab(
@@ -23,6 +28,17 @@ def lab(
     )  # fmt: skip
     assert done.returncode == 0 or not ok, done.stdout + done.stderr
     return done
+
+
+@contextmanager
+def fresh(name: str, *words: str) -> Iterator[dict[str, Any]]:
+    """A new lab, made with these words of `lab up` and taken down at the end: its lab.json."""
+    lab("down", name=name)
+    try:
+        lab("up", *words, name=name)
+        yield json.loads(Lab(name).description.read_text())
+    finally:
+        lab("down", name=name)
 
 
 @dataclass
