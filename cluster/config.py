@@ -324,6 +324,11 @@ class Settings(_Frozen):
         description="true or false: deploy even an image that is known to fail on these nodes or with this "
         "model (docs/images.md)",
     )
+    restrict_containers: bool = Field(
+        default=True,
+        description="true or false: take from the containers what no part of the image needs of root's "
+        "rights (docs/security.md); false where the engine is refused something",
+    )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"
     )

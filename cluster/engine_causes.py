@@ -77,6 +77,15 @@ CAUSES: Sequence[Cause] = (
         harmless=True,
     ),
     Cause(
+        "refused-everywhere",
+        r"[gs]et_mempolicy: Operation not permitted|mbind: Operation not permitted"
+        r"|process_vm_readv.*not permitted|Read -1, expected \d+, errno = 1\b",
+        "harmless: Docker lets no container choose its memory's place or read another process's",
+        "libnuma and Open MPI try it, and go on without; the Spark has one memory",
+        "",
+        harmless=True,
+    ),
+    Cause(
         "log-level",
         r"Logger level already set from environment",
         "harmless: TLLM_LOG_LEVEL decides, not --log_level",
@@ -314,6 +323,25 @@ CAUSES: Sequence[Cause] = (
         "`trtspark logs`, `trtspark doctor`",
     ),
     Cause(
+        "refused-call",
+        r"[Oo]peration not permitted|\[Errno 1\]|\bEPERM\b|Bad system call|exited on signal 31\b",
+        "the kernel refused something that a program in the container asked for",
+        "our containers have fewer of root's rights than Docker's own (docs/security.md); Docker's own list "
+        "of system calls refuses as well",
+        "`pulumi config set restrictContainers false`, then `pulumi up`, gives them Docker's own rights: if "
+        "that helps, please report this line",
+    ),
+    Cause(
+        "too-many-processes",
+        r"can't start new thread|pthread_create failed|fork: (retry: )?Resource temporarily unavailable"
+        r"|BlockingIOError: \[Errno 11\]|OpenBLAS blas_thread_init",
+        "a container has as many processes and threads as it may have",
+        "16384 by our limit, or fewer by the machine's own",
+        "see what starts so many; `pulumi config set restrictContainers false`, then `pulumi up`, takes our "
+        "limit away",
+        "`docker stats --no-stream` on the nodes (PIDS)",
+    ),
+    Cause(
         "link-event",
         r"Got (?:\S+ )?async (?:error |fatal )?event ?: port error|GID table change"
         r"|unknown event type \(18\)",
@@ -337,7 +365,8 @@ CAUSES: Sequence[Cause] = (
         "worker-ssh",
         r"gave up: rank|unable to reliably start one or more daemons",
         "a worker's container did not answer over ssh",
-        "the worker's service does not run, or its sshd is not reachable on the fabric's address",
+        "the worker's service does not run, its sshd is not reachable on the fabric's address, or the head "
+        "has other addresses than at the last `up`, which tells them to the workers",
         "check the service of rank 1 and the ports of docs/preparing.md",
         "`docker service ps trtspark-STACK-rank-1` on the head",
     ),

@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 NO_NVIDIA_SMI = "nvidia-smi is not there."
+#: Names of interfaces that Docker makes begin so.
+OF_DOCKER = ("docker", "br-", "veth")
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ class Facts:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Name -> public half of the MPI keys that its Swarm has, any stack's; only a manager knows any."""
     rank_access: Mapping[str, str] = field(default_factory=dict)
-    """Stack -> the public key that may log in there for its rank's container."""
+    """Stack -> the public key that may log in there for its rank's container, and from which addresses."""
     # What follows came with the wider probe; the defaults are a machine of which nothing more is known.
     gpu_problem: str = ""
     """What nvidia-smi says when no GPU is found, one line; NO_NVIDIA_SMI when it is not there."""
@@ -324,6 +326,19 @@ class Facts:
     """RDMA device -> "enp1s0f0np0 (Up)", by the tool of that name; None where it is not there."""
     clock_limit: int | None = None
     """The cap in MHz that our unit sets on the GPU's clock; None where there is none."""
+
+    @property
+    def own_addresses(self) -> list[IPv4Address]:
+        """Every address by which it may show itself to another machine: of all interfaces but loopback and
+        Docker's bridges, whose addresses are the same on every machine.
+        """
+        found = {
+            one.ip
+            for name, addresses in self.interfaces.items()
+            for one in addresses
+            if not name.startswith(OF_DOCKER) and not one.ip.is_loopback
+        }
+        return sorted(found)
 
     def stable(self) -> dict[str, Any]:
         """What changes only when somebody changes the machine: drift worth a line in the preview."""

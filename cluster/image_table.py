@@ -226,6 +226,7 @@ def use(settings: Settings, nodes: Sequence[Facts], model: Served) -> dict[str, 
         "ranks": len(nodes),
         "allowed": settings.allow_untested_image or not settings.running,
         "drivers": [[facts.node, facts.driver, facts.cuda] for facts in nodes],
+        "restricted": settings.restrict_containers,
     }
 
 

@@ -27,11 +27,14 @@ _MOST_CHARS = 200
 
 
 def plan(
-    network: Fabric, overrides: Mapping[str, str], listening: Sequence[tuple[str, int]]
+    network: Fabric,
+    overrides: Mapping[str, str],
+    listening: Sequence[tuple[str, int]],
+    restricted: bool,
 ) -> dict[str, Any]:
     """What the test needs besides connections and image, as plain data; {} where ranks share no RDMA fabric.
 
-    `listening`: the head's ports that are taken.
+    `listening`: the head's ports that are taken; `restricted`: as `restrictContainers` says.
     """
     if fabric.expected_transport(network, overrides) != "IB":
         return {}
@@ -58,7 +61,8 @@ def plan(
                 ),
             }
             for rank in range(count)
-        ]
+        ],
+        "restricted": restricted,
     }
 
 

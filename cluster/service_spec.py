@@ -1,8 +1,8 @@
 """Swarm service specs as plain dicts, in the Engine API's own words.
 
 What a Swarm service cannot have (devices, privileged, ipc, shm-size, runtime) is not here: RDMA devices
-enter through the NVIDIA runtime with NVIDIA_MOFED=enabled, shared memory is a tmpfs, and memlock and
-CAP_IPC_LOCK are plain fields (API 1.41 and later).
+enter through the NVIDIA runtime with NVIDIA_MOFED=enabled, shared memory is a tmpfs, and memlock,
+capabilities and the limit of processes are plain fields (API 1.41 and later).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster import kernel_cache
+from cluster.least_privilege import DOCKERS, Privileges
 
 NANOSECONDS = 1_000_000_000
 #: The folder of ours inside the containers.
 HOME = "/opt/trtspark"
-#: Where every container sees the node's Hugging Face cache.
+#: The Hugging Face cache as every container sees it: of the node's, only the folders below are there. The
+#: cache's own folder holds the Hub's token on a machine where somebody has logged in.
 HF_HOME = "/root/.cache/huggingface"
+MODELS, VOCABULARIES = "hub", "tiktoken-encodings"
 #: What is written to /dev/shm is memory that no killer gets back: the file stays when its writer ends. One
 #: rank a node needs tens of MB there (NCCL's proxies, MPI's segments), pictures in prompts some hundreds.
 SHM_BYTES = 4 << 30
@@ -60,7 +63,7 @@ COMMON_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
     # The cache is mounted read-only; code that comes with a model is unpacked here.
     "HF_MODULES_CACHE": "/tmp/hf_modules",
-    "TIKTOKEN_ENCODINGS_BASE": f"{HF_HOME}/tiktoken-encodings",
+    "TIKTOKEN_ENCODINGS_BASE": f"{HF_HOME}/{VOCABULARIES}",
     # The image's Triton lacks the Spark's architecture; CUDA's own ptxas knows it.
     "TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas",
     "CPATH": "/usr/local/cuda/include",
@@ -86,6 +89,7 @@ class Rank:
     stack: str
     rank: int
     hf_cache: str
+    """The node's Hugging Face cache; the models in it are all that a rank sees, read-only."""
     env: Mapping[str, str]
     command: Sequence[str]
     args: Sequence[str] = ()
@@ -98,6 +102,9 @@ class Rank:
     max_restarts: int = 0
     """Within RESTART_WINDOW_S; 0: as often as it takes, for what starts in no time."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    vocabularies: bool = False
+    """Whether the model needs OpenAI's, which are in the cache too."""
+    privileges: Privileges = DOCKERS
 
 
 def short(stack: str) -> str:
@@ -119,7 +126,7 @@ def service_name(stack: str, rank: int) -> str:
 
 def snapshot_folder(model: str, commit: str) -> str:
     """Where every container sees the files of a model at a commit of the Hub."""
-    return f"{HF_HOME}/hub/models--{model.replace('/', '--')}/snapshots/{commit}"
+    return f"{HF_HOME}/{MODELS}/models--{model.replace('/', '--')}/snapshots/{commit}"
 
 
 def kernel_volume(stack: str) -> str:
@@ -185,10 +192,7 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                         },
                         *(
                             {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
-                            for source, target in sorted(
-                                (source, target)
-                                for target, source in {HF_HOME: rank.hf_cache, **rank.folders}.items()
-                            )
+                            for source, target in _folders(rank)
                         ),
                         {
                             "Type": "volume",
@@ -203,13 +207,15 @@ def rank_service(rank: Rank) -> dict[str, Any]:
                         {"Name": "stack", "Soft": STACK_BYTES, "Hard": STACK_BYTES},
                     ],
                     "CapabilityAdd": ["CAP_IPC_LOCK"],
+                    **_restrictions(rank.privileges),
                     "Configs": [_reference("Config", file) for file in rank.configs],
                     "Secrets": [_reference("Secret", file) for file in rank.secrets],
                 },
                 "Resources": {
                     "Reservations": {
                         "GenericResources": [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": 1}}]
-                    }
+                    },
+                    **({"Limits": {"Pids": rank.privileges.pids}} if rank.privileges.pids else {}),
                 },
                 "RestartPolicy": restart_policy(rank.max_restarts),
                 "Placement": {
@@ -281,6 +287,22 @@ def restart_policy(most: int) -> dict[str, Any]:
     if most:
         policy |= {"MaxAttempts": most, "Window": RESTART_WINDOW_S * NANOSECONDS}
     return policy
+
+
+def _folders(rank: Rank) -> list[tuple[str, str]]:
+    """(of the node, in the container). A folder that is not there would keep the container from starting."""
+    names = [MODELS, *([VOCABULARIES] if rank.vocabularies else [])]
+    cache = {f"{HF_HOME}/{name}": f"{rank.hf_cache.rstrip('/')}/{name}" for name in names}
+    return sorted((source, target) for target, source in {**cache, **rank.folders}.items())
+
+
+def _restrictions(privileges: Privileges) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if privileges.dropped:
+        found["CapabilityDrop"] = list(privileges.dropped)
+    if privileges.no_new:
+        found["Privileges"] = {"NoNewPrivileges": True}
+    return found
 
 
 def _reference(kind: str, file: File) -> dict[str, Any]:

@@ -113,7 +113,9 @@ class Cables:
         if not self._wires or self._settings.fabric_test != "full":
             return []
         head = self._look.facts[0]
-        plan = nccl_test.plan(self._network, self._settings.nccl, head.listening)
+        plan = nccl_test.plan(
+            self._network, self._settings.nccl, head.listening, self._settings.restrict_containers
+        )
         options = pulumi.ResourceOptions(depends_on=list(after))
         needs = {"nccl": plan, "image": image}
         self.tested = FabricTest("fabric", self._wires, self._logins, needs, options)

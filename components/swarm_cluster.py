@@ -89,6 +89,7 @@ class SwarmCluster(pulumi.ComponentResource):
                     "takeOver": worker.args.take_over,
                     "connection": worker.args.connection.as_props(),
                     "key": key.public,
+                    "sources": ",".join(map(str, head.args.facts.own_addresses)),
                     "script": script,
                     "found": worker.args.facts.rank_access.get(stack, ""),
                 },

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster import engine, fabric, kernel_cache, launch, transport
+from cluster import engine, fabric, kernel_cache, launch, least_privilege, transport
 from cluster.config import Settings
 from cluster.errors import PlanError
 from cluster.fabric import Fabric
@@ -130,7 +130,8 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             checked,
             *(args.before_ranks(self.image, [checked]) if args.before_ranks else []),
         ]
-        workers = self._workers(ready)
+        # The models' folder has to be on a node before a container can have it.
+        workers = self._workers([weights, *ready])
         program = self._program()
         server = self._server(workers, [program, weights, *ready])
         if settings.running:
@@ -227,6 +228,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             stack=self.args.stack,
             rank=index,
             hf_cache=cache_folder.expand(settings.hf_cache, facts.home),
+            privileges=self._privileges(index),
             env={
                 **fabric.environment(self.args.fabric, index, settings.nccl),
                 **engine.environment(self.args.asked),
@@ -235,6 +237,12 @@ class TrtLlmDeployment(pulumi.ComponentResource):
             running=settings.running,
             **more,
         )
+
+    def _privileges(self, index: int) -> least_privilege.Privileges:
+        if not self.args.settings.restrict_containers:
+            return least_privilege.DOCKERS
+        engines = [self.nodes[one].args.facts.docker.api for one in (0, index)]
+        return least_privilege.of_rank(None if index else self.args.settings.port, engines)
 
     def _workers(self, ready: Sequence[pulumi.Resource]) -> list[tuple[dict[str, Any], SwarmService]]:
         """A worker's container only waits: mpirun runs the rank inside it. Nothing of the model is here."""
@@ -282,6 +290,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
                 folders=({SSH_PATH: f"{head.home}/{ssh_folder(self.args.stack)}"} if several else {}),
                 secrets=([File(mpi_secret(self.args.stack), "trtspark-mpi-key", 0o400)] if several else []),
                 labels={"trtspark.port": str(settings.port), "trtspark.revision": self.args.revision},
+                vocabularies=bool(self.args.weights["extras"]),
                 stop_grace_s=settings.drain_seconds + STOP_MARGIN_S,
                 max_restarts=MAX_RESTARTS,
             )

@@ -22,23 +22,23 @@ from dynamic_providers.base import (
     undo,
 )
 
-_INPUTS = ("stack", "takeOver", "connection", "key", "script", "found")
+_INPUTS = ("stack", "takeOver", "connection", "key", "sources", "script", "found")
 
 
 class RankAccessProvider(Provider):
-    """`stack`, `takeOver`, `connection`, `key` (public), `script`, `found` (the key that the probe saw
-    there, "" for none) -> nothing more; after an update that failed on its way to another machine `others`,
-    the logins of those that have something of it, too.
+    """`stack`, `takeOver`, `connection`, `key` (public), `sources` (the head's addresses), `script`, `found`
+    (what the probe saw there: key and sources, "" for none) -> nothing more; after an update that failed on
+    its way to another machine `others`, the logins of those that have something of it, too.
     """
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Another host is another node; how it is reached is not what there should be. A line or a command
-        that somebody removed, or a run that was cut off, is made again.
+        that somebody removed, a run that was cut off, or a line of an older program is made again.
         """
         hold(self, _news["stack"], _news["connection"]["host"])
         olds, news = ({**p, "host": p["connection"]["host"]} for p in (_olds, _news))
-        olds["found"] = " ".join(str(news["key"]).split()[:2])
-        return changed(olds, news, ("host", "key", "script", "found"), replaces=("stack",))
+        olds["found"] = " ".join([*str(news["key"]).split()[:2], news["sources"]]).rstrip()
+        return changed(olds, news, ("host", "key", "sources", "script", "found"), replaces=("stack",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Put the line and the command there; safe to repeat."""
@@ -67,7 +67,7 @@ class RankAccessProvider(Provider):
         from remote.rank_access import look
 
         outs = {**props, **look(props)}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""
@@ -83,6 +83,7 @@ class RankAccess(Resource, module="trtspark", name="RankAccess"):
         self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """`props`: stack, takeOver (a stack whose worker it was, "" for none), connection, key (the public
-        half), script (the command's text, remote/node/rank_exec.sh) and found.
+        half), sources (addresses, with commas between them), script (the command's text,
+        remote/node/rank_exec.sh) and found.
         """
         super().__init__(RankAccessProvider(), name, dict(props), opts)

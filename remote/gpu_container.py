@@ -10,6 +10,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from cluster.errors import NodeError
+from cluster.least_privilege import host_config
 from remote.engine import connect
 from remote.ssh import Connection
 
@@ -18,16 +19,19 @@ LABEL = "trtspark.doctor"
 _ENV = ["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=utility"]
 
 
-def problem(connection: Connection, images: Sequence[str], client_of: Any = connect) -> str | None:
+def problem(
+    connection: Connection, images: Sequence[str], restricted: bool, client_of: Any = connect
+) -> str | None:
     """ "" when `nvidia-smi -L` in a container of the nvidia runtime lists a GPU, else what it said; None
-    when the node has no image to try it with. `images`: the first of them that is there is taken, else any.
+    when the node has no image to try it with. `images`: the first of them that is there is taken, else any;
+    `restricted`: as `restrictContainers` says.
     """
     try:
         client = client_of(connection)
         image = _image(client, images)
         if image is None:
             return None
-        return _tried(client, image)
+        return _tried(client, image, restricted)
     except (NodeError, DockerException, requests.RequestException) as error:
         return _said(error)
 
@@ -40,14 +44,16 @@ def _image(client: Any, images: Sequence[str]) -> str | None:
     return str(found[0]["Id"]) if found else None
 
 
-def _tried(client: Any, image: str) -> str:
+def _tried(client: Any, image: str, restricted: bool) -> str:
     made = client.create_container(
         image,
         entrypoint=["nvidia-smi"],
         command=["-L"],
         environment=_ENV,
         labels={LABEL: "gpu"},
-        host_config=client.create_host_config(runtime="nvidia", network_mode="none"),
+        host_config=client.create_host_config(
+            runtime="nvidia", network_mode="none", **host_config(restricted)
+        ),
     )
     try:
         client.start(made["Id"])

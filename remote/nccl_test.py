@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from cluster import nccl_test
+from cluster import least_privilege, nccl_test
 from cluster.errors import TrtSparkError
 from cluster.rail_report import Nccl
 from cluster.swarm_plan import RANK_LABEL
@@ -44,7 +44,7 @@ def measure(
                 return Nccl(None, f"the server runs on {connection.host}{STOP_IT}", busy=True)
             if why := _obstacle(client, image, connection.host):
                 return Nccl(None, why)
-        return _run(clients, image, plan["environments"])
+        return _run(clients, image, plan)
     except (TrtSparkError, DockerException, requests.RequestException) as error:
         text = str(getattr(error, "explanation", None) or error).strip()
         return Nccl(None, said=(text.splitlines() or [type(error).__name__])[-1][:200].rstrip("."))
@@ -69,12 +69,12 @@ def _obstacle(client: Any, image: str, host: str) -> str:
     return ""
 
 
-def _run(clients: Sequence[Any], image: str, environments: Sequence[Mapping[str, str]]) -> Nccl:
+def _run(clients: Sequence[Any], image: str, plan: Mapping[str, Any]) -> Nccl:
     made: list[tuple[Any, str]] = []
     pool = ThreadPoolExecutor(len(clients))
     try:
-        for client, environment in zip(clients, environments, strict=True):
-            made.append((client, _create(client, image, environment)))
+        for client, environment in zip(clients, plan["environments"], strict=True):
+            made.append((client, _create(client, image, environment, plan["restricted"])))
         for client, name in made:
             client.start(name)
         deadline = time.monotonic() + nccl_test.DEADLINE_S
@@ -86,7 +86,7 @@ def _run(clients: Sequence[Any], image: str, environments: Sequence[Mapping[str,
         pool.shutdown()
 
 
-def _create(client: Any, image: str, environment: Mapping[str, str]) -> str:
+def _create(client: Any, image: str, environment: Mapping[str, str], restricted: bool) -> str:
     script = resources.files("remote").joinpath("nccl_all_reduce.py").read_text(encoding="utf-8")
     made = client.create_container(
         image,
@@ -102,6 +102,7 @@ def _create(client: Any, image: str, environment: Mapping[str, str]) -> str:
             ulimits=[{"Name": "memlock", "Soft": -1, "Hard": -1}],
             cap_add=["IPC_LOCK"],
             shm_size=1 << 30,
+            **least_privilege.host_config(restricted),
         ),
     )
     return str(made["Id"])

@@ -17,12 +17,12 @@ Dial = Callable[[Connection], Shell]
 
 
 def allow(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
-    """`props["key"]` may run `props["script"]` there; the key of a stack that is taken over may no longer.
-    Raises NodeError, Unreachable among them.
+    """`props["key"]` may run `props["script"]` there, from `props["sources"]`; the key of a stack that is
+    taken over may no longer. Raises NodeError, Unreachable among them.
     """
     if props["takeOver"]:
         revoke({**props, "stack": props["takeOver"]}, shell)
-    _run(props, {"action": "allow", "key": props["key"], "script": props["script"]}, shell)
+    _run(props, _order("allow", props), shell)
 
 
 def revoke(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
@@ -32,8 +32,13 @@ def revoke(props: Mapping[str, Any], shell: Dial = SshShell) -> None:
 
 def look(props: Mapping[str, Any], shell: Dial = SshShell) -> dict[str, Any]:
     """{"key", "script"} of `props` as far as the worker has them, "" where it does not; likewise."""
-    found = _run(props, {"action": "look", "key": props["key"], "script": props["script"]}, shell)
+    found = _run(props, _order("look", props), shell)
     return {key: found[key] for key in ("key", "script")}
+
+
+def _order(action: str, props: Mapping[str, Any]) -> dict[str, Any]:
+    sources = props.get("sources", "")  # the state of an older program has none
+    return {"action": action, "key": props["key"], "sources": sources, "script": props["script"]}
 
 
 def _run(props: Mapping[str, Any], order: Mapping[str, Any], shell: Dial) -> dict[str, Any]:

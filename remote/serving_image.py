@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError, ImageNotFound
 
 from cluster import image as images
-from cluster import image_table
+from cluster import image_table, least_privilege
 from cluster.errors import NodeError, NotReady, PlanError
 from remote.engine import connect
 from remote.ssh import Connection
@@ -33,8 +33,9 @@ def check(props: Mapping[str, Any], client_of: Any = connect) -> dict[str, str]:
     connections = [Connection.from_props(one) for one in props["connections"]]
     if "@sha256:" in props["image"]:
         connections = connections[:1]
+    restricted = bool((props.get("use") or {}).get("restricted", True))
     with ThreadPoolExecutor(len(connections)) as pool:
-        texts = list(pool.map(lambda one: _look(one, props["image"], client_of), connections))
+        texts = list(pool.map(lambda one: _look(one, props["image"], restricted, client_of), connections))
     hosts = [one.host for one in connections]
     found = images.usable(props["image"], hosts, [images.parse(text) for text in texts], props["several"])
     _judge(props, found)
@@ -64,8 +65,8 @@ def _judge(props: Mapping[str, Any], found: images.ImageFacts) -> None:
         raise PlanError(f"{said} What served before was not touched.")
 
 
-def _look(connection: Connection, image: str, client_of: Any) -> str:
-    """What the script printed in a container there."""
+def _look(connection: Connection, image: str, restricted: bool, client_of: Any) -> str:
+    """What the script printed in a container there, with no more rights than the ranks have."""
     script = resources.files("remote").joinpath("image_check.sh").read_text("utf-8")
     client = client_of(connection)
     sweep(client)
@@ -76,7 +77,9 @@ def _look(connection: Connection, image: str, client_of: Any) -> str:
             entrypoint=["bash", "-c", script],
             environment=["NVIDIA_VISIBLE_DEVICES=void"],
             labels={LABEL: "1"},
-            host_config=client.create_host_config(network_mode="none"),
+            host_config=client.create_host_config(
+                network_mode="none", **least_privilege.host_config(restricted)
+            ),
         )
     except ImageNotFound:
         todo = f"Run there `docker pull {image}`, or set pullImage."

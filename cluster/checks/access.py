@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cluster import preparation
 from cluster.checks.table import Context, Finding, check
-from cluster.facts import NO_NVIDIA_SMI, Facts
+from cluster.facts import NO_NVIDIA_SMI, OF_DOCKER, Facts
 
 #: What ends a shell's start-up file for whoever only runs a command.
 INTERACTIVE = "[[ $- == *i* ]] || return"
@@ -75,7 +75,7 @@ def _own(facts: Facts) -> list[str]:
         for name, own in facts.interfaces.items()
         for one in own
         if name not in fabric
-        and not name.startswith(("docker", "br-", "veth"))
+        and not name.startswith(OF_DOCKER)
         and not (one.ip.is_loopback or one.ip.is_link_local)
     ]
 

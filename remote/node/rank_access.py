@@ -4,6 +4,7 @@ Leaves every other byte of authorized_keys as it was. What was not there before 
 """
 
 import os
+import re
 import stat
 
 from remote.node import node_lock, stop, whole_file
@@ -13,11 +14,15 @@ MARK = "trtspark-mpi"
 MADE = "made-authorized-keys"
 #: All of it, but for the wait for the node's lock.
 LONGEST_S = 10
+#: Where a line of ours says which addresses may log in with the key.
+FROM = re.compile(r'restrict,from="([0-9.,]+)",')
 
 
 def main(args):
-    """`args`: {"action": "allow" | "revoke", "stack", "key", "script"}; {"changed": bool}. With "look"
-    {"key", "script"}: each as it is in `args`, or "" where the machine has it otherwise, or not at all.
+    """`args`: {"action": "allow" | "revoke", "stack", "key", "sources" (addresses that may log in with it,
+    with commas between them; "" for any, as an older program has it), "script"}; {"changed": bool}. With
+    "look" {"key", "script"}: each as it is in `args`, or "" where the machine has it otherwise, or not at
+    all.
     """
     if args["action"] == "look":
         return act(args)
@@ -34,7 +39,7 @@ def act(args):
     text = line = ""
     if args["action"] != "revoke" and args["key"]:
         text = args["script"].replace("@STACK@", args["stack"])
-        line = _line(script, args["key"].split()[:2], comment)
+        line = _line(script, args.get("sources", ""), args["key"].split()[:2], comment)
     if args["action"] == "look":
         there = text_of(script) == text and os.access(script, os.X_OK)
         return {
@@ -65,7 +70,9 @@ def act(args):
 
 
 def allowed(home):
-    """{stack: public key} of the lines of ours in authorized_keys whose command is there."""
+    """{stack: "TYPE KEY SOURCES"} of the lines of ours in authorized_keys whose command is there; without
+    SOURCES where the key may come from anywhere.
+    """
     try:
         text = text_of(os.path.join(home, ".ssh", "authorized_keys"))
     except stop.Stop:
@@ -75,14 +82,17 @@ def allowed(home):
         words = line.split(" ")
         comment = words[-1].partition(MARK + "-")
         script = os.path.join(home, ".trtspark", "rank-exec-" + comment[2])
-        whole = len(words) == 4 and comment[1] and line == _line(script, words[1:3], words[3])
+        sources = FROM.match(words[0])
+        listed = sources[1] if sources else ""
+        whole = len(words) == 4 and comment[1] and line == _line(script, listed, words[1:3], words[3])
         if whole and os.access(script, os.X_OK):
-            found[comment[2]] = " ".join(words[1:3])
+            found[comment[2]] = " ".join([*words[1:3], listed]).rstrip()
     return found
 
 
-def _line(script, key, comment):
-    return 'restrict,command="%s" %s %s %s' % (script, key[0], key[1], comment)
+def _line(script, sources, key, comment):
+    come = 'from="%s",' % sources if sources else ""
+    return 'restrict,%scommand="%s" %s %s %s' % (come, script, key[0], key[1], comment)
 
 
 def put_line(path, comment, line):

@@ -13,7 +13,7 @@ import pulumi_docker as docker
 import pytest
 from typer.testing import CliRunner
 
-from cluster import fabric, fabric_addresses, kernel_cache
+from cluster import fabric, fabric_addresses, kernel_cache, least_privilege
 from cluster.hub_files import Resolved
 from cluster.plain_text import UNSAFE
 from cluster.resolution import Found
@@ -442,7 +442,9 @@ def test_the_quick_test_of_the_cables_is_the_default():
 def test_the_container_mounts_the_cache_where_the_weights_are(configured, folder):
     recorder, _ = run(1, hf_cache=configured)
     mounts = recorder.inputs("trtllm-rank-0")["spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"]
-    assert folder in [mount.get("Source") for mount in mounts]
+    sources = [mount.get("Source") for mount in mounts]
+    assert f"{folder}/hub" in sources
+    assert folder not in sources
 
 
 def test_what_up_says_to_try_is_a_command_without_quotes():
@@ -453,3 +455,37 @@ def test_what_up_says_to_try_is_a_command_without_quotes():
     assert not set(outputs["tryIt"]) & set("'\"\\")
     assert len(outputs["tryIt"]) < 60
     assert CliRunner().invoke(cli.app, [*words, "--help"]).exit_code == 0
+
+
+def test_the_vocabularies_are_rank_0s_and_only_where_the_model_needs_them():
+    def folders(recorder: Recorder, rank: int) -> set[str]:
+        mounts = recorder.inputs(f"trtllm-rank-{rank}")["spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"]
+        return {mount["Target"].rpartition("/")[2] for mount in mounts if "huggingface" in mount["Target"]}
+
+    def found(model: str) -> Recorder:
+        files = ModelFiles(model, samples.COMMIT, "", (ModelFile("config.json", 100, "", False),))
+        look = dataclasses.replace(samples.look(2), found=Found(Resolved(files, gated=False)))
+        return run(model=model, look=look)[0]
+
+    gpt_oss, other = found("openai/gpt-oss-120b"), found("nvidia/Qwen3-30B-A3B-FP4")
+    assert [folders(gpt_oss, rank) for rank in (0, 1)] == [{"hub", "tiktoken-encodings"}, {"hub"}]
+    assert [folders(other, rank) for rank in (0, 1)] == [{"hub"}, {"hub"}]
+
+
+def test_a_port_of_roots_is_a_right_of_rank_0_alone_and_one_key_lifts_every_restriction():
+    def dropped(recorder: Recorder, rank: int) -> list[str] | None:
+        container = recorder.inputs(f"trtllm-rank-{rank}")["spec"]["TaskTemplate"]["ContainerSpec"]
+        found: list[str] | None = container.get("CapabilityDrop")
+        return found
+
+    low = run(port=443)[0]
+    assert [least_privilege.BIND in (dropped(low, rank) or []) for rank in (0, 1)] == [False, True]
+    free = run(restrictContainers=False)[0]
+    assert [dropped(free, rank) for rank in (0, 1)] == [None, None]
+
+
+def test_the_workers_accept_mpis_key_from_the_heads_addresses_alone():
+    sources = run()[0].inputs("cluster-rank-access-1")["sources"].split(",")
+    head, worker = samples.look(2).facts
+    assert {str(head.address), "192.168.100.11"} <= set(sources)
+    assert str(worker.address) not in sources

@@ -10,12 +10,17 @@ import threading
 from pathlib import Path
 
 import pytest
+import requests
 
+from cluster import least_privilege
 from lab.state import Lab
 from tests.lab import stack as stacks
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 MODEL = "lab/gated"
+#: What `hf auth login` of a node's owner leaves beside the models, and what is in it.
+LOGIN = [f"/home/nvidia/.cache/huggingface/{name}" for name in ("token", "stored_tokens")]
+OWNERS = "hf_ofTheOwnersOwnLogin"
 PAGE = Path(stacks.ROOT / "docs" / "security.md").read_text()
 
 
@@ -38,11 +43,17 @@ def stack(lab, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    for node in range(len(lab["nodes"])):
+        stacks.inside(
+            lab, node, f"echo {OWNERS} | tee {LOGIN[0]} > {LOGIN[1]}; chown nvidia {' '.join(LOGIN)}"
+        )
     one.seen = Watch(lab)
     one.printed = one.up().text
     one.seen.stop()
     yield one
     one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
+    for node in range(len(lab["nodes"])):
+        stacks.inside(lab, node, f"rm -f {' '.join(LOGIN)}")
 
 
 class Watch(threading.Thread):
@@ -163,10 +174,80 @@ def test_the_key_forwards_nothing(stack, lab, forward):
     assert "administratively prohibited" in done.stderr, done.stderr
 
 
+def test_the_key_is_of_no_use_elsewhere(stack, lab):
+    """On a worker itself, whose addresses are not the head's: in memory, so that no disk has it."""
+    worker = lab["nodes"][1]
+    place = "/dev/shm/mpi-key"
+    ssh = (
+        f"ssh -v -i {place} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no "
+        f"-o UserKnownHostsFile=/dev/null {worker['user']}@{worker['fabric'][0]} true"
+    )
+    script = (
+        f"umask 077; cat > {place} <<'END'\n{private_key(lab)}\nEND\n{ssh} 2>&1; echo code $?; rm {place}"
+    )
+    said = stacks.inside(lab, 1, script)
+    assert "Offering public key" in said
+    assert "Permission denied" in said
+    assert "code 255" in said
+
+
 def test_the_heads_own_sshd_does_not_accept_the_key(stack, lab):
     done = by_key(lab, "SSH HOST true", to=0)
     assert done.returncode == 255
     assert "Permission denied" in done.stderr
+
+
+def in_rank(lab, rank: int, script: str) -> str:
+    """A script in a rank's container, as root there; its output."""
+    container = stacks.inside(lab, rank, f"docker ps --quiet --filter label=trtspark.rank={rank}").strip()
+    return stacks.inside(lab, rank, f"docker exec -i {container} bash <<'END'\n{script}\nEND")
+
+
+#: Of linux/capability.h.
+BITS = {
+    "CAP_DAC_OVERRIDE": 1, "CAP_KILL": 5, "CAP_NET_BIND_SERVICE": 10, "CAP_NET_RAW": 13, "CAP_IPC_LOCK": 14,
+    "CAP_SYS_CHROOT": 18, "CAP_MKNOD": 27, "CAP_AUDIT_WRITE": 29, "CAP_SETFCAP": 31,
+}  # fmt: skip
+RAW = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)"
+
+
+def completes(stack) -> bool:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+    answer = requests.post(stack.output("endpoint") + "/v1/chat/completions", json=body, timeout=60)
+    return answer.ok and bool(answer.json()["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_process_of_a_rank_may_do_more_than_it_needs(stack, lab, rank):
+    told = in_rank(lab, rank, "grep -h '^Cap[BE]\\|^NoNew\\|^Name' /proc/[0-9]*/status")
+    assert "python3" in told, "the rank itself, and not only the container's first process"
+    sets = [int(value, 16) for value in re.findall(r"^CapBnd:\s*(\w+)", told, re.M)]
+    for name in least_privilege.DROPPED:
+        assert not any(one >> BITS[name] & 1 for one in sets), name
+    effective = [int(value, 16) for value in re.findall(r"^CapEff:\s*(\w+)", told, re.M)]
+    for name in ("CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_IPC_LOCK"):
+        assert all(one >> BITS[name] & 1 for one in effective), name
+    engine = stacks.inside(lab, rank, "docker version --format '{{.Server.APIVersion}}'").strip()
+    wanted = "1" if tuple(map(int, engine.split("."))) >= least_privilege.NO_NEW_PRIVILEGES_API else "0"
+    assert set(re.findall(r"^NoNewPrivs:\s*(\d)", told, re.M)) == {wanted}
+    found = "docker inspect --format {{.HostConfig.PidsLimit}} $(docker ps -q --filter label=trtspark.rank)"
+    assert stacks.inside(lab, rank, found).strip() == str(least_privilege.PIDS)
+    refused = in_rank(lab, rank, f"python3 -c '{RAW}' 2>&1; mknod /tmp/disk b 8 0 2>&1; true")
+    assert refused.count("not permitted") == 2, refused
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_sees_the_models_and_no_login_of_the_owner(stack, lab, rank):
+    assert in_rank(lab, rank, "ls -A /root/.cache/huggingface").split() == ["hub"]
+    there = in_rank(lab, rank, "ls /root/.cache/huggingface/hub").split()
+    assert "models--lab--gated" in there
+    assert all(name.startswith("models--") for name in there), there
+    assert OWNERS in stacks.inside(lab, rank, f"cat {LOGIN[0]}")
+    assert OWNERS not in in_rank(lab, rank, "mount; cat /root/.cache/huggingface/*token* 2>&1 || true")
+
+
+def test_two_ranks_with_these_rights_complete(stack):
+    assert completes(stack)
 
 
 def listeners(lab, node: int) -> set[tuple[str, str, int, str]]:
@@ -229,3 +310,12 @@ def test_a_changed_host_key_stops_with_both_fingerprints(stack, lab):
         assert done.stdout.split()[1] in run.text, run.text
     assert json.loads(stack.pulumi("stack", "export").text)["deployment"] == json.loads(before)["deployment"]
     stack.set("nodes", [{"host": n["host"], "user": n["user"]} for n in lab["nodes"]])
+
+
+def test_one_key_gives_the_containers_their_rights_back(stack, lab):
+    """The last test here: the server starts anew."""
+    stack.set("restrictContainers", False)
+    assert stack.up().counts["updated"] >= 2
+    for rank in (0, 1):
+        assert in_rank(lab, rank, f"python3 -c '{RAW}' && echo may").strip() == "may"
+    assert completes(stack)

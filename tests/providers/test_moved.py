@@ -45,6 +45,7 @@ COMMON |= {
     "limit": 2200,
     "halves": [],
     "files": [],
+    "sources": "",
 }
 PROVIDERS = {
     RankAccessProvider: "connection",
@@ -182,8 +183,22 @@ def test_nodes_in_another_order_or_fewer(machines, provider, after, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("found", "changes"), [("ssh-ed25519 A", False), ("", True), ("ssh-ed25519 B", True)]
+    ("found", "changes"),
+    [
+        ("ssh-ed25519 A 10.0.0.1,192.168.100.11", False),
+        ("", True),
+        ("ssh-ed25519 B 10.0.0.1,192.168.100.11", True),
+        ("ssh-ed25519 A", True),
+        ("ssh-ed25519 A 10.0.0.1", True),
+    ],
 )
-def test_a_key_that_is_not_on_the_worker_is_a_change(found, changes):
-    old = at(RankAccessProvider, A, key="ssh-ed25519 A mpi")
+def test_a_line_that_is_not_so_on_the_worker_is_a_change(found, changes):
+    old = at(RankAccessProvider, A, key="ssh-ed25519 A mpi", sources="10.0.0.1,192.168.100.11")
     assert RankAccessProvider().diff("id", old, {**old, "found": found}).changes is changes
+
+
+def test_another_address_of_the_head_and_the_state_of_an_older_program_are_a_change():
+    new = at(RankAccessProvider, A, key="ssh-ed25519 A mpi", sources="10.0.0.2")
+    new["found"] = "ssh-ed25519 A 10.0.0.2"
+    for old in ({**new, "sources": "10.0.0.1"}, {key: new[key] for key in new if key != "sources"}):
+        assert RankAccessProvider().diff("id", old, new).changes

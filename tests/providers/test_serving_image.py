@@ -9,6 +9,7 @@ import requests
 
 from cluster import image_table
 from cluster.errors import NodeError, NotReady, PlanError
+from cluster.least_privilege import host_config
 from dynamic_providers.serving_image import ServingImageProvider
 from remote import serving_image
 from tests import samples
@@ -91,8 +92,13 @@ def test_by_digest_the_heads_answer_is_everybodys(nodes):
     assert (outs["openmpi"], outs["python"], outs["ssh"]) == ("5.0.7", "3.12.3", "/usr/bin/ssh")
     head, worker = nodes.values()
     assert (len(head.made), head.removed, worker.made) == (1, ["c"], [])
-    assert head.made[0]["host_config"] == {"network_mode": "none"}
+    assert head.made[0]["host_config"] == {"network_mode": "none", **host_config(True)}
     assert head.made[0]["environment"] == ["NVIDIA_VISIBLE_DEVICES=void"]
+
+
+def test_the_look_has_the_rights_that_the_ranks_have(nodes):
+    ServingImageProvider().create({**props(), "use": use(restrictContainers=False, allowUntestedImage=True)})
+    assert next(iter(nodes.values())).made[0]["host_config"] == {"network_mode": "none"}
 
 
 def test_what_else_the_image_tells(nodes):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError, ImageNotFound
 
+from cluster.least_privilege import host_config
 from remote import gpu_container
 from tests import samples
 
@@ -56,16 +57,19 @@ class Engine:
         self.removed.append(id)
 
 
-def problem(engine: Engine) -> str | None:
-    return gpu_container.problem(NODE, ["x@sha256:1", "x:1"], lambda _connection: engine)
+def problem(engine: Engine, restricted: bool = True) -> str | None:
+    return gpu_container.problem(NODE, ["x@sha256:1", "x:1"], restricted, lambda _connection: engine)
 
 
 def test_it_sees_it():
     engine = Engine(["x:1", "other"])
     assert problem(engine) == ""
     assert engine.made[0]["image"] == "id of x:1"
-    assert engine.made[0]["host_config"] == {"runtime": "nvidia", "network_mode": "none"}
+    plain = {"runtime": "nvidia", "network_mode": "none"}
+    assert engine.made[0]["host_config"] == {**plain, **host_config(True)}
     assert engine.removed == ["c"]
+    problem(engine, restricted=False)
+    assert engine.made[1]["host_config"] == plain
 
 
 def test_any_image_will_do_and_without_one_nothing_is_said():

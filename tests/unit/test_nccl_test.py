@@ -12,6 +12,7 @@ from docker import APIClient
 from docker.errors import APIError, ImageNotFound
 
 from cluster import fabric, nccl_test
+from cluster.least_privilege import DROPPED, PIDS
 from cluster.rail_report import Nccl
 from remote import nccl_test as runner
 from tests import samples
@@ -29,7 +30,7 @@ def answer(rank: int, seconds: float = 0.5, **changes: Any) -> str:
 
 def plan(**nccl: str) -> dict[str, Any]:
     nodes = samples.facts(2)
-    return nccl_test.plan(fabric.plan(nodes, [[], []]), nccl, [("0.0.0.0", nccl_test.PORTS[0])])
+    return nccl_test.plan(fabric.plan(nodes, [[], []]), nccl, [("0.0.0.0", nccl_test.PORTS[0])], True)
 
 
 class Engine:
@@ -107,6 +108,8 @@ def test_a_container_has_what_a_rank_has():
     assert (host["Runtime"], host["NetworkMode"], host["Init"]) == ("nvidia", "host", True)
     assert [(one["Name"], one["Soft"], one["Hard"]) for one in host["Ulimits"]] == [("memlock", -1, -1)]
     assert host["CapAdd"] == ["IPC_LOCK"]
+    assert host["CapDrop"] == list(DROPPED)
+    assert (host["PidsLimit"], host["SecurityOpt"]) == (PIDS, ["no-new-privileges:true"])
     environment = made["environment"]
     assert environment["NVIDIA_MOFED"] == "enabled"
     assert environment["NCCL_IB_HCA"] == "=rocep1s0f0:1,roceP2p1s0f0:1"

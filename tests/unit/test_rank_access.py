@@ -19,9 +19,12 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def allow(key: str = "ssh-ed25519 AAAAkey", stack: str = "dgx") -> bool:
+SOURCES = "10.24.11.11,192.168.100.11"
+
+
+def allow(key: str = "ssh-ed25519 AAAAkey", stack: str = "dgx", sources: str = SOURCES) -> bool:
     script = "#!/bin/sh\necho @STACK@\n"
-    args = {"action": "allow", "stack": stack, "key": key, "script": script}
+    args = {"action": "allow", "stack": stack, "key": key, "sources": sources, "script": script}
     return bool(rank_access.main(args)["changed"])
 
 
@@ -61,7 +64,7 @@ def test_the_line_allows_one_command_and_nothing_else(home):
     allow()
     [line] = authorized(home).read_text().splitlines()
     script = home / ".trtspark" / "rank-exec-dgx"
-    assert line == f'restrict,command="{script}" ssh-ed25519 AAAAkey trtspark-mpi-dgx'
+    assert line == f'restrict,from="{SOURCES}",command="{script}" ssh-ed25519 AAAAkey trtspark-mpi-dgx'
     assert script.read_text() == "#!/bin/sh\necho dgx\n"
     assert script.stat().st_mode & 0o777 == 0o700
 
@@ -75,6 +78,24 @@ def test_a_new_key_replaces_the_old_one(home):
     allow("ssh-ed25519 AAAAold")
     assert allow("ssh-ed25519 AAAAnew")
     assert "AAAAold" not in authorized(home).read_text()
+
+
+def test_a_line_of_an_older_program_is_found_and_replaced(home):
+    allow(sources="")
+    assert 'restrict,command="' in authorized(home).read_text()
+    assert rank_access.allowed(str(home)) == {"dgx": "ssh-ed25519 AAAAkey"}
+    assert look(sources="") == ("ssh-ed25519 AAAAkey", True)
+    assert look() == ("", True)
+    assert allow()
+    [line] = authorized(home).read_text().splitlines()
+    assert f'from="{SOURCES}"' in line
+
+
+def test_the_heads_new_address_replaces_the_old_line(home):
+    allow()
+    assert look(sources="10.24.11.12") == ("", True)
+    assert allow(sources="10.24.11.12")
+    assert len(authorized(home).read_text().splitlines()) == 1
 
 
 def test_another_stacks_access_is_left_alone(home):
@@ -143,9 +164,11 @@ def test_a_run_that_was_cut_off_while_it_wrote_leaves_nothing(home, file):
     assert not half.parent.exists()
 
 
-def look(key: str = "ssh-ed25519 AAAAkey") -> tuple[str, bool]:
+def look(key: str = "ssh-ed25519 AAAAkey", sources: str = SOURCES) -> tuple[str, bool]:
     script = "#!/bin/sh\necho @STACK@\n"
-    found = rank_access.main({"action": "look", "stack": "dgx", "key": key, "script": script})
+    found = rank_access.main(
+        {"action": "look", "stack": "dgx", "key": key, "sources": sources, "script": script}
+    )
     return found["key"], found["script"] == script
 
 
@@ -157,12 +180,17 @@ def test_a_look_finds_what_allow_did(home):
     assert look("") == ("", False)  # of a create that failed
 
 
-@pytest.mark.parametrize("edit", ["removed", "restrict", "twice"])
+@pytest.mark.parametrize("edit", ["removed", "restrict", "from", "twice"])
 def test_a_look_misses_a_line_that_somebody_changed(home, edit):
     allow()
     text = authorized(home).read_text()
     authorized(home).write_text(
-        {"removed": "", "restrict": text.removeprefix("restrict,"), "twice": text * 2}[edit]
+        {
+            "removed": "",
+            "restrict": text.removeprefix("restrict,"),
+            "from": text.replace(f'from="{SOURCES}",', ""),
+            "twice": text * 2,
+        }[edit]
     )
     assert look() == ("", True)
 
@@ -177,7 +205,10 @@ def test_the_probe_tells_whose_key_may_log_in(home):
     assert rank_access.allowed(str(home)) == {}
     allow("ssh-ed25519 AAAA somebody")
     allow("ssh-ed25519 BBBB", "two")
-    assert rank_access.allowed(str(home)) == {"dgx": "ssh-ed25519 AAAA", "two": "ssh-ed25519 BBBB"}
+    assert rank_access.allowed(str(home)) == {
+        "dgx": f"ssh-ed25519 AAAA {SOURCES}",
+        "two": f"ssh-ed25519 BBBB {SOURCES}",
+    }
 
 
 def test_a_line_that_was_edited_or_whose_command_is_gone_is_none(home):

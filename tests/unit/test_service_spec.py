@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from cluster import kernel_cache, service_spec
+from cluster import kernel_cache, least_privilege, service_spec
+from cluster.least_privilege import DOCKERS, DROPPED, PIDS
 from cluster.service_spec import File, Rank, observed, rank_service, with_image, without_image
+from remote.engine import KNOWN_API
 
 #: What `docker run` has and a Swarm service drops or refuses, in the Engine API's words.
 NOT_IN_SWARM = {"devices", "devicerequests", "privileged", "ipcmode", "shmsize", "runtime", "networkmode"}
@@ -48,6 +50,8 @@ def inspected(wanted: dict[str, Any]) -> dict[str, Any]:
     if not actual["Mode"]["Replicated"]["Replicas"]:
         actual["Mode"]["Replicated"] = {"Replicas": 0}
     container |= {"Image": "release@sha256:1", "Isolation": "default", "DNSConfig": {}}
+    if "Privileges" in container:
+        container["Privileges"] |= {"CredentialSpec": None, "SELinuxContext": None}
     task |= {"ForceUpdate": 0, "Runtime": "container"}
     task["RestartPolicy"]["MaxAttempts"] = 0
     actual["UpdateConfig"] |= {"MaxFailureRatio": 0}
@@ -83,10 +87,61 @@ def test_rdma_enters_through_the_runtime_and_memory_may_be_locked():
     assert container["CapabilityAdd"] == ["CAP_IPC_LOCK"]
 
 
-def test_the_cache_is_mounted_read_only():
-    mounts = {m["Target"]: m for m in spec()["TaskTemplate"]["ContainerSpec"]["Mounts"]}
-    cache = mounts["/root/.cache/huggingface"]
-    assert (cache["Source"], cache["ReadOnly"]) == ("/home/nvidia/.cache/huggingface", True)
+def cache_mounts(**changes: Any) -> dict[str, tuple[str, bool]]:
+    mounts = spec(**changes)["TaskTemplate"]["ContainerSpec"]["Mounts"]
+    return {m["Target"]: (m["Source"], m["ReadOnly"]) for m in mounts if m["Type"] == "bind"}
+
+
+@pytest.mark.parametrize("cache", ["/home/nvidia/.cache/huggingface", "/data/hf/", "/"])
+def test_of_the_cache_only_the_models_are_mounted_read_only(cache):
+    """The Hub's token and stored_tokens lie in the cache's own folder."""
+    inside, root = "/root/.cache/huggingface", cache.rstrip("/")
+    assert cache_mounts(hf_cache=cache) == {f"{inside}/hub": (f"{root}/hub", True)}
+    assert cache_mounts(hf_cache=cache, vocabularies=True) == {
+        f"{inside}/hub": (f"{root}/hub", True),
+        f"{inside}/tiktoken-encodings": (f"{root}/tiktoken-encodings", True),
+    }
+
+
+def restricted(port: int | None = 8355, engines: tuple[str, ...] = ("1.52", "1.44")) -> dict[str, Any]:
+    task: dict[str, Any] = spec(privileges=least_privilege.of_rank(port, engines))["TaskTemplate"]
+    return task
+
+
+def test_a_rank_has_no_right_that_the_image_does_not_need():
+    task = restricted()
+    assert task["ContainerSpec"]["CapabilityDrop"] == list(DROPPED) == sorted(DROPPED)
+    assert task["ContainerSpec"]["Privileges"] == {"NoNewPrivileges": True}
+    assert task["Resources"]["Limits"] == {"Pids": PIDS}
+    assert task["Resources"]["Reservations"], "its GPU"
+
+
+def test_what_root_needs_for_the_users_files_and_to_end_its_ranks_stays():
+    needed = {"CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_IPC_LOCK"}
+    assert needed.isdisjoint(DROPPED)
+
+
+@pytest.mark.parametrize(("port", "kept"), [(80, True), (1023, True), (1024, False), (None, False)])
+def test_a_server_on_a_port_of_roots_may_bind_it_and_its_workers_may_not(port, kept):
+    dropped = restricted(port)["ContainerSpec"]["CapabilityDrop"]
+    assert ("CAP_NET_BIND_SERVICE" not in dropped) is kept
+    assert set(dropped) | {"CAP_NET_BIND_SERVICE"} == set(DROPPED)
+
+
+@pytest.mark.parametrize("engines", [("1.41", "1.52"), ("1.52", "1.43"), ("1.52", ""), ("1.52", "one.two")])
+def test_no_new_privileges_are_not_asked_of_a_docker_that_would_drop_the_wish(engines):
+    assert "Privileges" not in restricted(engines=engines)["ContainerSpec"]
+
+
+def test_the_api_we_speak_knows_no_new_privileges():
+    assert tuple(map(int, KNOWN_API.split("."))) >= least_privilege.NO_NEW_PRIVILEGES_API
+
+
+def test_unrestricted_is_dockers_default():
+    task = spec(privileges=DOCKERS)["TaskTemplate"]
+    assert {"CapabilityDrop", "Privileges"}.isdisjoint(task["ContainerSpec"])
+    assert "Limits" not in task["Resources"]
+    assert least_privilege.host_config(False) == {}
 
 
 def test_compiled_kernels_are_kept_in_a_volume_that_says_whose_it_is():
@@ -137,7 +192,15 @@ def test_the_spec_is_plain_json():
     assert json.loads(json.dumps(spec())) == spec()
 
 
-@pytest.mark.parametrize("changes", [{}, {"configs": [], "secrets": [], "args": []}, {"running": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"configs": [], "secrets": [], "args": []},
+        {"running": False},
+        {"privileges": least_privilege.of_rank(8355, ["1.44"])},
+    ],
+)
 def test_what_the_engine_adds_and_drops_is_no_drift(changes):
     wanted = spec(**changes)
     assert observed(wanted, inspected(wanted)) == wanted

@@ -105,6 +105,7 @@ class Stack:
                         **stack,
                         "connection": login,
                         "key": outs["key"]["public"],
+                        "sources": str(facts[0].address),
                         "script": "#!/bin/sh @STACK@",
                         "found": one.rank_access.get(self.name, ""),
                     },

@@ -231,7 +231,7 @@ def _fabric(live: Live, connections: Sequence[Connection], say: Callable[[str], 
     props = {
         "wires": wires,
         "connections": [one.as_props() for one in connections],
-        "nccl": nccl_test.plan(network, settings.nccl, live.nodes[0].listening),
+        "nccl": nccl_test.plan(network, settings.nccl, live.nodes[0].listening, settings.restrict_containers),
         "image": live.outputs.get("image") or settings.image,
     }
     try:
@@ -250,7 +250,7 @@ def _gpus(live: Live, connections: Sequence[Connection]) -> dict[str, str]:
         facts = live.nodes[index]
         if "nvidia" not in facts.docker.runtimes:
             return None
-        return gpu_container.problem(connections[index], images)
+        return gpu_container.problem(connections[index], images, live.settings.restrict_containers)
 
     with ThreadPoolExecutor(len(connections)) as pool:
         said = list(pool.map(ask, range(len(connections))))
