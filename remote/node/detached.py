@@ -32,35 +32,67 @@ def running(folder):
 
 
 def locked(folder):
-    """The lock's file descriptor; None while somebody else holds it."""
-    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    """The lock's file descriptor; None while somebody else holds it. Whoever removes the file holds it, so a
+    lock whose file has gone meanwhile is none: the next one is on another file.
+    """
+    path = os.path.join(folder, "lock")
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
         os.close(descriptor)
-        return None
-    return descriptor
 
 
 def end(folder):
-    """Ask the work to save what it has and to end; after END_S seconds, end it."""
+    """Ask the work to save what it has and to end; after END_S seconds, end it. The lock's file descriptor,
+    for the caller to close, when it is removed too; None where there is none, or it was not to be had.
+    """
     deadline = time.monotonic() + END_S
     asked = None
     while os.path.exists(os.path.join(folder, "lock")):
         lock = locked(folder)
         if lock is not None:
-            os.close(lock)
-            return
+            return lock
         pid = number(read_json(os.path.join(folder, "status.json")).get("pid"))
         if pid and pid != asked:
-            os.kill(pid, signal.SIGTERM)
+            kill(pid, signal.SIGTERM)
             asked = pid
         if time.monotonic() > deadline:
             if pid:
-                os.kill(pid, signal.SIGKILL)
+                kill(pid, signal.SIGKILL)
             time.sleep(0.2)
-            return
+            return locked(folder)
         time.sleep(0.05)
+    return None
+
+
+def freed(folder):
+    """`end`, and the lock for the caller's own work; None where it is not to be had."""
+    lock = end(folder)
+    return locked(folder) if lock is None else lock
+
+
+@contextlib.contextmanager
+def ended(folder):
+    """`end`, and nobody begins while the block takes away what is left."""
+    lock = end(folder)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def kill(pid, number):
+    """Send a signal to a process that may have ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def number(pid):

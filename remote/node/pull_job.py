@@ -39,8 +39,7 @@ def start(args):
         running = detached.read_json(os.path.join(folder, "status.json"))
         if running.get("job") == args["job"] and running.get("state") == "running":
             return found
-        detached.end(folder)
-        lock = detached.locked(folder)
+        lock = detached.freed(folder)
         if lock is None:
             raise Stop("another pull for this stack does not end (see %s/lock)" % folder)
     detached.unlink(os.path.join(folder, "status.json"))
@@ -56,8 +55,8 @@ def end(args):
 
 def _clear(folder):
     if _there(folder):
-        detached.end(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        with detached.ended(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _there(folder):

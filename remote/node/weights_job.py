@@ -49,10 +49,10 @@ def start(args):
     lock = detached.locked(folder)
     if lock is None:
         found = cache.read_json(os.path.join(folder, "status.json"))
-        if found.get("job") == args["job"] and found.get("state") != "failed":
-            return {"running": True, "ports": cache.read_json(os.path.join(folder, "ports.json"))["ports"]}
-        detached.end(folder)
-        lock = detached.locked(folder)
+        ports = cache.read_json(os.path.join(folder, "ports.json")).get("ports")
+        if found.get("job") == args["job"] and found.get("state") != "failed" and isinstance(ports, list):
+            return {"running": True, "ports": ports}
+        lock = detached.freed(folder)
         if lock is None:
             raise cache.Stop("another job for this deployment does not end (see %s/lock)" % folder)
     cache.unlink(os.path.join(folder, "status.json"))
@@ -73,11 +73,11 @@ def connect(args):
 def end(args):
     """Stop what runs, and leave nothing but the records (and what has arrived)."""
     folder = cache.state_folder(args["stack"])
-    detached.end(folder)
-    for name in ("status.json", "ports.json", "peers.json", "lock", "log"):
-        cache.unlink(os.path.join(folder, name))
-    if not cache.read_json(os.path.join(folder, "journal.json")):
-        cache.unlink(os.path.join(folder, "journal.json"))
+    with detached.ended(folder):
+        if not cache.read_json(os.path.join(folder, "journal.json")):
+            cache.unlink(os.path.join(folder, "journal.json"))
+        for name in ("status.json", "ports.json", "peers.json", "log", "lock"):
+            cache.unlink(os.path.join(folder, name))
     return {}
 
 

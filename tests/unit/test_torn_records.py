@@ -285,3 +285,25 @@ def test_any_text_is_a_record_or_none(tmp_path, text):
     (tmp_path / "record").write_text(text)
     assert as_root.record(str(tmp_path / "record")) == {}
     assert as_root.record(str(tmp_path / "none")) is None
+
+
+def test_a_lock_whose_file_another_run_removed_is_taken_anew(tmp_path, monkeypatch):
+    """Else the next run holds one on another file beside it."""
+    real = detached.fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        real(descriptor, how)
+        monkeypatch.undo()
+        (tmp_path / "lock").unlink()  # whoever was there before ends just now
+
+    monkeypatch.setattr(detached.fcntl, "flock", flock)
+    lock = detached.locked(str(tmp_path))
+    assert detached.locked(str(tmp_path)) is None
+    os.close(lock)
+
+
+def test_nobody_begins_while_what_a_job_left_is_removed(tmp_path):
+    (tmp_path / "lock").touch()
+    with detached.ended(str(tmp_path)):
+        assert detached.locked(str(tmp_path)) is None
+    os.close(detached.locked(str(tmp_path)))
