@@ -117,9 +117,16 @@ def options(connection: Connection) -> list[str]:
     return [part for word in words for part in ("-o", word)]
 
 
+#: Bytes. A socket's path has at most 103 (macOS; 107 on Linux), and ssh binds to ours with 17 more first.
+LONGEST_FOLDER = 103 - len("/0123456789abcdef") - 17
+
+
 def runtime_folder() -> Path:
-    """A private folder with a short path: sockets allow about a hundred characters."""
-    folder = Path(tempfile.gettempdir(), f"trtspark-{os.getuid()}")
+    """A private folder with a short path: below /tmp where TMPDIR is too long for a socket in it."""
+    name = f"trtspark-{os.getuid()}"
+    folder = Path(tempfile.gettempdir(), name)
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        folder = Path("/tmp", name)
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:

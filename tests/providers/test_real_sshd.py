@@ -78,9 +78,9 @@ def key(path: Path) -> str:
 
 
 @pytest.fixture
-def sshd(tmp_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
+def sshd(tmp_path, short_path, monkeypatch) -> Iterator[Callable[..., Sshd]]:
     """Starts one with these lines in its settings."""
-    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(short_path))
     monkeypatch.setattr(engine, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
     started: list[subprocess.Popen[bytes]] = []
     shells: list[SshShell] = []

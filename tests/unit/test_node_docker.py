@@ -125,8 +125,8 @@ def test_where_docker_does_not_answer_its_own_program_it_is_said(forbidden, monk
     assert forbidden == ["/forwarded"]
 
 
-def test_every_connection_to_a_dialled_socket_is_one_run_of_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+def test_every_connection_to_a_dialled_socket_is_one_run_of_the_command(monkeypatch, short_path):
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(short_path))
     shell = engine.SshShell(samples.connections(1)[0])
     monkeypatch.setattr(shell, "_ssh", lambda: ["sh", "-c", 'echo "$2"; cat', "ssh"])
     monkeypatch.setattr(shell, "_destination", lambda: "there")

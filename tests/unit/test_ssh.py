@@ -67,8 +67,14 @@ def test_each_login_has_a_shared_connection_of_its_own():
     assert len(ssh.control_path(connection(host="h" * 200))) < 100
 
 
-def test_a_folder_for_sockets_that_others_may_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+def test_sockets_fit_where_the_folder_for_temporary_files_is_deep(monkeypatch, tmp_path):
+    deep = tmp_path / ("d" * 70)
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(deep))
+    assert len(ssh.control_path(connection())) + 17 <= 103
+
+
+def test_a_folder_for_sockets_that_others_may_read_is_refused(short_path, monkeypatch):
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(short_path))
     folder = ssh.runtime_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
@@ -76,8 +82,8 @@ def test_a_folder_for_sockets_that_others_may_read_is_refused(tmp_path, monkeypa
         ssh.runtime_folder()
 
 
-def test_sockets_that_ssh_left_behind_are_removed_before_a_new_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(tmp_path))
+def test_sockets_that_ssh_left_behind_are_removed_before_a_new_one(short_path, monkeypatch):
+    monkeypatch.setattr(ssh.tempfile, "gettempdir", lambda: str(short_path))
     monkeypatch.setattr(SshShell, "run", lambda *_: None)
     monkeypatch.setattr(SshShell, "_control", lambda *_: None)
     here = ssh.control_path(connection())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.errors import TrtSparkError
-from remote import hub_token, local_paths
+from remote import local_paths
 from trtspark import terminal
 from trtspark.project import Choice, Stack
 from trtspark.questions import Questions
@@ -83,6 +83,8 @@ def run(
     if print_sudoers:
         _print_sudoers(choice, user or setting_up.DEFAULT_USER, user is not None)
         return
+    from remote import hub_token
+
     token = hub_token.of_file(hf_token_file) if hf_token_file else None
     folder, name, before = _stack(ask, choice)
     flags = setting_up.Flags(
