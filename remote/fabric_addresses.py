@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from cluster import fabric_addresses as choosing
@@ -57,6 +58,8 @@ def settle(
     looks = _looks(connections, facts, shell)
     if not configure:
         return _without(stack, facts, looks)
+    # What a stack wrote whose machines are taken over is ours from now on; `apply` writes down so.
+    looks = [replace(look, stack=stack) if look.stack == settings.take_over else look for look in looks]
     choice = choosing.choose(stack, facts, looks, [one.fabric for one in settings.active_nodes])
     future = [choosing.applied(one, part.addresses) for one, part in zip(facts, choice.nodes, strict=True)]
     return tuple(future), choice

@@ -14,7 +14,8 @@ from cluster.errors import NotPrepared, PlanError
 from cluster.fabric_addresses import Choice, applied, choose, taken_back, undecided
 from cluster.fabric_files import Seen, seen
 from cluster.facts import Facts
-from tests import sparks
+from remote import fabric_addresses as remote_addresses
+from tests import samples, sparks
 
 STACK = "dgx"
 
@@ -370,6 +371,16 @@ def test_another_stacks_file_is_its_own():
     with pytest.raises(NotPrepared, match="is stack other's"):
         decide(nodes, looks)
     assert texts(decide(pair(*OWN), [dataclasses.replace(one, stack="other") for one in looks])) == [{}, {}]
+
+
+def test_the_addresses_of_a_stack_that_is_taken_over_are_ours(monkeypatch):
+    """Written down so by the next `up`; from then on the other stack's destroy leaves them."""
+    facts, looks = after(pair({}, {}), decide(pair({}, {})), sparks.looks(pair({}, {})))
+    looks = [dataclasses.replace(one, stack="other") for one in looks]
+    monkeypatch.setattr(remote_addresses, "_looks", lambda *_: looks)
+    settings = samples.settings(2, fabric="configure", takeOver="other")
+    _, choice = remote_addresses.settle(STACK, settings, samples.connections(2), facts)
+    assert texts(choice) == texts(decide(pair({}, {})))
 
 
 # --- the next time -----------------------------------------------------------------------------------
