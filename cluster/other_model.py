@@ -12,8 +12,9 @@ from cluster.config import Settings
 
 #: Keys that name a part of one model, or say that its code is trusted: never another model's.
 OF_THE_MODEL = ("revision", "trustRemoteCode")
-#: Limits of the service. They stay, and are named, because the new model's own may be better.
-LIMITS = ("maxBatchSize", "maxNumTokens", "maxSeqLen", "gpuMemoryFraction")
+#: Limits of the service, and options of the engine, which may be one model's (`--reasoning_parser`). They
+#: stay, and are named, because the new model's own may be better.
+KEPT = ("maxBatchSize", "maxNumTokens", "maxSeqLen", "gpuMemoryFraction", "extraArgs")
 _FIELDS = {field.alias or name: name for name, field in Settings.model_fields.items()}
 
 
@@ -28,9 +29,9 @@ def dropped_keys(settings: Settings, model: str) -> list[str]:
     return _set(settings, OF_THE_MODEL) if model != settings.model else []
 
 
-def kept_limits(settings: Settings, model: str) -> list[str]:
-    """The limits that are set and stay when the model becomes `model`."""
-    return _set(settings, LIMITS) if model != settings.model else []
+def kept(settings: Settings, model: str) -> list[str]:
+    """What is set and stays when the model becomes `model`, though it may not fit."""
+    return _set(settings, KEPT) if model != settings.model else []
 
 
 def taken_away(written: Mapping[str, Any], model: str) -> dict[str, None]:

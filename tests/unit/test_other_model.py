@@ -8,7 +8,7 @@ import pytest
 
 from cluster import engine
 from cluster.config import load
-from cluster.other_model import OF_THE_MODEL, dropped_keys, kept_limits, taken_away, with_model
+from cluster.other_model import OF_THE_MODEL, dropped_keys, kept, taken_away, with_model
 from tests import samples
 from trtspark import fetching
 from trtspark.bench import switching
@@ -36,10 +36,10 @@ def test_revision_and_trust_are_the_old_models_and_limits_are_the_services(deriv
 
 
 def test_what_goes_and_what_stays_is_named():
-    settings = samples.settings(2, **SET)
+    settings = samples.settings(2, **SET, extraArgs=["--reasoning_parser", "qwen3"])
     assert dropped_keys(settings, B) == list(OF_THE_MODEL)
-    assert kept_limits(settings, B) == ["maxBatchSize", "maxSeqLen"]
-    assert dropped_keys(settings, A) == kept_limits(settings, A) == []
+    assert kept(settings, B) == ["maxBatchSize", "maxSeqLen", "extraArgs"]
+    assert dropped_keys(settings, A) == kept(settings, A) == []
 
 
 @pytest.mark.parametrize("trusted", [True, "true"])

@@ -242,17 +242,17 @@ def survey(stack: Stack) -> Survey:
 
 def select(stack: Stack, model: str) -> None:
     """Set the model, and take away what was the old model's own."""
-    from cluster.other_model import dropped_keys, kept_limits
+    from cluster.other_model import dropped_keys, kept
     from trtspark import writing
 
     old, dropped = stack.settings.model, dropped_keys(stack.settings, model)
     wanted: dict[str, Any] = {"model": model, **dict.fromkeys(dropped)}
     for key in dropped:
         terminal.hint(f"{key} was set for {old}: it is taken away.")
-    if kept := kept_limits(stack.settings, model):
+    if staying := kept(stack.settings, model):
         terminal.hint(
-            f"Still in force: {', '.join(kept)}. `pulumi config rm KEY` takes one away, and the default for "
-            f"{model} counts."
+            f"Still in force: {', '.join(staying)}. `pulumi config rm KEY` takes one away, and the default "
+            f"for {model} counts."
         )
     todo = writing.changes({key: stack.raw(key) for key in wanted}, wanted)
     writing.write(stack, todo)
