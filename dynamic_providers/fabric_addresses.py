@@ -92,7 +92,8 @@ class FabricAddressesProvider(Provider):
         if not found["file"] and not found["addresses"]:
             return ReadResult("", {})
         outs = {**props, **found}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
+        inputs = {key: outs[key] for key in _INPUTS if key in outs}
+        return ReadResult(id_, outs, {**inputs, "repair": ""})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Our file goes; what the other files say is applied."""

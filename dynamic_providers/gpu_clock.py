@@ -63,7 +63,7 @@ class GpuClockProvider(Provider):
         from remote.gpu_clock import look
 
         outs = {**props, "things": look(props)}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return ReadResult(id_, outs, {**{key: outs[key] for key in _INPUTS}, "steps": []})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Reset the clock and remove the unit."""

@@ -65,8 +65,7 @@ class GpuRuntimeProvider(Provider):
         from remote.gpu_runtime import look
 
         outs = {**props, "things": look(props)}
-        inputs = {key: outs[key] for key in _INPUTS}
-        return ReadResult(id_, outs, inputs)
+        return ReadResult(id_, outs, {**{key: outs[key] for key in _INPUTS}, "steps": []})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Put back what was there before, and take out of an edited file what is ours."""

@@ -53,7 +53,8 @@ class MpiKeyProvider(Provider):
         if not public:
             return ReadResult("", {})
         outs = {**props, "public": public}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
+        inputs = {key: outs[key] for key in _INPUTS if key in outs}
+        return ReadResult(id_, outs, {**inputs, "found": public})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the secret."""

@@ -37,7 +37,7 @@ class RankAccessProvider(Provider):
         """
         hold(self, _news["stack"], _news["connection"]["host"])
         olds, news = ({**p, "host": p["connection"]["host"]} for p in (_olds, _news))
-        olds["found"] = " ".join([*str(news["key"]).split()[:2], news["sources"]]).rstrip()
+        olds["found"] = _line(news["key"], news["sources"])
         return changed(olds, news, ("host", "key", "sources", "script", "found"), replaces=("stack",))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -66,14 +66,20 @@ class RankAccessProvider(Provider):
             return ReadResult(id_, props)
         from remote.rank_access import look
 
-        outs = {**props, **look(props)}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
+        outs = {"sources": "", **props, **look(props)}
+        inputs = {**outs, "found": _line(outs["key"], outs["sources"])}
+        return ReadResult(id_, outs, {key: inputs[key] for key in _INPUTS if key in inputs})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""
         from remote.rank_access import revoke
 
         undo(deleted(self, _props), _props, revoke)
+
+
+def _line(key: str, sources: str) -> str:
+    """What the probe reads where our line is in order."""
+    return " ".join([*str(key).split()[:2], sources]).rstrip()
 
 
 class RankAccess(Resource, module="trtspark", name="RankAccess"):

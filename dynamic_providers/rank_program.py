@@ -52,7 +52,7 @@ class RankProgramProvider(Provider):
             return ReadResult(id_, props)
         from remote.rank_program import exists
 
-        return ReadResult(id_, props, props) if exists(props) else ReadResult("", {})
+        return ReadResult(id_, props, {**props, "found": id_}) if exists(props) else ReadResult("", {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove it, and services of this stack that still use it and that no resource stands for; unless

@@ -65,9 +65,8 @@ class SwarmProvider(Provider):
         known, names = machines(props), present(props)
         found = [node for node in known if node["name"] in names]
         outs = {**props, "nodes": found, "machines": known}
-        looks = {key: props.get(key, []) for key in ("expired", "outside")}
-        inputs = {"stack": props["stack"], "takeOver": props.get("takeOver", ""), "nodes": found, **looks}
-        return ReadResult(id_, outs, inputs)
+        inputs = {"stack": props["stack"], "takeOver": props.get("takeOver", ""), "nodes": found}
+        return ReadResult(id_, outs, {**inputs, "expired": [], "outside": []})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Leave what we joined, end what we made, take our labels off what we adopted."""

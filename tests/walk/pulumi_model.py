@@ -106,6 +106,12 @@ class Pulumi:
                 continue
             found = kept.provider.read(kept.id, copy.deepcopy(kept.outputs))
             if found.id:
+                # What the next refresh compares with: a difference would show as drift that nobody made.
+                if found.inputs is not None:
+                    again = kept.provider.diff(
+                        found.id, copy.deepcopy(found.outs), copy.deepcopy(found.inputs)
+                    )
+                    assert not again.changes, (kept.name, found.outs, found.inputs)
                 self._put(kept, replace(kept, id=found.id, outputs=carried(found.outs)))
             else:
                 self.state.remove(kept)
