@@ -112,6 +112,23 @@ def test_refresh_finds_no_drift_where_there_is_none(stack):
         assert stack.pulumi("refresh", "--yes", "--skip-preview").counts == {"unchanged": RESOURCES}
 
 
+@pytest.mark.long
+def test_a_cap_on_the_gpus_clock_comes_changes_and_goes(stack, lab):
+    """The ranks go on meanwhile, and nothing of it stays."""
+    running, unit = ranks(lab, 1), "cat /etc/systemd/system/trtspark-gpu-clock.service 2>/dev/null || true"
+    for limit, counts in (
+        (1800, {"created": 2, "unchanged": RESOURCES}),
+        (1500, {"updated": 2, "unchanged": RESOURCES}),
+        (None, {"deleted": 2, "unchanged": RESOURCES}),
+    ):
+        stack.set("gpuClockLimit", limit)
+        assert stack.up().counts == counts
+        for node in (0, 1):
+            text = stacks.inside(lab, node, unit)
+            assert f"=0,{limit}\n" in text if limit else text == ""
+    assert ranks(lab, 1) == running
+
+
 def test_a_switch_replaces_only_what_depends_on_the_model(stack, lab):
     worker = ranks(lab, 1)
     stack.set("model", SECOND)
