@@ -12,6 +12,7 @@ import requests
 from cluster.errors import TrtSparkError
 from cluster.live.seen import seconds
 from cluster.swarm_plan import RANK_LABEL, STACK_LABEL
+from remote import limited
 
 POLL_S = 0.5
 
@@ -104,6 +105,7 @@ def _stream(client: Any, container: str, tail: int | None, since: float | None) 
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield _stamped(line)
+        rest = rest[: limited.MOST_LINE]  # of a line without an end, its beginning
     if rest:
         yield _stamped(rest)
 

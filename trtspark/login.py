@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from cluster.errors import ConfigError, LoginRefused, NodeError, TrtSparkError
-from remote import node
+from remote import limited, node
 from remote.private_keys import key_file
 from remote.ssh import SSH_FAILED, Connection, SshShell, explained, options
 from trtspark import terminal
@@ -19,6 +19,8 @@ _NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 #: ssh's own word, and how often a person may mistype.
 DENIED = "Permission denied"
 PROMPTS = 3
+#: Seconds, a person's typing included.
+TYPING_S = 300.0
 
 
 def ensure(ask: Questions, connection: Connection, install: bool | None) -> None:
@@ -78,14 +80,20 @@ def put_key(connection: Connection, key: str) -> None:
         )
     script = node.program(authorized_key="main")
     for left in reversed(range(PROMPTS)):
-        done = subprocess.run(
-            _asking(connection, key),
-            input=script,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            done = limited.run(_asking(connection, key), script, TYPING_S)
+        except subprocess.TimeoutExpired:
+            raise NodeError(
+                connection.target,
+                f"the login did not end within {TYPING_S:.0f} s; whether your key is there is not known.",
+                "Run the same again: it is added once only.",
+            ) from None
+        except limited.TooMuch:
+            raise NodeError(
+                connection.target,
+                "its login prints without end.",
+                f"Try it by hand: `{_by_hand(connection)}`.",
+            ) from None
         if done.returncode != SSH_FAILED or DENIED not in done.stderr:
             break
         if not _takes_passwords(done.stderr):

@@ -8,10 +8,17 @@ import subprocess
 
 from .files import CARRIED, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, RUN, client
 
+VERSION_S = 60
+"""Seconds for `mpirun --version`, also where the image's files are read for the first time."""
+
 
 def major():
     """4 or 5, of the mpirun in this image."""
-    text = subprocess.run(["mpirun", "--version"], capture_output=True, text=True).stdout
+    try:
+        done = subprocess.run(["mpirun", "--version"], capture_output=True, text=True, timeout=VERSION_S)
+    except subprocess.TimeoutExpired:
+        raise SystemExit("[trtspark] `mpirun --version` did not end within %d s" % VERSION_S) from None
+    text = done.stdout
     found = re.search(r"\(Open ?MPI\) (\d+)\.|PRRTE\D*(\d+)", text)
     if not found:
         raise SystemExit("[trtspark] this image's mpirun is not Open MPI: %r" % text[:200])

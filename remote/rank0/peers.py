@@ -14,6 +14,8 @@ PEER_RETRY_S = 0.2
 #: Where ssh does not get in, at most so long: ufw's limit lets nobody in who tries six times within 30 s.
 LOGIN_RETRY_S = 7.0
 SSH_FAILED = 255
+#: Seconds for one try: a machine may take the connection and say nothing.
+LOGIN_S = 60.0
 #: Said again now and then, so that the log shows that somebody waits.
 REMIND_S = 60
 #: A node that vanished is noticed within this, and a link that was pulled for a moment is not.
@@ -42,18 +44,27 @@ def wait(launch, asked):
 def _wait_for(peer, asked):
     told, when, pause = "", 0.0, PEER_RETRY_S
     while not asked.is_set():
-        done = subprocess.run(
-            files.ssh(peer["address"], "true"), stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        if done.returncode == 0:
+        code, said = _login(peer["address"])
+        if code == 0:
             say("rank %(rank)d at %(address)s is there" % peer)
             return
-        said = (done.stderr.strip().splitlines() or ["exit code %d" % done.returncode])[-1]
         if said != told or time.monotonic() - when > REMIND_S:
             say("waiting for rank %d at %s: %s" % (peer["rank"], peer["address"], said))
             told, when = said, time.monotonic()
-        pause = min(LOGIN_RETRY_S, 2 * pause) if done.returncode == SSH_FAILED else PEER_RETRY_S
+        pause = min(LOGIN_RETRY_S, 2 * pause) if code == SSH_FAILED else PEER_RETRY_S
         asked.wait(pause)
+
+
+def _login(address):
+    """The exit code of one try, and the last that it said."""
+    command = files.ssh(address, "true")
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOGIN_S
+        )
+    except subprocess.TimeoutExpired:
+        return SSH_FAILED, "no answer within %.0f s" % LOGIN_S
+    return done.returncode, (done.stderr.strip().splitlines() or ["exit code %d" % done.returncode])[-1]
 
 
 class Heartbeat:

@@ -169,3 +169,15 @@ def test_ctrl_c_ends_following_without_a_word(docker, monkeypatch):
     done = run("--follow")
     assert done.exit_code == 130
     assert "Aborted" not in done.output
+
+
+def test_a_line_without_an_end_is_cut(monkeypatch):
+    monkeypatch.setattr(remote_logs.limited, "MOST_LINE", 100)
+
+    class Endless:
+        def logs(self, *_words, **_more):
+            return [b"2026-01-01T00:00:00Z " + b"x" * 50] + [b"y" * 50] * 99 + [b"\nstamp next\n"]
+
+    [(_, cut), (_, after)] = remote_logs._stream(Endless(), "id", None, None)
+    assert len(cut) <= 150
+    assert after == "next"

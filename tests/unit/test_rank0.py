@@ -179,6 +179,15 @@ def test_where_ssh_does_not_get_in_it_is_tried_ever_more_rarely(tmp_path, monkey
     assert sum(pauses[:3]) < 3
 
 
+def test_a_machine_that_takes_the_login_and_says_nothing_is_tried_again(tmp_path, monkeypatch, capsys):
+    program(tmp_path, monkeypatch, "ssh", "exec sleep 60")
+    monkeypatch.setattr(peers, "LOGIN_S", 0.05)
+    asked = threading.Event()
+    monkeypatch.setattr(asked, "wait", lambda _seconds: asked.set())
+    peers._wait_for(LAUNCH["ranks"][1], asked)
+    assert "no answer within" in capsys.readouterr().out
+
+
 def test_a_container_that_is_not_there_yet_is_asked_for_at_once_again(tmp_path, monkeypatch):
     program(tmp_path, monkeypatch, "ssh", "exit 125")
     pauses = []
