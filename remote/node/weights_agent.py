@@ -314,12 +314,12 @@ class Agent:
     # Serving
 
     def _entry(self, number):
-        """What weights_peer.Server asks for: how to open file `number`, and how to wait for its bytes."""
+        """For weights_peer.Server: how to open file `number`, how to wait for its bytes, its size."""
         incoming = self.incoming.get(number)
         if incoming is None:
             file = self.store.files[number]
             path, _, size = self.store.find(file)
-            return (lambda: path), (lambda _position, _seconds: size)
+            return (lambda: path), (lambda _position, _seconds: size), size
 
         def wait(position, seconds):
             with incoming.changed:
@@ -327,7 +327,7 @@ class Agent:
                     incoming.changed.wait(seconds)
                 return incoming.size if incoming.whole else incoming.extents.reach(position)
 
-        return (lambda: incoming.final if incoming.whole else incoming.part), wait
+        return (lambda: incoming.final if incoming.whole else incoming.part), wait, incoming.size
 
     def _sent(self, number, count):
         """A file is read by one node only: once it has gone out, nobody here needs its pages."""
@@ -335,7 +335,7 @@ class Agent:
             self.served[number] = self.served.get(number, 0) + count
             if self.served[number] < self.store.files[number]["size"]:
                 return
-        path, _ = self._entry(number)
+        path, _, _ = self._entry(number)
         with open(path(), "rb") as source:
             cache.forget_pages(source.fileno())
 

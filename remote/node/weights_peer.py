@@ -89,7 +89,9 @@ class Server:
         return reader
 
     def _send(self, connection, number, start, end):
-        path, wait = self.entry(number)
+        path, wait, size = self.entry(number)
+        if not 0 <= start <= end <= size:
+            raise Broken("a file of %d bytes has none from %d to %d" % (size, start, end))
         while wait(start, HEARTBEAT_S) <= start < end:
             connection.sendall(FRAME.pack(0))
         with open(path(), "rb", buffering=0) as source:

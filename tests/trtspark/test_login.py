@@ -75,6 +75,14 @@ def test_what_is_no_refusal_is_told_as_everywhere(spark):
     assert spark.asked == 1
 
 
+def test_a_login_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(login, "_can_ask", lambda: True)
+    monkeypatch.setattr(login, "TYPING_S", 0.1)
+    monkeypatch.setattr(login, "_asking", lambda *_: ["sleep", "60"])
+    with pytest.raises(NodeError, match="did not end within"):
+        login.put_key(samples.connections(1)[0], KEY)
+
+
 def test_nobody_to_ask(spark, monkeypatch):
     monkeypatch.setattr(login, "_can_ask", lambda: False)
     with pytest.raises(NodeError, match="no terminal to ask for the password on"):

@@ -34,7 +34,11 @@ class Peer:
         self.to = self.listener.getsockname()
         self.finished: list[int] = []
         self.failed: list[BaseException] = []
-        self.entry: Callable[[int], Any] = lambda _: ((lambda: self.path), (lambda *_: len(CONTENT)))
+        self.entry: Callable[[int], Any] = lambda _: (
+            (lambda: self.path),
+            (lambda *_: len(CONTENT)),
+            len(CONTENT),
+        )
         Server(
             [self.listener],
             KEY,
@@ -51,10 +55,10 @@ class Peer:
         except BaseException as error:
             self.failed.append(error)
 
-    def read(self, own: str = HOST) -> bytes:
+    def read(self, own: str = HOST, end: int = len(CONTENT)) -> bytes:
         got = bytearray()
         reader = Reader([(own, "", *self.to)], KEY, 0, 1, timeout=2)
-        reader.read({"number": 0}, 0, len(CONTENT), lambda block, _: got.extend(block), lambda: None)
+        reader.read({"number": 0}, 0, end, lambda block, _: got.extend(block), lambda: None)
         reader.finish()
         return bytes(got)
 
@@ -90,6 +94,13 @@ class Failing:
 @pytest.mark.parametrize("code", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROTO", "EPERM"])
 def test_an_accept_that_fails_is_not_the_last_one(code, tmp_path):
     peer = Peer(tmp_path, Failing(getattr(errno, code), getattr(errno, code)))
+    assert peer.read() == CONTENT
+
+
+def test_bytes_that_a_file_does_not_have_end_the_connection(tmp_path):
+    peer = Peer(tmp_path)
+    with pytest.raises(Broken, match="the connection ended"):
+        peer.read(end=len(CONTENT) + 1)
     assert peer.read() == CONTENT
 
 
