@@ -14,6 +14,8 @@ from lab.state import Lab
 from tests.lab.stack import ROOT
 
 DEADLINE_S = 240
+#: The first time on a machine, an image's base and what else is missing are built.
+FIRST_UP_S = 2400
 #: Docker 29 and NVIDIA's own runtime, with another image store on each node.
 DOCKER_29 = ("--docker", "29", "--variant", "spark-2:image-store=overlay2")
 
@@ -35,7 +37,7 @@ def fresh(name: str, *words: str) -> Iterator[dict[str, Any]]:
     """A new lab, made with these words of `lab up` and taken down at the end: its lab.json."""
     lab("down", name=name)
     try:
-        lab("up", *words, name=name)
+        lab("up", *words, name=name, deadline=FIRST_UP_S)
         yield json.loads(Lab(name).description.read_text())
     finally:
         lab("down", name=name)

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from tests.lab import stack as stacks
-from tests.lab.sparks import lab as lab_words
+from tests.lab.sparks import fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-doctor"
@@ -36,12 +36,8 @@ AFTERMATH = {"service.restarts": "", "fabric.errors": "sent again"}
 
 @pytest.fixture(scope="module")
 def lab():
-    lab_words("down", name=NAME)
-    try:
-        lab_words("up", "--nodes", "2", *stacks.PREPARED, name=NAME)
-        yield json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
-    finally:
-        lab_words("down", name=NAME)
+    with fresh(NAME, "--nodes", "2", *stacks.PREPARED) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.lab import stack as stacks
-from tests.lab.sparks import lab as lab_command
+from tests.lab.sparks import fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-drift"
@@ -20,17 +20,12 @@ MODEL, OTHER_MODEL = "openai/gpt-oss-120b", "openai/gpt-oss-20b"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    lab_command("down", name=NAME)
-    try:
-        lab_command("up", "--nodes", "2", *stacks.PREPARED, "--image", OTHER, name=NAME, deadline=1800)
-        lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+    with fresh(NAME, "--nodes", "2", *stacks.PREPARED, "--image", OTHER) as lab:
         one = stacks.create(tmp_path_factory.mktemp("drift") / "project", lab)
         one.before = stacks.leavings(lab)
         one.up()
         yield one
         one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
-    finally:
-        lab_command("down", name=NAME)
 
 
 def head(stack, command: str) -> str:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.lab.sparks import Spark, lab, sparks_of
+from tests.lab.sparks import DOCKER_29, Spark, fresh, lab, sparks_of
 from tests.lab.stack import PREPARED
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -35,18 +35,12 @@ CONFIG = "/etc/nvidia-container-runtime/config.toml"
 @pytest.fixture(scope="module")
 def four():
     """One toolkit each; the second keeps its images in overlay2, as after an upgrade from Docker 28."""
-    lab("down", name=NAME)
     words = [f"--variant={node}:toolkit={version}" for node, version in TOOLKITS.items()]
-    try:
-        # The first time on a machine this builds them all.
-        lab("up", "--nodes", "4", "--docker", "29", *PREPARED, "--variant=spark-2:image-store=overlay2",
-            *words, name=NAME, deadline=2400)  # fmt: skip
+    with fresh(NAME, "--nodes", "4", *DOCKER_29, *PREPARED, *words):
         sparks = sparks_of(NAME)
         for spark in sparks:
             spark.run(BUSYBOX)
         yield sparks
-    finally:
-        lab("down", name=NAME)
 
 
 def seen(spark: Spark, *environment: str) -> list[str]:

@@ -21,7 +21,7 @@ from lab.engines import DOCKER
 from lab.state import Lab
 from remote import engine, gpu_runtime, swarm
 from remote.ssh import Connection
-from tests.lab.sparks import Spark, lab, sparks_of
+from tests.lab.sparks import Spark, fresh, sparks_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-expired"
@@ -52,15 +52,11 @@ systemctl start docker
 
 @pytest.fixture(scope="module", params=["", DOCKER], ids=["docker-20.10", "docker-29"])
 def sparks(request: pytest.FixtureRequest) -> Iterator[list[Spark]]:
-    lab("down", name=NAME)
     words = ["--docker", request.param] if request.param else []
-    try:
-        lab("up", "--nodes", "2", "--variant=sudo-nopasswd", "--variant=docker-group", *words, name=NAME)
+    with fresh(NAME, "--nodes", "2", "--variant=sudo-nopasswd", "--variant=docker-group", *words):
         yield sparks_of(NAME)
-    finally:
-        lab("down", name=NAME)
-        # The next pair has the same addresses, and these clients lead to machines that are gone.
-        engine._clients.clear()
+    # The next pair has the same addresses, and these clients lead to machines that are gone.
+    engine._clients.clear()
 
 
 def props(sparks: list[Spark]) -> dict[str, Any]:

@@ -5,9 +5,6 @@ Sudo is allowed for the lines of docs/preparing.md only: what they lack would fa
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +23,7 @@ from remote import fabric_addresses
 from remote.logins import connections
 from remote.preflight import Examination, examine
 from tests.lab import stack as stacks
+from tests.lab.sparks import fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 STACK = "lab"
@@ -44,18 +42,11 @@ for l in json.load(sys.stdin):
 @contextmanager
 def sparks(name: str, *words: str) -> Iterator[dict[str, Any]]:
     """A lab of its own whose nodes allow sudo by the documents' lines; its lab.json."""
-    command = [sys.executable, "-m", "lab"]
-    subprocess.run([*command, "down", "--name", name], cwd=stacks.ROOT, check=True)
-    try:
-        up = [*command, "up", "--name", name, "--variant", "docker-group", *words]
-        subprocess.run(up, cwd=stacks.ROOT, check=True)
-        lab = json.loads((stacks.ROOT / ".lab" / name / "lab.json").read_text())
+    with fresh(name, "--variant", "docker-group", *words) as lab:
         for index in range(len(lab["nodes"])):
             rules = f"cat > /etc/sudoers.d/trtspark <<'X'\n{sudoers()}\nX\nchmod 440 /etc/sudoers.d/trtspark"
             stacks.inside(lab, index, f"{rules}\nvisudo -c -q")
         yield lab
-    finally:
-        subprocess.run([*command, "down", "--name", name], cwd=stacks.ROOT, check=True)
 
 
 def sudoers() -> str:

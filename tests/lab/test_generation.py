@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import requests
 
 from tests.lab import stack as stacks
-from tests.lab.sparks import lab as lab_command
+from tests.lab.sparks import DOCKER_29, fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-generation"
@@ -17,18 +15,11 @@ OPENMPI_5 = "1.3.0rc27"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    lab_command("down", name=NAME)
-    try:
-        # The first time on a machine this builds Docker, the runtime and the image's base.
-        lab_command("up", "--nodes", "2", "--docker", "29", "--image", OPENMPI_5, *stacks.PREPARED,
-                    "--variant=spark-2:image-store=overlay2", name=NAME, deadline=2400)  # fmt: skip
-        lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+    with fresh(NAME, "--nodes", "2", *DOCKER_29, "--image", OPENMPI_5, *stacks.PREPARED) as lab:
         one = stacks.create(tmp_path_factory.mktemp("generation") / "project", lab)
         one.before = stacks.leavings(lab)
         yield one
         one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
-    finally:
-        lab_command("down", name=NAME)
 
 
 def answer(stack) -> str:

@@ -5,13 +5,13 @@ The tests of this file are one story: each goes on where the one before ended.
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
 import requests
 
 from tests.lab import stack as stacks
+from tests.lab.sparks import fresh
 from tests.lab.sparks import lab as lab_command
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -31,17 +31,12 @@ RANK_0 = "docker ps --quiet --no-trunc --filter label=trtspark.rank=0"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    lab_command("down", name=NAME)
-    try:
-        images = [word for each in (NO_SSH, NO_SSH_5, NO_SERVER, OPENMPI_5) for word in ("--image", each)]
-        lab_command("up", "--nodes", "2", *stacks.PREPARED, *images, name=NAME, deadline=1800)
-        lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+    images = [word for each in (NO_SSH, NO_SSH_5, NO_SERVER, OPENMPI_5) for word in ("--image", each)]
+    with fresh(NAME, "--nodes", "2", *stacks.PREPARED, *images) as lab:
         one = stacks.create(tmp_path_factory.mktemp("image") / "project", lab)
         one.before = stacks.leavings(lab)
         yield one
         one.pulumi("destroy", "--yes", "--skip-preview", ok=False)
-    finally:
-        lab_command("down", name=NAME)
 
 
 def use(stack, version: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.state import Lab
-from tests.lab.sparks import Spark, sparks_of
+from tests.lab.sparks import Spark, fresh, sparks_of
 from tests.lab.sparks import lab as sparks_lab
 from tests.lab.stack import PREPARED
 
@@ -41,12 +41,8 @@ def lab(*words: str, name: str = NAME, ok: bool = True) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def sparks() -> Iterator[list[Spark]]:
-    lab("down")
-    try:
-        lab("up", "--nodes", "2", *PREPARED)
+    with fresh(NAME, "--nodes", "2", *PREPARED):
         yield sparks_of(NAME)
-    finally:
-        lab("down")
 
 
 def wait_for(spark: Spark, command: str, wanted: str, deadline: float = 30.0) -> None:

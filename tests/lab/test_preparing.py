@@ -23,7 +23,7 @@ from lab.state import Lab
 from remote import gpu_clock, gpu_runtime, node
 from remote.ssh import Connection, SshShell
 from tests.lab import stack as stacks
-from tests.lab.sparks import Spark, lab, sparks_of
+from tests.lab.sparks import Spark, fresh, lab, sparks_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-prep"
@@ -34,13 +34,9 @@ DAEMON, TOML = "/etc/docker/daemon.json", "/etc/nvidia-container-runtime/config.
 @pytest.fixture(scope="module", params=GENERATIONS, ids=["docker-20.10", "docker-29"])
 def spark(request: pytest.FixtureRequest) -> Iterator[Spark]:
     """One fresh Spark whose sudo asks for no password; its user is not in group docker."""
-    lab("down", name=NAME)
     words = ["--docker", request.param] if request.param else []
-    try:
-        lab("up", "--nodes", "1", "--variant=sudo-nopasswd", *words, name=NAME)
+    with fresh(NAME, "--nodes", "1", "--variant=sudo-nopasswd", *words):
         yield sparks_of(NAME)[0]
-    finally:
-        lab("down", name=NAME)
 
 
 def description() -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +9,7 @@ import pytest
 import requests
 
 from tests.lab import stack as stacks
+from tests.lab.sparks import fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "test-shape"
@@ -22,13 +20,8 @@ RING_RELEASE = "1.3.0rc29"
 @pytest.fixture
 def lab(request) -> Iterator[dict[str, Any]]:
     """A lab by the words of `lab up`."""
-    words = [sys.executable, "-m", "lab"]
-    up = [*words, "up", "--name", NAME, *stacks.PREPARED, *request.param]
-    subprocess.run(up, cwd=stacks.ROOT, check=True)
-    try:
-        yield json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
-    finally:
-        subprocess.run([*words, "down", "--name", NAME], cwd=stacks.ROOT, check=True)
+    with fresh(NAME, *stacks.PREPARED, *request.param) as found:
+        yield found
 
 
 def answers(stack: stacks.Stack) -> bool:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 import requests
 
 from tests.lab import stack as stacks
+from tests.lab.sparks import fresh
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "test-three"
@@ -18,14 +15,8 @@ RESOURCES = 30
 
 @pytest.fixture
 def three(tmp_path):
-    words = [sys.executable, "-m", "lab"]
-    up = [*words, "up", "--name", NAME, "--nodes", "3", *stacks.PREPARED]
-    subprocess.run(up, cwd=stacks.ROOT, check=True)
-    try:
-        lab = json.loads((stacks.ROOT / ".lab" / NAME / "lab.json").read_text())
+    with fresh(NAME, "--nodes", "3", *stacks.PREPARED) as lab:
         yield stacks.create(tmp_path / "project", lab)
-    finally:
-        subprocess.run([*words, "down", "--name", NAME], cwd=stacks.ROOT, check=True)
 
 
 def test_three_nodes_answer_and_are_given_back(three):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.lab.sparks import Spark, lab, sparks_of
+from tests.lab.sparks import Spark, fresh, lab, sparks_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAME = "t-eight"
@@ -34,13 +34,9 @@ MIXED = {
 
 @pytest.fixture(scope="module")
 def eight():
-    lab("down", name=NAME)
     words = [f"--variant={node}:{word}" for node, variants in MIXED.items() for word in variants]
-    try:
-        lab("up", "--nodes", "8", *words, name=NAME)
+    with fresh(NAME, "--nodes", "8", *words):
         yield sparks_of(NAME)
-    finally:
-        lab("down", name=NAME)
 
 
 def devices(spark: Spark) -> dict[str, list[str]]:
