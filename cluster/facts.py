@@ -130,6 +130,8 @@ class Docker:
     """What it said when there is a problem, one line."""
     api: str = ""
     min_api: str = ""
+    installed: str = ""
+    """The version of its program, where it does not answer."""
     generic_resources: tuple[str, ...] = ()
     """As daemon.json writes them: KIND=VALUE."""
     root: str = "/var/lib/docker"

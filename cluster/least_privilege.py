@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.facts import Docker
+
 #: Of Docker's fourteen, those that neither the engine nor MPI nor ssh as a client uses.
 DROPPED = (
     "CAP_AUDIT_WRITE",
@@ -24,8 +26,9 @@ FIRST_FREE_PORT = 1024
 #: Processes and threads. A rank has hundreds, and while it compiles some on each of 20 cores; the kernel's
 #: smallest limit for the whole machine is 32,768, so half of that is always left for sshd and Docker.
 PIDS = 16_384
-#: The Engine API that knows no-new-privileges for services; one before drops the field without a word.
-NO_NEW_PRIVILEGES_API = (1, 44)
+#: The Engine API that knows no-new-privileges for services, and the Docker that brought it; those before
+#: drop the field without a word.
+NO_NEW_PRIVILEGES_API, NO_NEW_PRIVILEGES_DOCKER = (1, 44), 25
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Privileges:
 DOCKERS = Privileges()
 
 
-def of_rank(port: int | None, engines: Sequence[str]) -> Privileges:
-    """A rank's. `port`: the one that it binds, None for a worker; `engines`: the newest API that the manager
-    and the rank's own node speak.
+def of_rank(port: int | None, engines: Sequence[Docker]) -> Privileges:
+    """A rank's. `port`: the one that it binds, None for a worker; `engines`: the manager's and the one of the
+    rank's own node.
     """
     kept = {BIND} if port is not None and port < FIRST_FREE_PORT else set()
     return Privileges(
@@ -60,6 +63,13 @@ def host_config(restricted: bool) -> dict[str, Any]:
     return {"cap_drop": list(DROPPED), "pids_limit": PIDS, "security_opt": ["no-new-privileges:true"]}
 
 
-def _knows_no_new(api: str) -> bool:
-    numbers = api.split(".")
-    return all(map(str.isdecimal, numbers)) and tuple(map(int, numbers)) >= NO_NEW_PRIVILEGES_API
+def _knows_no_new(engine: Docker) -> bool:
+    """By its program's version where it does not answer yet: the first `up` may be what lets the user ask."""
+    if not engine.api:
+        return _numbers(engine.installed) >= (NO_NEW_PRIVILEGES_DOCKER,)
+    return _numbers(engine.api) >= NO_NEW_PRIVILEGES_API
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isascii() and part.isdecimal() for part in parts) else ()

@@ -241,7 +241,7 @@ class TrtLlmDeployment(pulumi.ComponentResource):
     def _privileges(self, index: int) -> least_privilege.Privileges:
         if not self.args.settings.restrict_containers:
             return least_privilege.DOCKERS
-        engines = [self.nodes[one].args.facts.docker.api for one in (0, index)]
+        engines = [self.nodes[one].args.facts.docker for one in (0, index)]
         return least_privilege.of_rank(None if index else self.args.settings.port, engines)
 
     def _workers(self, ready: Sequence[pulumi.Resource]) -> list[tuple[dict[str, Any], SwarmService]]:

@@ -6,6 +6,7 @@ Engines leave out what is empty, newer ones more of it: nothing here needs a key
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ _ENV_LETTERS, _DIGEST_LETTERS, _MOST_DIGESTS = 2000, 512, 64
 _COMES_BACK = ("always", "unless-stopped")
 
 
+_VERSION = re.compile(r"\bversion ([0-9]+(?:\.[0-9]+){0,3})")
+
+
 def engine(answers: Mapping[str, Any]) -> Docker:
     """The engine, or what keeps the user from it."""
     info, said = answers["info"], answers["info"]["err"].strip()
@@ -28,7 +32,8 @@ def engine(answers: Mapping[str, Any]) -> Docker:
     found = _object(info["out"])
     if not found.get("ServerVersion"):
         denied = "permission denied" in said.lower()
-        return _without("denied" if denied else "silent", (said.splitlines() or ["no output"])[0])
+        problem = "denied" if denied else "silent"
+        return _without(problem, (said.splitlines() or ["no output"])[0], answers.get("installed"))
     version = _object(answers.get("version", {}).get("out", ""))
     swarm = found.get("Swarm") or {}
     state = swarm.get("LocalNodeState") or "inactive"
@@ -149,8 +154,10 @@ def daemon_json(text: str | None) -> tuple[Mapping[str, Any], str]:
     return found, ""
 
 
-def _without(problem: str, said: str) -> Docker:
-    return Docker("", (), "", "inactive", False, problem=problem, said=said)
+def _without(problem: str, said: str, installed: object = "") -> Docker:
+    version = _VERSION.search(str(installed or ""))
+    told = version[1] if version else ""
+    return Docker("", (), "", "inactive", False, problem=problem, said=said, installed=told)
 
 
 def _object(text: str) -> dict[str, Any]:

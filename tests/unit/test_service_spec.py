@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from cluster import kernel_cache, least_privilege, service_spec
+from cluster.facts import Docker
 from cluster.least_privilege import DOCKERS, DROPPED, PIDS
+from cluster.parsing.docker import engine
 from cluster.service_spec import File, Rank, observed, rank_service, with_image, without_image
 from remote.engine import KNOWN_API
 
@@ -104,8 +106,14 @@ def test_of_the_cache_only_the_models_are_mounted_read_only(cache):
 
 
 def restricted(port: int | None = 8355, engines: tuple[str, ...] = ("1.52", "1.44")) -> dict[str, Any]:
-    task: dict[str, Any] = spec(privileges=least_privilege.of_rank(port, engines))["TaskTemplate"]
+    task: dict[str, Any] = spec(privileges=least_privilege.of_rank(port, [*map(docker, engines)]))[
+        "TaskTemplate"
+    ]
     return task
+
+
+def docker(api: str = "", installed: str = "") -> Docker:
+    return Docker("", (), "", "inactive", False, api=api, installed=installed)
 
 
 def test_a_rank_has_no_right_that_the_image_does_not_need():
@@ -131,6 +139,26 @@ def test_a_server_on_a_port_of_roots_may_bind_it_and_its_workers_may_not(port, k
 @pytest.mark.parametrize("engines", [("1.41", "1.52"), ("1.52", "1.43"), ("1.52", ""), ("1.52", "one.two")])
 def test_no_new_privileges_are_not_asked_of_a_docker_that_would_drop_the_wish(engines):
     assert "Privileges" not in restricted(engines=engines)["ContainerSpec"]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("Docker version 29.0.1, build 1a2b3c4", True),
+        ("Docker version 25.0.0-rc.1, build 9cebefa", True),
+        ("Docker version 24.0.9, build fca702d", False),
+        ("Docker version 20.10.24+dfsg1, build 5d6db84", False),
+        ("", False),
+        (None, False),
+        ("Docker version ²⁹, build \x1b", False),
+    ],
+)
+def test_a_docker_that_may_not_be_asked_yet_is_judged_by_its_program(said, asked):
+    """What the first `up` makes of it is what the second one finds: no rank starts twice."""
+    denied = {"rc": 1, "out": "", "err": "permission denied"}
+    found = engine({"program": True, "info": denied, "installed": said})
+    task = spec(privileges=least_privilege.of_rank(8355, [found]))["TaskTemplate"]
+    assert ("Privileges" in task["ContainerSpec"]) is asked
 
 
 def test_the_api_we_speak_knows_no_new_privileges():
@@ -198,7 +226,7 @@ def test_the_spec_is_plain_json():
         {},
         {"configs": [], "secrets": [], "args": []},
         {"running": False},
-        {"privileges": least_privilege.of_rank(8355, ["1.44"])},
+        {"privileges": least_privilege.of_rank(8355, [docker("1.44")])},
     ],
 )
 def test_what_the_engine_adds_and_drops_is_no_drift(changes):
