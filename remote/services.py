@@ -65,6 +65,10 @@ def _apply(props: Mapping[str, Any], load_s: float, again: bool) -> dict[str, An
     try:
         found = manager.inspect_service(name)
     except NotFound:
+        # Of a service that somebody removed. It may serve for a while yet, and would answer for the new one.
+        if left := _containers(props):
+            _end(props, left, _grace_s(spec))
+            _wait_until_gone(props, left)
         created = manager.create_service(
             spec["TaskTemplate"],
             name=name,

@@ -27,7 +27,15 @@ def world(monkeypatch):
     made[HEAD].init_swarm(HEAD, HEAD, {})
     made[HEAD].managed().configs = {"options-1": "config-1", "options-2": "config-2"}
     made[HEAD].managed().secrets = {"key": "secret-1"}
-    made[WORKER].running = {"old": dict(OURS), "theirs": {"trtspark.stack": "other", "trtspark.rank": "1"}}
+    made[WORKER].running = {"theirs": {"trtspark.stack": "other", "trtspark.rank": "1"}}
+    made_service = made[HEAD].create_service
+
+    def create_service(*args: Any, **more: Any) -> Any:
+        """As Swarm does: its container comes with it."""
+        made[WORKER].running["old"] = dict(OURS)
+        return made_service(*args, **more)
+
+    monkeypatch.setattr(made[HEAD], "create_service", create_service)
     monkeypatch.setattr(services, "connect", made.dial)
     monkeypatch.setattr(services, "STOP_DEADLINE_S", 0.3)
     return made
@@ -87,6 +95,14 @@ def test_created_with_the_image_and_the_ids_of_its_files(world):
     assert [entry["ConfigID"] for entry in container(world)["Configs"]] == ["config-1"]
     assert [entry["SecretID"] for entry in container(world)["Secrets"]] == ["secret-1"]
     assert there(world)["Labels"] == OURS
+
+
+def test_what_a_removed_service_leaves_running_ends_before_another_is_created(world):
+    """It would answer for the new one for a while."""
+    world[WORKER].running["left"] = dict(OURS)
+    create()
+    assert list(world[WORKER].ended) == ["left"]
+    assert set(world[WORKER].running) == {"old", "theirs"}
 
 
 def test_whole_numbers_reach_the_engine_as_integers(world):
