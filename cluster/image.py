@@ -10,7 +10,7 @@ from cluster import image_name
 from cluster.errors import PlanError
 from cluster.facts import Image
 from cluster.registry import ENV
-from cluster.release import Release
+from cluster.release import Release, numbers
 from cluster.release import parse as parse_release
 
 
@@ -71,15 +71,15 @@ def driver_problem(env: Mapping[str, str], driver: str, cuda: str) -> DriverProb
     programs of its own CUDA generation, whatever the second number (minor version compatibility). Within
     a branch of drivers the image's start-up text wants the one it was built with, or a later one.
     """
-    have, built = _numbers(cuda)[:2], _numbers(env.get("CUDA_VERSION", ""))[:2]
+    have, built = numbers(cuda)[:2], numbers(env.get("CUDA_VERSION", ""))[:2]
     required = _REQUIRED_CUDA.fullmatch(env.get("NVIDIA_REQUIRE_CUDA", "").strip())
-    least = _numbers(required[1]) if required else ()
+    least = numbers(required[1]) if required else ()
     if have and ((least and have < least) or (built and have[0] < built[0])):
         needed = ".".join(map(str, max(least, built[:1])))
         return DriverProblem(
             True, f"its driver {driver} is for CUDA {cuda}, and the image needs CUDA {needed}.", _UPGRADE
         )
-    mine, theirs = _numbers(driver)[:2], _numbers(env.get("CUDA_DRIVER_VERSION", ""))[:2]
+    mine, theirs = numbers(driver)[:2], numbers(env.get("CUDA_DRIVER_VERSION", ""))[:2]
     if mine and theirs and mine[0] == theirs[0] and mine < theirs:
         wanted = ".".join(map(str, theirs))
         return DriverProblem(
@@ -141,11 +141,11 @@ def lacking(facts: ImageFacts, several: bool) -> list[str]:
     found = []
     if not facts.serve:
         found.append("trtllm-serve")
-    if _numbers(facts.python)[:2] < PYTHON:
+    if numbers(facts.python)[:2] < PYTHON:
         found.append(f"Python 3.10 or later (it has {facts.python or 'none'})")
     if several and not facts.launch:
         found.append("trtllm-llmapi-launch")
-    if several and not OPENMPI[0] <= _numbers(facts.openmpi) < OPENMPI[1]:
+    if several and not OPENMPI[0] <= numbers(facts.openmpi) < OPENMPI[1]:
         found.append(f"mpirun of Open MPI 4.1 or 5 (it has {facts.openmpi or 'none'})")
     return found
 
@@ -164,9 +164,3 @@ def usable(image: str, nodes: Sequence[str], facts: Sequence[ImageFacts], severa
                 f"{node} {one.openmpi}. `docker pull {image}` on both, or set image to a digest."
             )
     return facts[0]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """ "3.12.3" as (3, 12, 3); () for what is no version."""
-    words = version.split(".")
-    return tuple(map(int, words)) if all(word.isdecimal() for word in words) else ()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.facts import Docker
+from cluster.release import numbers
 
 #: Of Docker's fourteen, those that neither the engine nor MPI nor ssh as a client uses.
 DROPPED = (
@@ -66,10 +67,5 @@ def host_config(restricted: bool) -> dict[str, Any]:
 def _knows_no_new(engine: Docker) -> bool:
     """By its program's version where it does not answer yet: the first `up` may be what lets the user ask."""
     if not engine.api:
-        return _numbers(engine.installed) >= (NO_NEW_PRIVILEGES_DOCKER,)
-    return _numbers(engine.api) >= NO_NEW_PRIVILEGES_API
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split(".")
-    return tuple(map(int, parts)) if all(part.isascii() and part.isdecimal() for part in parts) else ()
+        return numbers(engine.installed) >= (NO_NEW_PRIVILEGES_DOCKER,)
+    return numbers(engine.api) >= NO_NEW_PRIVILEGES_API

@@ -1,4 +1,4 @@
-"""Releases of TensorRT-LLM and their order."""
+"""Releases of TensorRT-LLM and their order, and the numbers of other versions."""
 
 from __future__ import annotations
 
@@ -50,3 +50,9 @@ def release(text: str) -> Release:
     if found is None:
         raise ValueError(f"not a release of TensorRT-LLM: {text!r}")
     return found
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """ "3.12.3" as (3, 12, 3); () for what is no version."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isascii() and part.isdecimal() for part in parts) else ()

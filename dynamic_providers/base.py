@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pulumi
-from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, DiffResult, ReadResult, ResourceProvider
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
 
@@ -73,6 +73,14 @@ def changed(
         replaces=[key for key in replaces if key in different],
         delete_before_replace=True,
     )
+
+
+def as_read(id_: str, outs: dict[str, Any], inputs: tuple[str, ...], **settled: Any) -> ReadResult:
+    """What a read found, with the inputs among it. `settled`: inputs by which the program says what it found
+    pending, with their values for nothing pending. Left as they were, each refresh would show them as a
+    change that nobody made.
+    """
+    return ReadResult(id_, outs, {**{key: outs[key] for key in inputs if key in outs}, **settled})
 
 
 def listed(nodes: str | None, head_only: str | None) -> set[str] | None:

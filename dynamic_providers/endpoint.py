@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, output
+from dynamic_providers.base import Provider, as_read, changed, output
 
 _INPUTS = ("url", "model", "applied")
 
@@ -43,8 +43,7 @@ class EndpointProvider(Provider):
             return ReadResult(id_, props)
         from remote.readiness import serving_now
 
-        outs = {**props, "model": serving_now(props["url"])}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS if key in outs})
+        return as_read(id_, {**props, "model": serving_now(props["url"])}, _INPUTS)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Nothing to undo: the services are resources of their own."""

@@ -24,6 +24,7 @@ from pulumi.dynamic import (
 
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     deleted,
@@ -91,9 +92,7 @@ class FabricAddressesProvider(Provider):
         found = read(props)
         if not found["file"] and not found["addresses"]:
             return ReadResult("", {})
-        outs = {**props, **found}
-        inputs = {key: outs[key] for key in _INPUTS if key in outs}
-        return ReadResult(id_, outs, {**inputs, "repair": ""})
+        return as_read(id_, {**props, **found}, _INPUTS, repair="")
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Our file goes; what the other files say is applied."""

@@ -13,6 +13,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     deleted,
@@ -62,8 +63,7 @@ class GpuClockProvider(Provider):
             return ReadResult(id_, props)
         from remote.gpu_clock import look
 
-        outs = {**props, "things": look(props)}
-        return ReadResult(id_, outs, {**{key: outs[key] for key in _INPUTS}, "steps": []})
+        return as_read(id_, {**props, "things": look(props)}, _INPUTS, steps=[])
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Reset the clock and remove the unit."""

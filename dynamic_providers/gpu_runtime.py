@@ -13,6 +13,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     deleted,
@@ -64,8 +65,7 @@ class GpuRuntimeProvider(Provider):
             return ReadResult(id_, props)
         from remote.gpu_runtime import look
 
-        outs = {**props, "things": look(props)}
-        return ReadResult(id_, outs, {**{key: outs[key] for key in _INPUTS}, "steps": []})
+        return as_read(id_, {**props, "things": look(props)}, _INPUTS, steps=[])
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Put back what was there before, and take out of an edited file what is ours."""

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, changed, given_up, output, progress, warn
+from dynamic_providers.base import Provider, as_read, changed, given_up, output, progress, warn
 
 _INPUTS = ("stack", "image", "connection", "missing")
 
@@ -51,8 +51,7 @@ class ImagePullProvider(Provider):
             return ReadResult(id_, props)
         from remote.image_pull import missing
 
-        outs = {**props, "missing": missing(props)}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return as_read(id_, {**props, "missing": missing(props)}, _INPUTS)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The image stays, 30 GB that the next `up` wants again; a pull that runs is ended."""

@@ -12,15 +12,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import (
-    Provider,
-    changed,
-    given_up,
-    kept_on_failure,
-    left,
-    progress,
-    warn,
-)
+from dynamic_providers.base import Provider, as_read, changed, given_up, kept_on_failure, left, progress, warn
 
 _COMPARED = ("model", "revision", "hfCache", "hosts", "files", "extras", "missing", "deleteOnDestroy")
 #: How it is done, not what there shall be: a change of these alone is no reason for an update.
@@ -91,8 +83,7 @@ class ModelWeightsProvider(Provider):
             return ReadResult(id_, props)
         from remote.weights import damage
 
-        outs = {**props, "missing": damage(props, progress(), full=_full())}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return as_read(id_, {**props, "missing": damage(props, progress(), full=_full())}, _INPUTS)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Weights stay, they are the user's and dear; unless deleteOnDestroy, and then what we fetched."""

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from dynamic_providers.base import Provider, kept_on_failure, output
+from dynamic_providers.base import Provider, as_read, kept_on_failure, output
 
 _INPUTS = ("name", "stack", "manager", "found")
 
@@ -52,9 +52,7 @@ class MpiKeyProvider(Provider):
         public = look(props)
         if not public:
             return ReadResult("", {})
-        outs = {**props, "public": public}
-        inputs = {key: outs[key] for key in _INPUTS if key in outs}
-        return ReadResult(id_, outs, {**inputs, "found": public})
+        return as_read(id_, {**props, "public": public}, _INPUTS, found=public)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the secret."""

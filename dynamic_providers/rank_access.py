@@ -13,6 +13,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     deleted,
@@ -67,8 +68,7 @@ class RankAccessProvider(Provider):
         from remote.rank_access import look
 
         outs = {"sources": "", **props, **look(props)}
-        inputs = {**outs, "found": _line(outs["key"], outs["sources"])}
-        return ReadResult(id_, outs, {key: inputs[key] for key in _INPUTS if key in inputs})
+        return as_read(id_, outs, _INPUTS, found=_line(outs["key"], outs["sources"]))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Take both away."""

@@ -14,6 +14,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     elsewhere,
@@ -57,8 +58,7 @@ class SshClientProvider(Provider):
             return ReadResult(id_, props)
         from remote.ssh_client import run
 
-        outs = {**props, "client": run(props, "look")}
-        return ReadResult(id_, outs, {key: outs[key] for key in _INPUTS})
+        return as_read(id_, {**props, "client": run(props, "look")}, _INPUTS)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the folder."""

@@ -16,6 +16,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from cluster.service_spec import runs
 from dynamic_providers.base import (
     Provider,
+    as_read,
     between,
     changed,
     elsewhere,
@@ -80,8 +81,7 @@ class SwarmServiceProvider(Provider):
         found = inspect(props)
         if found is None:
             return ReadResult("", {})
-        inputs = {key: found[key] for key in _INPUTS if key in found}
-        return ReadResult(found["serviceId"], found, inputs)
+        return as_read(found["serviceId"], found, _INPUTS)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the service and wait until its container is gone."""

@@ -28,15 +28,10 @@ from remote import jobs, node, vocabularies
 from remote.node import hub_names
 from remote.ssh import Connection, Shell, SshShell
 
+_STORE = ("stop", "whole_file", "detached", "cache_folder", "shared_folder", "hub_names", "weights_cache")
 #: What `start` needs, and what everything else does.
 MODULES = (
-    "stop",
-    "whole_file",
-    "detached",
-    "cache_folder",
-    "shared_folder",
-    "hub_names",
-    "weights_cache",
+    *_STORE,
     "weights_incoming",
     "hub_wait",
     "weights_hub",
@@ -45,16 +40,7 @@ MODULES = (
     "weights_agent",
     "weights_job",
 )
-LIGHT = (
-    "stop",
-    "whole_file",
-    "detached",
-    "cache_folder",
-    "shared_folder",
-    "hub_names",
-    "weights_cache",
-    "weights_job",
-)
+LIGHT = (*_STORE, "weights_job")
 PAUSE_S = 0.1
 SAY_EVERY_S = 1.0
 ROUNDS = 4
