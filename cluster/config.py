@@ -269,8 +269,8 @@ class Settings(_Frozen):
     )
     trust_remote_code: bool = Field(
         default=False,
-        description="true or false: run Python code that comes with the model, whose commit `revision` then "
-        "has to name",
+        description="true or false: run Python code that comes with the model; `revision` must then name its "
+        "commit",
     )
     cuda_graph_padding: bool = Field(
         default=True, description="true or false: pad batches up to the captured CUDA graphs"
@@ -326,8 +326,8 @@ class Settings(_Frozen):
     )
     restrict_containers: bool = Field(
         default=True,
-        description="true or false: take from the containers what no part of the image needs of root's "
-        "rights (docs/security.md); false where the engine is refused something",
+        description="true or false: run the containers without the capabilities that the image does not "
+        "need (docs/security.md); set false if the engine is refused something",
     )
     running: bool = Field(
         default=True, description="true or false: false stops the ranks and keeps everything else"

@@ -326,19 +326,19 @@ CAUSES: Sequence[Cause] = (
         "refused-call",
         r"[Oo]peration not permitted|\[Errno 1\]|\bEPERM\b|Bad system call|exited on signal 31\b",
         "the kernel refused something that a program in the container asked for",
-        "our containers have fewer of root's rights than Docker's own (docs/security.md); Docker's own list "
-        "of system calls refuses as well",
-        "`pulumi config set restrictContainers false`, then `pulumi up`, gives them Docker's own rights: if "
-        "that helps, please report this line",
+        "our containers have fewer capabilities than Docker's default (docs/security.md); Docker's list of "
+        "system calls can refuse it as well",
+        "`pulumi config set restrictContainers false`, then `pulumi up`, restores Docker's defaults: if that "
+        "helps, please report this line",
     ),
     Cause(
         "too-many-processes",
         r"can't start new thread|pthread_create failed|fork: (retry: )?Resource temporarily unavailable"
         r"|BlockingIOError: \[Errno 11\]|OpenBLAS blas_thread_init",
-        "a container has as many processes and threads as it may have",
-        "16384 by our limit, or fewer by the machine's own",
-        "see what starts so many; `pulumi config set restrictContainers false`, then `pulumi up`, takes our "
-        "limit away",
+        "a container reached its limit of processes and threads",
+        "our limit is 16384; the machine's own may be lower",
+        "find out what starts so many; `pulumi config set restrictContainers false`, then `pulumi up`, "
+        "removes our limit",
         "`docker stats --no-stream` on the nodes (PIDS)",
     ),
     Cause(

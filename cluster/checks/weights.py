@@ -163,8 +163,8 @@ def pinned(context: Context) -> Iterator[Finding]:
     yield Finding(
         "FAIL",
         "",
-        f"trustRemoteCode is true and revision is {settings.revision or 'not set'}: whatever code of "
-        f"{settings.model} comes next would run.",
+        f"trustRemoteCode is true, but revision is {settings.revision or 'not set'}, not a commit: code that "
+        f"is added to {settings.model} later would run, too.",
         f"Read the code{where}, then `pulumi config set revision {found.commit}` and `pulumi up`; or "
         "`pulumi config set trustRemoteCode false`.",
     )

@@ -545,7 +545,7 @@ BEFORE: Sequence[Symptom] = (
         checks=("weights.revision", "weights.deployed"),
     ),
     Symptom(
-        "`whatever code of … comes next would run`",
+        "`code that is added to … later would run, too`",
         "trustRemoteCode is true, and `revision` is not set or a branch or tag, which its owner can move",
         "read the code at the commit in the message, then `pulumi config set revision COMMIT`",
         "the link in the message",
